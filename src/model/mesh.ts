@@ -1,0 +1,56 @@
+/**
+ * The mesh as one agent sees it: what deciders read. A view is consistent and immutable for the caller during one decision; each
+ * change makes a larger epoch. Sources: a folder of manifests (`manifests/`), later discovery (`xds/`).
+ */
+import type { AuthorizationPolicy } from "./authorization.ts";
+import type { PeerAuthenticationMode } from "./peer-authentication.ts";
+import type { Service, ServiceEndpoint } from "./service.ts";
+import type { LocalPod, Workload, WorkloadUid } from "./workload.ts";
+
+export interface MeshSettings {
+  readonly trustDomain: string;
+  readonly trustDomainAliases: readonly string[];
+  readonly clusterDomain: string;
+  readonly cluster: string;
+  /** Policies in this namespace without a selector hold for the whole mesh. */
+  readonly rootNamespace: string;
+  /** `mtls`: pods of one node talk through the tunnel too. `auto`: without TLS inside the node where that is safe. */
+  readonly localTraffic: "mtls" | "auto";
+  /** What holds for workloads that no ALLOW policy selects. */
+  readonly defaultAction: "allow" | "deny";
+}
+
+/** The effective mode of a workload's port, and the object that set it (`namespace/name`, empty for the default). */
+export interface EffectiveMode {
+  readonly mode: Exclude<PeerAuthenticationMode, "UNSET">;
+  readonly policy: string;
+}
+
+export interface MeshView {
+  readonly epoch: number;
+  readonly settings: MeshSettings;
+  workload(uid: WorkloadUid): Workload | undefined;
+  workloadByAddress(ip: string): Workload | undefined;
+  workloads(): Iterable<Workload>;
+  serviceByAddress(ip: string): Service | undefined;
+  serviceByHostname(namespace: string, hostname: string): Service | undefined;
+  services(): Iterable<Service>;
+  /** Ready endpoints of a service port; empty when there are none, undefined when the service has no such port. */
+  endpoints(service: Service, port: number): readonly ServiceEndpoint[] | undefined;
+  /** Enrolled pods of a node. */
+  localPods(node: string): Iterable<LocalPod>;
+  /** Effective PeerAuthentication of a workload's port. */
+  inboundMode(workload: Workload, port: number): EffectiveMode;
+  /** AuthorizationPolicies that apply to a workload, indexed by the source. */
+  authorizationFor(workload: Workload): readonly AuthorizationPolicy[];
+}
+
+/** Where views come from. */
+export interface MeshSource {
+  readonly view: MeshView;
+  /** Called after `view` was replaced or changed in place. */
+  onChange(listener: (epoch: number) => void): () => void;
+  /** Resolves when the first complete state is in force. */
+  start(signal: AbortSignal): Promise<void>;
+  stop(): Promise<void>;
+}

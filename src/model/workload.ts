@@ -1,0 +1,42 @@
+import type { Identity } from "./identity.ts";
+
+/** `cluster/group/kind/namespace/name`, as discovery names a workload. */
+export type WorkloadUid = string & { readonly __workload: true };
+
+/** Something with an address that can be a source or destination: a pod. */
+export interface Workload {
+  readonly uid: WorkloadUid;
+  readonly name: string;
+  readonly namespace: string;
+  readonly serviceAccount: string;
+  readonly trustDomain: string;
+  readonly identity: Identity;
+  readonly node: string;
+  readonly cluster: string;
+  /** Canonical IP texts. Empty for host-network workloads: their address is the node's and says nothing about them. */
+  readonly addresses: readonly string[];
+  readonly hostNetwork: boolean;
+  readonly labels: ReadonlyMap<string, string>;
+  /** The controller that owns the pod, e.g. Deployment `api`; the pod itself when nobody does. */
+  readonly owner: { readonly kind: string; readonly name: string };
+  readonly canonicalName: string;
+  readonly canonicalRevision: string;
+  /** `hbone`: enrolled, its agent takes tunnels. `none`: peers send plaintext. */
+  readonly tunnel: "hbone" | "none";
+  readonly ready: boolean;
+}
+
+/** A pod of one node, as its agent needs it to enrol (`warren.node.v1.LocalPod`). */
+export interface LocalPod {
+  /** Kubernetes pod UID. */
+  readonly uid: string;
+  readonly workload: WorkloadUid;
+  readonly name: string;
+  readonly namespace: string;
+  readonly serviceAccount: string;
+  readonly identity: Identity;
+  readonly addresses: readonly string[];
+  readonly failOpen: boolean;
+  /** Ports that the kubelet probes, for kubelets whose cgroup is shared with other things. */
+  readonly probePorts: readonly number[];
+}

@@ -1,0 +1,20 @@
+import { defineConfig } from "vitest/config";
+
+/**
+ * Two projects: `unit` is pure or loopback-only and runs in parallel; `kernel` makes network namespaces, cgroups and BPF
+ * programs, needs root, and runs one file at a time because the machine has one kernel.
+ */
+const kernel = ["test/capture/**/*.test.ts", "test/lab/**/*.test.ts", "test/integration/**/*.test.ts"];
+
+export default defineConfig({
+  test: {
+    pool: "forks",
+    projects: [
+      { extends: true, test: { name: "unit", include: ["test/**/*.test.ts"], exclude: kernel, testTimeout: 20_000 } },
+      {
+        extends: true,
+        test: { name: "kernel", include: kernel, fileParallelism: false, testTimeout: 60_000, hookTimeout: 120_000 },
+      },
+    ],
+  },
+});
