@@ -9,6 +9,7 @@ const kernel = ["test/capture/**/*.test.ts", "test/lab/**/*.test.ts", "test/inte
 export default defineConfig({
   test: {
     pool: "forks",
+    reporters: ["default", "./test/support/summary-reporter.ts"],
     projects: [
       { extends: true, test: { name: "unit", include: ["test/**/*.test.ts"], exclude: kernel, testTimeout: 20_000 } },
       {

@@ -1,12 +1,22 @@
 /**
- * The command line: one file per verb in this folder, each loaded only when its verb runs, so that `--help` stays as quick as
- * Node itself. Exit codes: 0 fine, 1 findings or failure, 2 usage or configuration, 3 unreachable or partial, 4 wait timed out.
+ * The command line: one file per verb in this folder. A verb's file is loaded only when that verb runs, so that `--help` stays as
+ * quick as Node itself. Exit codes: 0 fine, 1 findings or failure, 2 usage or configuration, 3 unreachable or partial,
+ * 4 wait timed out.
  */
 import { Command, CommanderError } from "commander";
 import { MeshError } from "../lib/errors.ts";
+import { version } from "./version.ts";
 
-/** A verb registers itself and returns its exit code from its action through `exit`. */
+/** How an action reports its exit code; not calling it means 0. */
 export type Exit = (code: number) => void;
+
+interface Verb {
+  readonly name: string;
+  readonly summary: string;
+  readonly register: (program: Command, exit: Exit) => Promise<void>;
+}
+
+const verbs: readonly Verb[] = [];
 
 export async function runCli(args: readonly string[]): Promise<number> {
   let exitCode = 0;
@@ -14,11 +24,18 @@ export async function runCli(args: readonly string[]): Promise<number> {
     exitCode = code;
   };
   const program = new Command("warren")
-    .description("An ambient service mesh: mutual TLS for every pod from one agent per node.")
-    .version("0.1.0")
+    .description("An ambient service mesh for Kubernetes: mutual TLS for every pod from one agent per node.")
+    .version(version)
     .exitOverride();
-  registerVerbs(program, exit);
+  const wanted = verbs.find((verb) => verb.name === args[0]);
+  if (wanted === undefined) {
+    for (const verb of verbs) program.command(verb.name).description(verb.summary);
+  } else {
+    await wanted.register(program, exit);
+    for (const command of program.commands) inheritExitOverride(command);
+  }
   try {
+    if (args.length === 0) program.help();
     await program.parseAsync(args, { from: "user" });
     return exitCode;
   } catch (error) {
@@ -31,4 +48,8 @@ export async function runCli(args: readonly string[]): Promise<number> {
   }
 }
 
-function registerVerbs(_program: Command, _exit: Exit): void {}
+/** Commander copies `exitOverride` only to commands made by `program.command`, not to those added later. */
+function inheritExitOverride(command: Command): void {
+  command.exitOverride();
+  for (const child of command.commands) inheritExitOverride(child);
+}
