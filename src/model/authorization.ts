@@ -1,3 +1,7 @@
+import type { SocketAddress } from "./address.ts";
+import type { Identity } from "./identity.ts";
+import type { Reason } from "./reason.ts";
+
 /**
  * `security.istio.io/v1` AuthorizationPolicy as a plain value. Values keep their text; matching compiles them.
  * A field the object had and this model cannot express lands in `problems`: the policy then denies what it selects.
@@ -58,4 +62,46 @@ export interface AuthorizationPolicy {
   readonly rules: readonly AuthorizationRule[];
   /** Why parts of the object cannot be evaluated; each names the field and the fix. */
   readonly problems: readonly string[];
+}
+
+/** What a policy can ask about an HTTP request. Names of `header` are lower case; a header sent twice has two values. */
+export interface HttpRequestFacts {
+  readonly method: string;
+  /** Lower case, with the port if the client sent one. */
+  readonly host: string;
+  /** Normalised path without query and fragment. */
+  readonly path: string;
+  header(name: string): readonly string[];
+}
+
+/** One connection as it reaches the destination, with or without a request on it. */
+export interface AuthorizationRequest {
+  /** Proven by the peer's certificate; empty for plaintext. */
+  readonly peer: Identity | "";
+  readonly sourceAddress: string;
+  /** The workload's own address and port: never a Service's. */
+  readonly destination: SocketAddress;
+  readonly http?: HttpRequestFacts;
+}
+
+/** An AUDIT or dry-run policy that matched: recorded, without effect. */
+export interface ShadowMatch {
+  /** `namespace/name`. */
+  readonly policy: string;
+  readonly action: "AUDIT" | "ALLOW" | "DENY";
+}
+
+/**
+ * `needs-http`: the connection alone doesn't decide; each HTTP request on it must be asked about with `http` set. Who cannot do
+ * that must refuse.
+ */
+export interface AuthorizationVerdict {
+  readonly outcome: "allow" | "deny" | "needs-http";
+  /** `ok`, `policy-denied` or `policy-unevaluable`. */
+  readonly reason: Reason;
+  /** `namespace/name` of the deciding policy; empty when the default decided. */
+  readonly policy: string;
+  /** Index of the deciding rule in its policy, -1 when none matched or the default decided. */
+  readonly rule: number;
+  readonly shadow: readonly ShadowMatch[];
 }

@@ -1,3 +1,4 @@
+import type { ShadowMatch } from "./authorization.ts";
 import type { Service } from "./service.ts";
 import type { Workload } from "./workload.ts";
 
@@ -12,4 +13,6 @@ export interface FlowLabel {
   readonly service: Service | undefined;
   /** `namespace/name` of the policy that decided, empty when none did. */
   readonly policy: string;
+  /** AUDIT and dry-run policies that matched. */
+  readonly shadow: readonly ShadowMatch[];
 }

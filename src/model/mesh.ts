@@ -2,8 +2,9 @@
  * The mesh as one agent sees it: what deciders read. A view is consistent and immutable for the caller during one decision; each
  * change makes a larger epoch. Sources: a folder of manifests (`manifests/`), later discovery (`xds/`).
  */
-import type { AuthorizationPolicy } from "./authorization.ts";
-import type { PeerAuthenticationMode } from "./peer-authentication.ts";
+import type { AuthorizationPolicy, AuthorizationRequest, AuthorizationVerdict } from "./authorization.ts";
+import type { Identity } from "./identity.ts";
+import type { PeerAuthentication, PeerAuthenticationMode } from "./peer-authentication.ts";
 import type { Service, ServiceEndpoint } from "./service.ts";
 import type { LocalPod, Workload, WorkloadUid } from "./workload.ts";
 
@@ -18,6 +19,8 @@ export interface MeshSettings {
   readonly localTraffic: "mtls" | "auto";
   /** What holds for workloads that no ALLOW policy selects. */
   readonly defaultAction: "allow" | "deny";
+  /** Identities that are refused everywhere, whatever certificate they show. */
+  readonly deniedIdentities: readonly Identity[];
 }
 
 /** The effective mode of a workload's port, and the object that set it (`namespace/name`, empty for the default). */
@@ -41,15 +44,33 @@ export interface MeshView {
   localPods(node: string): Iterable<LocalPod>;
   /** Effective PeerAuthentication of a workload's port. */
   inboundMode(workload: Workload, port: number): EffectiveMode;
-  /** AuthorizationPolicies that apply to a workload, indexed by the source. */
+  /** What the AuthorizationPolicies of a workload say about one connection, or one HTTP request on it. */
+  authorize(workload: Workload, request: AuthorizationRequest): AuthorizationVerdict;
+  /** AuthorizationPolicies that select a workload, for listings and explanations. */
   authorizationFor(workload: Workload): readonly AuthorizationPolicy[];
+  authorizationPolicies(): Iterable<AuthorizationPolicy>;
+  peerAuthentications(): Iterable<PeerAuthentication>;
+}
+
+/** What became different with an epoch, so that a listener need not compare the whole mesh. Removed things are named too. */
+export interface MeshChange {
+  readonly epoch: number;
+  readonly settings: boolean;
+  readonly workloads: ReadonlySet<WorkloadUid>;
+  /** `namespace/hostname` of services that changed themselves or in their endpoints. */
+  readonly services: ReadonlySet<string>;
+  /** `namespace/name`. */
+  readonly authorizationPolicies: ReadonlySet<string>;
+  readonly peerAuthentications: ReadonlySet<string>;
+  /** Nodes whose set of local pods changed. */
+  readonly nodes: ReadonlySet<string>;
 }
 
 /** Where views come from. */
 export interface MeshSource {
   readonly view: MeshView;
   /** Called after `view` was replaced or changed in place. */
-  onChange(listener: (epoch: number) => void): () => void;
+  onChange(listener: (change: MeshChange) => void): () => void;
   /** Resolves when the first complete state is in force. */
   start(signal: AbortSignal): Promise<void>;
   stop(): Promise<void>;

@@ -171,6 +171,13 @@ const table = {
     "the port has HTTP rules and the bytes are not HTTP",
     "remove HTTP attributes from the policy, or speak HTTP",
   ],
+  "tunnel-disabled": [
+    37,
+    401,
+    "DENY",
+    "tunnels refused: PeerAuthentication is DISABLE here",
+    "the peer's view of the mesh is stale; it should send plaintext",
+  ],
   internal: [36, 503, "CONNECT", "an internal error", "please report with the agent's log"],
 } as const satisfies Record<string, readonly [number, ReasonInfo["status"], ReasonInfo["flags"], string, string]>;
 
