@@ -7,7 +7,7 @@ import { formatByteSize, parseByteSize } from "./byte-size.ts";
 import { formatDuration, longestTimerMs, parseDuration } from "./duration.ts";
 import { parseHostPort } from "./host-port.ts";
 
-/** A TCP address with an IP or a name. */
+/** Where to connect to, or to listen; an empty host means all addresses of both families. */
 export interface ConfigAddress {
   readonly host: string;
   readonly port: number;
@@ -39,12 +39,24 @@ export function byteSize(bounds: { min?: string; max?: string } = {}) {
   });
 }
 
-/** `host:port` or `[v6]:port`. Port 0 lets the kernel choose, where the process listens. */
+/** A peer: `host:port` or `[v6]:port`. */
 export function address() {
   return leaf<ConfigAddress>("host:port", "write it like 10.0.0.1:15012 or [::1]:15012", (text) => {
     const value = parseHostPort(text);
     return value && { value };
   });
+}
+
+/** Where the process listens: like `address`, or `:port` for all addresses; port 0 lets the kernel choose. */
+export function listenAddress() {
+  return leaf<ConfigAddress>(
+    "host:port",
+    "write it like 127.0.0.1:15000, [::1]:15000, or :15000 for all addresses",
+    (text) => {
+      const value = /^:\d/.test(text) ? parseHostPort(`all${text}`) : parseHostPort(text);
+      return value && { value: text.startsWith(":") ? { ...value, host: "" } : value };
+    },
+  );
 }
 
 /** The path of a file or folder, absolute or relative to where the process was started. */

@@ -65,6 +65,7 @@ export async function loadConfig<S extends z.ZodObject>(
     const texts = flags.get(knob.flag);
     if (texts !== undefined) draft.set(knob, texts.join(","), knob.flag);
   }
+  for (const group of knobs.groups.keys()) draft.open(group.split("."));
   const parsed = schema.safeParse(draft.tree);
   const issues = parsed.success ? [] : parsed.error.issues.flatMap((issue) => explain(issue, draft, knobs));
   if (!parsed.success || draft.problems.length > 0) throw new ConfigError([...draft.problems, ...issues]);
@@ -80,15 +81,24 @@ class Draft {
   readonly problems: ConfigProblem[] = [];
 
   set(knob: Knob, text: string, from: string): void {
+    const group = this.open(knob.path.slice(0, -1));
+    if (group === undefined) return;
+    group[knob.path.at(-1) ?? ""] = fromText(knob, text);
+    this.origins.set(knob.key, from);
+  }
+
+  /**
+   * The group at a path, made when it is not there, so that what is missing is its keys and not the group. Undefined when the file
+   * holds a value where the group belongs: that is reported as such, and overwriting it would hide it.
+   */
+  open(path: readonly string[]): Tree | undefined {
     let node = this.tree;
-    for (const name of knob.path.slice(0, -1)) {
+    for (const name of path) {
       node[name] ??= {};
-      // A file that holds a scalar where a group belongs is reported as such; overwriting it here would hide that.
-      if (!isTree(node[name])) return;
+      if (!isTree(node[name])) return undefined;
       node = node[name];
     }
-    node[knob.path.at(-1) ?? ""] = fromText(knob, text);
-    this.origins.set(knob.key, from);
+    return node;
   }
 
   /** Where a key, or the nearest thing around it, was written. */

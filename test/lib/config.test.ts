@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { z } from "zod";
 import { ConfigError, type ConfigInput, loadConfig } from "../../src/lib/config.ts";
 import { renderHelp, renderMarkdown } from "../../src/lib/config-help.ts";
-import { address, byteSize, duration, knobsOf, path } from "../../src/lib/config-schema.ts";
+import { address, byteSize, duration, knobsOf, listenAddress, path } from "../../src/lib/config-schema.ts";
 
 const schema = z.strictObject({
   node: z.string().min(1).describe("Name of the node."),
@@ -14,15 +14,14 @@ const schema = z.strictObject({
       address: address().prefault("control:15012").describe("Where control is."),
       rootCertificate: path().optional().describe("Its root."),
     })
-    .prefault({})
     .describe("The control plane."),
   drain: z
     .strictObject({
       deadline: duration({ min: "1s", max: "1h" }).prefault("25s").describe("How long."),
       window: byteSize({ max: "4MiB" }).prefault("1MiB").describe("How much."),
     })
-    .prefault({})
     .describe("Stopping."),
+  admin: listenAddress().optional().describe("Where to listen."),
   format: z.enum(["text", "json"]).prefault("text").describe("Of the log."),
 });
 
@@ -93,6 +92,14 @@ describe("loadConfig", () => {
       names: ["x", "y"],
       drain: { deadline: 2000 },
     });
+  });
+
+  it.each([
+    ["127.0.0.1:0", { host: "127.0.0.1", port: 0 }],
+    [":15020", { host: "", port: 15020 }],
+    ["[::]:15020", { host: "::", port: 15020 }],
+  ])("listens at %s", async (text, expected) => {
+    expect((await load(["--node=n", `--admin=${text}`])).value.admin).toEqual(expected);
   });
 
   it("takes the file's name from WARREN_CONFIG", async () => {
@@ -252,6 +259,7 @@ describe("what a schema says about itself", () => {
       "--control-root-certificate WARREN_CONTROL_ROOT_CERTIFICATE",
       "--drain-deadline WARREN_DRAIN_DEADLINE",
       "--drain-window WARREN_DRAIN_WINDOW",
+      "--admin WARREN_ADMIN",
       "--format WARREN_FORMAT",
     ]);
   });

@@ -1,0 +1,357 @@
+/**
+ * Every knob of the node agent, with its default and the reason for it. The same schema makes `warren node --help` and
+ * docs/configuration.md. Nothing else in the agent holds a default.
+ */
+import { z } from "zod";
+import { address, byteSize, duration, listenAddress, path } from "../lib/config-schema.ts";
+
+const control = z
+  .strictObject({
+    address: address().describe(
+      "Where the control plane issues certificates. Required: without it no pod could prove who it is.",
+    ),
+    rootCertificate: path().describe(
+      "PEM file with the root that the control plane's own certificate must chain to; read again when it changes.",
+    ),
+    tokenFile: path()
+      .optional()
+      .describe("Bearer token shown to the control plane, read again for every call because projected tokens rotate."),
+    serverName: z
+      .string()
+      .min(1)
+      .optional()
+      .describe("Name that the control plane's certificate must carry, when it is not the host of control.address."),
+  })
+  .describe("The control plane: it signs the certificates of this node's pods.");
+
+const capture = z
+  .strictObject({
+    backend: z
+      .enum(["auto", "ebpf", "nftables"])
+      .prefault("auto")
+      .describe("How traffic is redirected. auto tries eBPF on this kernel and falls back to nftables per pod."),
+    pinDirectory: path()
+      .prefault("/sys/fs/bpf/warren")
+      .describe("Directory on a bpffs where programs and maps are pinned, so that redirection outlives the agent."),
+    podsCgroup: path()
+      .prefault("/sys/fs/cgroup/kubepods.slice")
+      .describe("The cgroup v2 that all pods live under; connect hooks are attached here, the agent must be outside."),
+    kubeletCgroup: path()
+      .optional()
+      .describe(
+        "cgroup v2 of the kubelet; its probes reach applications untouched. Without it probes are plaintext like any other.",
+      ),
+    agentCgroup: path()
+      .optional()
+      .describe(
+        "cgroup v2 of this agent; its deliveries to applications are exempt. Default: read from /proc/self/cgroup.",
+      ),
+  })
+  .describe("Redirection of pod traffic to this agent.");
+
+const log = z
+  .strictObject({
+    level: z
+      .enum(["trace", "debug", "info", "warn", "error"])
+      .prefault("info")
+      .describe("Least severe level written; can be changed while running by POST /log-level."),
+    format: z
+      .enum(["text", "json"])
+      .prefault("text")
+      .describe("text is key=value for people, json is for collectors. Holds for the access log too."),
+  })
+  .describe("The agent's own log, on standard output.");
+
+const accessLog = z
+  .strictObject({
+    mode: z
+      .enum(["all", "failures", "off"])
+      .prefault("all")
+      .describe("Which connections get a line at their end. failures keeps refusals and errors only."),
+    path: path().optional().describe("File to append to. Default: standard output, beside the agent's log."),
+    buffer: byteSize({ min: "64KiB", max: "64MiB" })
+      .prefault("4MiB")
+      .describe(
+        "Lines waiting for a slow reader; above it lines are dropped and counted, because logging must never hold up traffic. About 8000 lines.",
+      ),
+  })
+  .describe("One line per connection, at its end.");
+
+const metricsLimits = z
+  .strictObject({
+    series: z
+      .int()
+      .min(16)
+      .max(100_000)
+      .prefault(1000)
+      .describe("Distinct label sets of the istio_tcp_* families; more go into one series whose labels read other."),
+    seriesIdle: duration({ min: "1m" })
+      .prefault("1h")
+      .describe("A label set unused for this long is dropped, so that deleted workloads do not stay for ever."),
+  })
+  .describe("Bounds of the metrics, so that churn of workloads cannot grow them without end.");
+
+const drain = z
+  .strictObject({
+    deadline: duration({ max: "1h" })
+      .prefault("25s")
+      .describe(
+        "After SIGTERM open connections may end for this long, then they are cut. 5 s less than Kubernetes' 30 s grace period.",
+      ),
+  })
+  .describe("Stopping.");
+
+const enrolment = z
+  .strictObject({
+    concurrency: z
+      .int()
+      .min(1)
+      .max(64)
+      .prefault(4)
+      .describe("Pods enrolled at the same time. A few, because the namespace work is done by one thread anyway."),
+    retry: duration({ min: "10ms" })
+      .prefault("250ms")
+      .describe("First pause after a failed enrolment; doubles with jitter."),
+    retryMax: duration({ min: "100ms" })
+      .prefault("15s")
+      .describe("Longest pause between attempts: a pod that comes up late is in the mesh within this time."),
+    verify: duration({ min: "1s" })
+      .prefault("1m")
+      .describe(
+        "How often each captured pod is probed again through the real path: redirection that was right once can be lost.",
+      ),
+    timeout: duration({ min: "1s" })
+      .prefault("10s")
+      .describe(
+        "One attempt may take this long before it counts as failed; measured enrolments take well under 100 ms.",
+      ),
+  })
+  .describe("Bringing this node's pods into the mesh.");
+
+const timeouts = z
+  .strictObject({
+    unknownSource: duration()
+      .prefault("5s")
+      .describe(
+        "A connection of a captured pod that the mesh does not know yet is held this long: state may be on its way.",
+      ),
+    decision: duration({ min: "100ms" })
+      .prefault("10s")
+      .describe(
+        "A connection without a decision is refused after this; above timeouts.unknownSource so that that one speaks first.",
+      ),
+    credential: duration()
+      .prefault("10s")
+      .describe("A handshake waits this long for the workload's first certificate."),
+    connect: duration({ min: "100ms" })
+      .prefault("10s")
+      .describe("TCP connect to a peer or an application; what ztunnel and most clients use."),
+    tls: duration({ min: "100ms" })
+      .prefault("10s")
+      .describe("TLS handshake; a healthy one takes milliseconds, so this only bounds what a silent peer can hold."),
+    http2: duration({ min: "100ms" }).prefault("10s").describe("HTTP/2 settings exchange after TLS."),
+    connectAnswer: duration({ min: "100ms" })
+      .prefault("15s")
+      .describe("Answer to CONNECT; above timeouts.connect, because the peer answers after its own connect."),
+    idle: duration()
+      .prefault("0")
+      .describe(
+        "A connection on which nothing moves is closed after this; 0 is never, because databases hold idle connections for days.",
+      ),
+    halfClosed: duration()
+      .prefault("1h")
+      .describe(
+        "A connection that one side ended and on which nothing moves is closed after this; 0 is never. Without it such pairs pile up.",
+      ),
+    pingInterval: duration({ min: "1s" })
+      .prefault("10s")
+      .describe("HTTP/2 PING on tunnels after this long without one."),
+    pingTimeout: duration({ min: "1s" })
+      .prefault("20s")
+      .describe("A tunnel whose PING stays unanswered is given up after this."),
+    tunnelIdle: duration({ min: "1s" })
+      .prefault("5m")
+      .describe("A tunnel without connections is closed after this; a handshake costs more than an idle tunnel."),
+    peerBackoff: duration({ min: "10ms" })
+      .prefault("250ms")
+      .describe(
+        "A peer that failed is answered from memory for this long, doubling: its callers fail at once instead of queueing.",
+      ),
+    peerBackoffMax: duration({ min: "10ms" })
+      .prefault("5s")
+      .describe("Longest such pause: a peer that is back is used within it."),
+  })
+  .describe("How long things may take. 0 turns idle and halfClosed off.");
+
+const limits = z
+  .strictObject({
+    flows: z.int().min(1).max(10_000_000).prefault(100_000).describe("Open connections of this node."),
+    flowsPerPod: z
+      .int()
+      .min(1)
+      .max(10_000_000)
+      .prefault(20_000)
+      .describe("Open connections of one pod, so that one cannot starve its neighbours."),
+    flowsPerTunnel: z
+      .int()
+      .min(1)
+      .max(10_000)
+      .prefault(100)
+      .describe(
+        "Connections in one tunnel; peers that advertise fewer are obeyed. 100 is what peers are known to grant.",
+      ),
+    streamsPerInboundTunnel: z
+      .int()
+      .min(100)
+      .max(10_000)
+      .prefault(200)
+      .describe("MAX_CONCURRENT_STREAMS offered to peers; ztunnel offers the same and limits itself to 100."),
+    tunnelsPerGroup: z
+      .int()
+      .min(1)
+      .max(10_000)
+      .prefault(200)
+      .describe(
+        "Tunnels from one pod to one peer: with flowsPerTunnel all of a pod's connections may have one destination.",
+      ),
+    inboundTunnelsPerPod: z
+      .int()
+      .min(1)
+      .max(100_000)
+      .prefault(4096)
+      .describe("Tunnels into one pod, handshaking ones included: bounds what strangers on 15008 can hold."),
+    streamWindow: byteSize({ min: "64KiB", max: "16MiB" })
+      .prefault("1MiB")
+      .describe("HTTP/2 window of one connection: 1 Gbit/s at 8 ms round trip. It is credit, not memory."),
+    connectionWindow: byteSize({ min: "64KiB", max: "256MiB" })
+      .prefault("16MiB")
+      .describe(
+        "HTTP/2 window of one tunnel; many times streamWindow, so that one slow reader cannot stop the others.",
+      ),
+    frameSize: byteSize({ min: "16KiB", max: "16383KiB" })
+      .prefault("64KiB")
+      .describe(
+        "Largest HTTP/2 frame taken; larger ones only lengthen the wait of the other connections in the tunnel.",
+      ),
+    headerListSize: byteSize({ min: "4KiB", max: "1MiB" })
+      .prefault("64KiB")
+      .describe("Largest header list taken from a peer."),
+    bufferPerFlow: byteSize({ min: "16KiB", max: "16MiB" })
+      .prefault("256KiB")
+      .describe(
+        "Bytes buffered for one connection, both directions: 128 KiB each way, where measured throughput stops growing.",
+      ),
+    memory: byteSize({ min: "16MiB" })
+      .prefault("512MiB")
+      .describe("Bytes buffered for all connections; above it new ones are refused."),
+  })
+  .describe("How much there may be of things.");
+
+const tls = z
+  .strictObject({
+    groups: z
+      .string()
+      .min(1)
+      .prefault("X25519MLKEM768:X25519:P-256")
+      .describe(
+        "Key exchange groups in order of preference: a hybrid that also withstands quantum computers, then what peers without it have.",
+      ),
+    ciphers: z
+      .string()
+      .min(1)
+      .prefault("TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256")
+      .describe("TLS 1.3 cipher suites in order of preference; the two that ztunnel and FIPS providers share."),
+    resumption: z
+      .boolean()
+      .prefault(false)
+      .describe("Resume sessions of outbound tunnels. Off: a resumed session does not show a certificate again."),
+    fips: z
+      .enum(["report", "required"])
+      .prefault("report")
+      .describe("required refuses to start unless OpenSSL runs its FIPS provider; report only says so in the log."),
+  })
+  .describe("TLS of the tunnels: 1.3 only, always mutual.");
+
+/** The schema of `warren node`. */
+export const nodeConfigSchema = z
+  .strictObject({
+    node: z
+      .string()
+      .min(1)
+      .describe(
+        "Name of this node, as pods' spec.nodeName has it; in Kubernetes set WARREN_NODE from the downward API.",
+      ),
+    manifests: path().describe("Folder of Kubernetes manifests that is the state of the mesh; watched for changes."),
+    control,
+    capture,
+    enrolment,
+    engine: z
+      .enum(["typescript", "native"])
+      .prefault("typescript")
+      .describe("What moves the bytes. typescript runs everywhere on node:http2."),
+    workers: z
+      .int()
+      .min(1)
+      .max(256)
+      .prefault(2)
+      .describe(
+        "Threads of the native engine; the typescript engine has none. Two, as ztunnel: one busy tunnel leaves one for the rest.",
+      ),
+    localTraffic: z
+      .enum(["mtls", "auto"])
+      .prefault("mtls")
+      .describe(
+        "Traffic between pods of this node: mtls encrypts it like any other; auto may skip TLS where it cannot be seen.",
+      ),
+    admin: listenAddress()
+      .prefault("127.0.0.1:15000")
+      .describe(
+        "Admin HTTP; must be a loopback address, because it shows state and takes commands without a password.",
+      ),
+    metrics: listenAddress()
+      .prefault(":15020")
+      .describe("Prometheus metrics at /metrics, on all addresses for the scraper."),
+    readiness: listenAddress()
+      .prefault(":15021")
+      .describe("Readiness at /healthz/ready, on all addresses for the kubelet."),
+    releaseOnExit: z
+      .boolean()
+      .prefault(false)
+      .describe(
+        "Take every pod out of the mesh at exit. Off: redirection stays, connections are refused until an agent is back.",
+      ),
+    log,
+    accessLog,
+    metricsLimits,
+    drain,
+    timeouts,
+    limits,
+    tls,
+  })
+  .superRefine((config, context) => {
+    const wrong = (path: string[], message: string) => context.addIssue({ code: "custom", path, message });
+    if (!isLoopback(config.admin.host)) {
+      wrong(["admin"], "is not a loopback address; write 127.0.0.1:15000 or [::1]:15000");
+    }
+    if (config.timeouts.decision <= config.timeouts.unknownSource) {
+      wrong(["timeouts", "decision"], "must be longer than timeouts.unknownSource; raise it or lower that");
+    }
+    if (config.timeouts.peerBackoffMax < config.timeouts.peerBackoff) {
+      wrong(["timeouts", "peerBackoffMax"], "must not be shorter than timeouts.peerBackoff; raise it or lower that");
+    }
+    if (config.limits.connectionWindow < config.limits.streamWindow) {
+      wrong(["limits", "connectionWindow"], "must not be smaller than limits.streamWindow; raise it or lower that");
+    }
+    if (config.limits.flowsPerPod > config.limits.flows) {
+      wrong(["limits", "flowsPerPod"], "must not be above limits.flows; lower it or raise that");
+    }
+    if (config.enrolment.retryMax < config.enrolment.retry) {
+      wrong(["enrolment", "retryMax"], "must not be shorter than enrolment.retry; raise it or lower that");
+    }
+  });
+
+export type NodeConfig = z.output<typeof nodeConfigSchema>;
+
+function isLoopback(host: string): boolean {
+  return host === "::1" || /^127(\.\d{1,3}){3}$/.test(host);
+}
