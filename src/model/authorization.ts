@@ -55,10 +55,12 @@ export interface AuthorizationPolicy {
   readonly createdAt: number;
   readonly action: AuthorizationAction;
   readonly dryRun: boolean;
-  /** Undefined: whole namespace, or mesh in the root namespace. */
+  /** Undefined: whole namespace, or mesh in the root namespace, unless `targetServices` or `attached` say otherwise. */
   readonly matchLabels: ReadonlyMap<string, string> | undefined;
-  /** Services (same namespace) whose workloads are selected. */
+  /** Services (same namespace) whose workloads are selected; empty when the policy is not selected by Service. */
   readonly targetServices: readonly string[];
+  /** Selects only workloads that name it in `attachedPolicies`. */
+  readonly attached?: boolean;
   readonly rules: readonly AuthorizationRule[];
   /** Why parts of the object cannot be evaluated; each names the field and the fix. */
   readonly problems: readonly string[];

@@ -7,3 +7,11 @@ export interface IdentityParts {
   readonly namespace: string;
   readonly serviceAccount: string;
 }
+
+const scheme = "spiffe://";
+
+/** The parts of an identity; its form was checked when it was made. */
+export function identityParts(identity: Identity): IdentityParts {
+  const [trustDomain = "", , namespace = "", , serviceAccount = ""] = identity.slice(scheme.length).split("/");
+  return { trustDomain, namespace, serviceAccount };
+}

@@ -24,6 +24,11 @@ export interface Workload {
   /** `hbone`: enrolled, its agent takes tunnels. `none`: peers send plaintext. */
   readonly tunnel: "hbone" | "none";
   readonly ready: boolean;
+  /**
+   * `namespace/name` of AuthorizationPolicies that discovery attached by name, when it selects by name and not by label. A name
+   * that nobody knows refuses everything: it may be the one policy that denies.
+   */
+  readonly attachedPolicies?: readonly string[];
 }
 
 /** A pod of one node, as its agent needs it to enrol (`warren.node.v1.LocalPod`). */
