@@ -1,13 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /*
- * Structures that BPF programs and native/ both read. Addresses are in network byte order; IPv4 stands in word 0, the rest is
- * zero. Sizes are asserted here and compared with the objects' BTF by a test.
+ * Structures that BPF programs and native/ both read. Addresses are in network byte order; IPv4
+ * stands in word 0, the rest is zero. Sizes are asserted here and compared with the objects' BTF by
+ * a test.
  */
 #ifndef WARREN_SHARED_H
 #define WARREN_SHARED_H
 
 #ifndef __bpf__
 #include <linux/types.h>
+#endif
+
+#ifdef __cplusplus
+#define WARREN_STATIC_ASSERT static_assert
+#else
+#define WARREN_STATIC_ASSERT _Static_assert
 #endif
 
 #define WARREN_FAMILY_V4 4
@@ -31,7 +38,7 @@ struct warren_orig_dst {
 	__u64 created_ns; /* bpf_ktime_get_ns */
 };
 
-_Static_assert(sizeof(struct warren_orig_dst_key) == 32, "warren_orig_dst_key");
-_Static_assert(sizeof(struct warren_orig_dst) == 32, "warren_orig_dst");
+WARREN_STATIC_ASSERT(sizeof(struct warren_orig_dst_key) == 32, "warren_orig_dst_key");
+WARREN_STATIC_ASSERT(sizeof(struct warren_orig_dst) == 32, "warren_orig_dst");
 
 #endif

@@ -1,0 +1,10 @@
+#pragma once
+
+#include <napi.h>
+
+namespace warren::capture {
+
+// netnsOpen, netnsAddresses, listen, openSocket, originalDestination.
+void export_sockets(Napi::Env env, Napi::Object exports);
+
+}  // namespace warren::capture
