@@ -61,7 +61,7 @@ describe("the node agent's configuration", () => {
 
 const preamble = `# Configuration
 
-<!-- Generated from the schemas by test/node/config.test.ts; \`vitest run -u test/node/config.test.ts\` writes it anew. -->
+<!-- Generated from the schemas by test/node/config.test.ts; \`vitest run test/node/config.test.ts -u\` writes it anew. -->
 
 Each process reads its flags, then \`WARREN_*\` variables, then a YAML file named by \`--config\` or \`WARREN_CONFIG\`; what is found first wins.
 The key of a table row is its place in the file (\`drain.deadline\` is \`deadline\` under \`drain\`), and below its description stand its

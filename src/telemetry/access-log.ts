@@ -1,0 +1,111 @@
+/**
+ * The access log: one line per connection, when it ends. Field names are those that ztunnel's readers know, with the reason code
+ * and the deciding policy added. Lines go straight to the sink as text or JSON without passing a logger: this runs once per
+ * connection on the thread that also decides.
+ */
+import { formatHostPort } from "../lib/host-port.ts";
+import type { SocketAddress } from "../model/address.ts";
+import type { FlowLabel } from "../model/flow-label.ts";
+import { reasonInfo } from "../model/reason.ts";
+import type { LocalPod, Workload } from "../model/workload.ts";
+import { type FlowRecord, securityOf } from "./flow-record.ts";
+import { type FieldValue, fieldsText, type LogFormat } from "./line-format.ts";
+import type { LineSink } from "./line-sink.ts";
+
+export interface AccessLogDeps {
+  readonly sink: LineSink;
+  /** Unix time in milliseconds. */
+  readonly now: () => number;
+}
+
+export interface AccessLogOptions {
+  readonly mode: "all" | "failures" | "off";
+  readonly format: LogFormat;
+}
+
+export class AccessLog {
+  readonly #deps: AccessLogDeps;
+  readonly #options: AccessLogOptions;
+
+  constructor(deps: AccessLogDeps, options: AccessLogOptions) {
+    this.#deps = deps;
+    this.#options = options;
+  }
+
+  flowClosed(record: FlowRecord, label: FlowLabel, pod: LocalPod | undefined): void {
+    const { mode, format } = this.#options;
+    const failed = reasonInfo(record.reason).status !== 200;
+    if (mode === "off" || (mode === "failures" && !failed)) return;
+    const time = new Date(this.#deps.now()).toISOString();
+    const level = levelOf(record);
+    const message = failed ? "connection failed" : "connection complete";
+    const fields = accessFields(record, label, pod);
+    if (format === "text") {
+      this.#deps.sink.write(`${time} ${level.padEnd(5)} access ${message} ${fieldsText(fields)}\n`);
+    } else {
+      const present = fields.filter(([, value]) => value !== undefined && value !== "");
+      const line = { level, time, scope: "access", message, ...Object.fromEntries(present) };
+      this.#deps.sink.write(`${JSON.stringify(line)}\n`);
+    }
+  }
+}
+
+/** A refusal is the mesh at work; a failure is something to look at. */
+function levelOf(record: FlowRecord): "info" | "warn" | "error" {
+  const { status, flags } = reasonInfo(record.reason);
+  if (status === 200) return "info";
+  return flags === "DENY" || flags === "CERT_REVOKED" ? "warn" : "error";
+}
+
+/** The line's fields in order; those without a value are left out by the writer. */
+export function accessFields(
+  record: FlowRecord,
+  label: FlowLabel,
+  pod: LocalPod | undefined,
+): readonly (readonly [string, FieldValue])[] {
+  const outbound = record.role === "outbound";
+  const security = securityOf(record);
+  const own = security === "mutual_tls" ? pod?.identity : undefined;
+  const peer = record.peer === "" ? undefined : record.peer;
+  const source = end(label.source, outbound ? pod : undefined);
+  const destination = end(label.destination, outbound ? undefined : pod);
+  const went = record.target ?? record.destination;
+  const info = reasonInfo(record.reason);
+  const failed = info.status !== 200;
+  return [
+    ["src.addr", text(record.source)],
+    ["src.workload", source.workload],
+    ["src.namespace", source.namespace],
+    ["src.identity", outbound ? own : peer],
+    ["dst.addr", text(went)],
+    ["dst.hbone_addr", record.role === "inbound-hbone" ? text(record.destination) : undefined],
+    ["dst.original_addr", outbound && text(record.destination) !== text(went) ? text(record.destination) : undefined],
+    ["dst.service", label.service?.hostname],
+    ["dst.workload", destination.workload],
+    ["dst.namespace", destination.namespace],
+    ["dst.identity", outbound ? peer : own],
+    ["direction", outbound ? "outbound" : "inbound"],
+    // From the point of view of the pod that this agent speaks for: what it sent, and what it got.
+    ["bytes_sent", outbound ? record.bytesSent : record.bytesReceived],
+    ["bytes_recv", outbound ? record.bytesReceived : record.bytesSent],
+    ["connect", record.connectedMs < 0 ? undefined : `${Math.round(record.connectedMs)}ms`],
+    ["duration", `${Math.round(record.durationMs)}ms`],
+    ["security", security],
+    ["flow", record.flow],
+    ["tunnel", record.tunnel === 0 ? undefined : record.tunnel],
+    ["reason", record.reason],
+    ["policy", label.policy],
+    ["shadow", label.shadow.map(({ policy, action }) => `${policy}:${action}`).join(",")],
+    ["error", failed ? (info.hint === "" ? info.text : `${info.text}; ${info.hint}`) : undefined],
+    ["detail", record.detail],
+  ];
+}
+
+function end(workload: Workload | undefined, pod: LocalPod | undefined): { workload?: string; namespace?: string } {
+  if (workload !== undefined) return { workload: workload.name, namespace: workload.namespace };
+  return pod === undefined ? {} : { workload: pod.name, namespace: pod.namespace };
+}
+
+function text({ address, port }: SocketAddress): string {
+  return formatHostPort(address, port);
+}

@@ -1,0 +1,54 @@
+/**
+ * Telemetry describes what the engines report without knowing the engines: these shapes are the parts of their closing records
+ * (`FlowClosed`, `FlowRow`, `TunnelInfo`, `TunnelDown`) that access log and metrics read, and the few words derived from them.
+ */
+import type { SocketAddress } from "../model/address.ts";
+import type { Identity } from "../model/identity.ts";
+import type { Reason } from "../model/reason.ts";
+
+export type FlowRole = "outbound" | "inbound-plaintext" | "inbound-hbone";
+
+/** A flow that is open. */
+export interface FlowProgress {
+  readonly flow: number;
+  readonly role: FlowRole;
+  readonly source: SocketAddress;
+  readonly destination: SocketAddress;
+  readonly target: SocketAddress | undefined;
+  readonly peer: Identity | "";
+  readonly tunnel: number;
+  /** From source to destination, and back. */
+  readonly bytesSent: number;
+  readonly bytesReceived: number;
+}
+
+/** A flow that has ended. */
+export interface FlowRecord extends FlowProgress {
+  readonly reason: Reason;
+  readonly detail: string;
+  readonly arrivedAt: number;
+  readonly connectedMs: number;
+  readonly durationMs: number;
+}
+
+export interface TunnelRecord {
+  readonly tunnel: number;
+  readonly direction: "outbound" | "inbound";
+  readonly tls: { readonly version: string; readonly group: string; readonly cipher: string };
+  readonly setupMs: number;
+}
+
+/** Which side of the connection this agent reports for, as Istio's metrics name it. */
+export function reporterOf(role: FlowRole): "source" | "destination" {
+  return role === "outbound" ? "source" : "destination";
+}
+
+/**
+ * `mutual_tls` needs a proven peer and `none` needs proof of plaintext: a flow that ended before either is `unknown`, because
+ * calling it plaintext would raise false alarms and calling it encrypted would hide real ones.
+ */
+export function securityOf(flow: FlowProgress): "mutual_tls" | "none" | "unknown" {
+  if (flow.peer !== "") return "mutual_tls";
+  if (flow.role === "inbound-plaintext") return "none";
+  return flow.tunnel === 0 && flow.target !== undefined ? "none" : "unknown";
+}
