@@ -1,0 +1,249 @@
+/**
+ * Objects of a cluster put together: a pod needs its namespace's labels to be a workload, a Service needs slices and pods to have
+ * endpoints. Pieces come in by object, whatever their order; `flush` translates what their arrival touched into one change of the
+ * mesh index. It knows nothing of where objects come from.
+ */
+import { labelsMatch } from "../lib/labels.ts";
+import { type MeshDelta, MeshIndex, type ServiceEntry, serviceKey } from "../mesh/mesh-index.ts";
+import type { AuthorizationPolicy } from "../model/authorization.ts";
+import type { MeshChange, MeshSettings } from "../model/mesh.ts";
+import type { PeerAuthentication } from "../model/peer-authentication.ts";
+import type { Service } from "../model/service.ts";
+import type { WorkloadUid } from "../model/workload.ts";
+import { defaultDenyPolicy } from "./default-deny.ts";
+import { serviceEntry } from "./service-endpoints.ts";
+import type { SlicePiece } from "./translate/endpoint-slice.ts";
+import type { NamespacePiece } from "./translate/namespace.ts";
+import { localPodOf, type PodPiece, podWorkloadUid, workloadOf } from "./translate/pod.ts";
+import type { ServicePiece } from "./translate/service.ts";
+
+/** A translated object. */
+export type Piece =
+  | { readonly kind: "Namespace"; readonly value: NamespacePiece }
+  | { readonly kind: "Pod"; readonly value: PodPiece }
+  | { readonly kind: "Service"; readonly value: ServicePiece }
+  | { readonly kind: "EndpointSlice"; readonly value: SlicePiece }
+  | { readonly kind: "PeerAuthentication"; readonly value: PeerAuthentication }
+  | { readonly kind: "AuthorizationPolicy"; readonly value: AuthorizationPolicy };
+
+export type PieceKind = Piece["kind"];
+
+/** Pieces of one kind by namespace, then name: what one change touches is found without a scan of the cluster. */
+class ByNamespace<T> {
+  readonly #namespaces = new Map<string, Map<string, T>>();
+
+  get(namespace: string, name: string): T | undefined {
+    return this.#namespaces.get(namespace)?.get(name);
+  }
+
+  in(namespace: string): ReadonlyMap<string, T> {
+    return this.#namespaces.get(namespace) ?? new Map<string, T>();
+  }
+
+  set(namespace: string, name: string, value: T): void {
+    const names = this.#namespaces.get(namespace) ?? new Map<string, T>();
+    this.#namespaces.set(namespace, names.set(name, value));
+  }
+
+  delete(namespace: string, name: string): void {
+    const names = this.#namespaces.get(namespace);
+    names?.delete(name);
+    if (names?.size === 0) this.#namespaces.delete(namespace);
+  }
+
+  *namespaces(): Iterable<string> {
+    yield* this.#namespaces.keys();
+  }
+}
+
+/** What changed since the last flush, by `namespace/name`. */
+class Touched {
+  readonly pods = new Map<string, readonly [string, string]>();
+  readonly services = new Map<string, readonly [string, string]>();
+  /** Last word on each policy object; undefined: removed. */
+  readonly peerAuthentications = new Map<string, PeerAuthentication | undefined>();
+  readonly authorizationPolicies = new Map<string, AuthorizationPolicy | undefined>();
+
+  pod(namespace: string, name: string): void {
+    this.pods.set(`${namespace}/${name}`, [namespace, name]);
+  }
+
+  service(namespace: string, name: string): void {
+    this.services.set(`${namespace}/${name}`, [namespace, name]);
+  }
+}
+
+export class ClusterState {
+  readonly index: MeshIndex;
+  readonly #namespaces = new Map<string, NamespacePiece>();
+  readonly #pods = new ByNamespace<PodPiece>();
+  readonly #services = new ByNamespace<ServicePiece>();
+  readonly #slices = new ByNamespace<SlicePiece>();
+  /** UID under which a pod was handed to the index as local pod, by `namespace/name`. */
+  readonly #localUids = new Map<string, string>();
+  #touched = new Touched();
+
+  constructor(settings: MeshSettings) {
+    this.index = new MeshIndex(settings);
+  }
+
+  /** `namespace` is empty for cluster-wide kinds. */
+  set(namespace: string, name: string, piece: Piece): void {
+    switch (piece.kind) {
+      case "Namespace":
+        this.#namespaces.set(name, piece.value);
+        this.#namespaceChanged(name);
+        break;
+      case "Pod":
+        this.#podChanged(namespace, name, piece.value);
+        this.#pods.set(namespace, name, piece.value);
+        break;
+      case "Service":
+        this.#services.set(namespace, name, piece.value);
+        this.#touched.service(namespace, name);
+        break;
+      case "EndpointSlice":
+        this.#sliceChanged(namespace, name);
+        this.#slices.set(namespace, name, piece.value);
+        this.#touched.service(namespace, piece.value.service);
+        break;
+      case "PeerAuthentication":
+        this.#touched.peerAuthentications.set(`${namespace}/${name}`, piece.value);
+        break;
+      case "AuthorizationPolicy":
+        this.#touched.authorizationPolicies.set(`${namespace}/${name}`, piece.value);
+        break;
+    }
+  }
+
+  delete(namespace: string, name: string, kind: PieceKind): void {
+    switch (kind) {
+      case "Namespace":
+        this.#namespaces.delete(name);
+        this.#namespaceChanged(name);
+        break;
+      case "Pod":
+        this.#podChanged(namespace, name, undefined);
+        this.#pods.delete(namespace, name);
+        break;
+      case "Service":
+        this.#services.delete(namespace, name);
+        this.#touched.service(namespace, name);
+        break;
+      case "EndpointSlice":
+        this.#sliceChanged(namespace, name);
+        this.#slices.delete(namespace, name);
+        break;
+      case "PeerAuthentication":
+        this.#touched.peerAuthentications.set(`${namespace}/${name}`, undefined);
+        break;
+      case "AuthorizationPolicy":
+        this.#touched.authorizationPolicies.set(`${namespace}/${name}`, undefined);
+        break;
+    }
+  }
+
+  /** Other settings touch every workload: identities and keys hang on them. */
+  setSettings(settings: MeshSettings): MeshChange | undefined {
+    for (const namespace of this.#pods.namespaces()) this.#namespaceChanged(namespace);
+    for (const namespace of this.#services.namespaces()) {
+      for (const name of this.#services.in(namespace).keys()) this.#touched.service(namespace, name);
+    }
+    return this.flush(settings);
+  }
+
+  /** Applies everything since the last call as one change. */
+  flush(settings: MeshSettings = this.index.settings): MeshChange | undefined {
+    const before = this.index.settings;
+    const touched = this.#touched;
+    this.#touched = new Touched();
+    const pods = this.#podDelta(touched, settings, before);
+    const services = this.#serviceDelta(touched, settings, before);
+    return this.index.apply({
+      settings,
+      ...pods,
+      ...services,
+      peerAuthentications: present(touched.peerAuthentications),
+      removedPeerAuthentications: absent(touched.peerAuthentications),
+      authorizationPolicies: present(touched.authorizationPolicies),
+      removedAuthorizationPolicies: absent(touched.authorizationPolicies),
+    });
+  }
+
+  #namespaceChanged(namespace: string): void {
+    for (const name of this.#pods.in(namespace).keys()) this.#touched.pod(namespace, name);
+    const policy = defaultDenyPolicy(namespace);
+    const wanted = this.#namespaces.get(namespace)?.defaultAction === "deny";
+    this.#touched.authorizationPolicies.set(`${namespace}/${policy.name}`, wanted ? policy : undefined);
+  }
+
+  #podChanged(namespace: string, name: string, pod: PodPiece | undefined): void {
+    this.#touched.pod(namespace, name);
+    const before = this.#pods.get(namespace, name);
+    for (const [service, piece] of this.#services.in(namespace)) {
+      if (piece.selector === undefined) continue;
+      if (
+        (before !== undefined && labelsMatch(piece.selector, before.labels)) ||
+        (pod !== undefined && labelsMatch(piece.selector, pod.labels))
+      ) {
+        this.#touched.service(namespace, service);
+      }
+    }
+  }
+
+  #sliceChanged(namespace: string, name: string): void {
+    const before = this.#slices.get(namespace, name);
+    if (before !== undefined) this.#touched.service(namespace, before.service);
+  }
+
+  #podDelta(touched: Touched, settings: MeshSettings, before: MeshSettings): MeshDelta {
+    const workloads = [];
+    const removedWorkloads: WorkloadUid[] = [];
+    const localPods = [];
+    const removedLocalPods = [];
+    for (const [key, [namespace, name]] of touched.pods) {
+      const pod = this.#pods.get(namespace, name);
+      const workload = pod && workloadOf(pod, this.#namespaces.get(namespace), settings);
+      if (workload !== undefined) workloads.push(workload);
+      if (workload === undefined || settings.cluster !== before.cluster) {
+        removedWorkloads.push(podWorkloadUid(before.cluster, namespace, name));
+      }
+      const local = pod && localPodOf(pod, workload);
+      const localUid = this.#localUids.get(key);
+      if (localUid !== undefined && localUid !== local?.pod.uid) {
+        removedLocalPods.push(localUid);
+        this.#localUids.delete(key);
+      }
+      if (local !== undefined) {
+        localPods.push(local);
+        this.#localUids.set(key, local.pod.uid);
+      }
+    }
+    return { workloads, removedWorkloads, localPods, removedLocalPods };
+  }
+
+  #serviceDelta(touched: Touched, settings: MeshSettings, before: MeshSettings): MeshDelta {
+    const services: ServiceEntry[] = [];
+    const removedServices: string[] = [];
+    for (const [namespace, name] of touched.services.values()) {
+      const piece = this.#services.get(namespace, name);
+      const hostname = (domain: string): string => `${name}.${namespace}.svc.${domain}`;
+      if (piece === undefined || settings.clusterDomain !== before.clusterDomain) {
+        removedServices.push(serviceKey({ namespace, hostname: hostname(before.clusterDomain) }));
+      }
+      if (piece === undefined) continue;
+      const service: Service = { ...piece.service, hostname: hostname(settings.clusterDomain) };
+      const slices = [...this.#slices.in(namespace).values()].filter((slice) => slice.service === name);
+      services.push(serviceEntry(service, piece, slices, this.#pods.in(namespace), settings.cluster));
+    }
+    return { services, removedServices };
+  }
+}
+
+function present<T>(policies: ReadonlyMap<string, T | undefined>): T[] {
+  return [...policies.values()].filter((policy) => policy !== undefined);
+}
+
+function absent(policies: ReadonlyMap<string, unknown>): string[] {
+  return [...policies].flatMap(([key, policy]) => (policy === undefined ? [key] : []));
+}

@@ -1,0 +1,126 @@
+/** The endpoints of a Service: from its EndpointSlices, or from its selector where no controller has written any. */
+import { labelsMatch } from "../lib/labels.ts";
+import type { ServiceEntry } from "../mesh/mesh-index.ts";
+import type { Service, ServiceEndpoint } from "../model/service.ts";
+import type { WorkloadUid } from "../model/workload.ts";
+import type { SliceEndpoint, SlicePiece } from "./translate/endpoint-slice.ts";
+import { type PodPiece, podWorkloadUid } from "./translate/pod.ts";
+import type { ServicePiece } from "./translate/service.ts";
+
+interface Candidate {
+  readonly endpoint: ServiceEndpoint;
+  readonly usable: "ready" | "draining" | "no";
+}
+
+export function serviceEntry(
+  service: Service,
+  piece: ServicePiece,
+  slices: readonly SlicePiece[],
+  pods: ReadonlyMap<string, PodPiece>,
+  cluster: string,
+): ServiceEntry {
+  const candidates =
+    slices.length > 0 || piece.selector === undefined
+      ? fromSlices(service, piece, slices, pods, cluster)
+      : fromPods(service, piece, pods, cluster);
+  const endpoints = new Map<number, readonly ServiceEndpoint[]>();
+  for (const { port } of service.ports) endpoints.set(port, choose(candidates.get(port) ?? []));
+  return { service, endpoints, members: membersOf(service, piece, slices, pods, cluster) };
+}
+
+/** Ready endpoints; while there are none, those that still serve though they terminate (KEP-1669). Slices may overlap. */
+function choose(candidates: readonly Candidate[]): readonly ServiceEndpoint[] {
+  const ready = candidates.filter(({ usable }) => usable === "ready");
+  const chosen = ready.length > 0 ? ready : candidates.filter(({ usable }) => usable === "draining");
+  return [...new Map(chosen.map(({ endpoint }) => [`${endpoint.address} ${endpoint.targetPort}`, endpoint])).values()];
+}
+
+function fromSlices(
+  service: Service,
+  piece: ServicePiece,
+  slices: readonly SlicePiece[],
+  pods: ReadonlyMap<string, PodPiece>,
+  cluster: string,
+): Map<number, Candidate[]> {
+  const candidates = new Map<number, Candidate[]>();
+  for (const { name, port } of service.ports) {
+    const list: Candidate[] = [];
+    for (const slice of slices) {
+      if (!slice.ports.has(name)) continue;
+      const targetPort = slice.ports.get(name) ?? port;
+      for (const endpoint of slice.endpoints) {
+        if (endpoint.pod !== undefined && pods.get(endpoint.pod)?.finished === true) continue;
+        list.push({
+          endpoint: {
+            workload: endpoint.pod === undefined ? undefined : podWorkloadUid(cluster, service.namespace, endpoint.pod),
+            address: endpoint.address,
+            targetPort,
+            weight: 1,
+          },
+          usable: usableSlice(endpoint, piece.publishNotReadyAddresses),
+        });
+      }
+    }
+    candidates.set(port, list);
+  }
+  return candidates;
+}
+
+function usableSlice(endpoint: SliceEndpoint, publishNotReady: boolean): Candidate["usable"] {
+  if (endpoint.ready || publishNotReady) return "ready";
+  return endpoint.serving && endpoint.terminating ? "draining" : "no";
+}
+
+function fromPods(
+  service: Service,
+  piece: ServicePiece,
+  pods: ReadonlyMap<string, PodPiece>,
+  cluster: string,
+): Map<number, Candidate[]> {
+  const selected = [...pods.values()].filter((pod) => !pod.finished && labelsMatch(piece.selector, pod.labels));
+  const candidates = new Map<number, Candidate[]>();
+  for (const { port } of service.ports) {
+    const target = piece.targetPorts.get(port) ?? port;
+    candidates.set(
+      port,
+      selected.flatMap((pod) => {
+        const targetPort = typeof target === "number" ? target : pod.namedPorts.get(target);
+        if (targetPort === undefined) return [];
+        return pod.addresses.map((address): Candidate => {
+          const workload = podWorkloadUid(cluster, pod.namespace, pod.name);
+          return { endpoint: { workload, address, targetPort, weight: 1 }, usable: usablePod(pod, piece) };
+        });
+      }),
+    );
+  }
+  return candidates;
+}
+
+function usablePod(pod: PodPiece, piece: ServicePiece): Candidate["usable"] {
+  if (piece.publishNotReadyAddresses || (pod.ready && !pod.terminating)) return "ready";
+  return pod.ready ? "draining" : "no";
+}
+
+/** Every pod that the selector or a slice names, or whose address a slice lists; ready or not, it can be reached by its own address. */
+function membersOf(
+  service: Service,
+  piece: ServicePiece,
+  slices: readonly SlicePiece[],
+  pods: ReadonlyMap<string, PodPiece>,
+  cluster: string,
+): ReadonlySet<WorkloadUid> {
+  const members = new Set<WorkloadUid>();
+  const add = (name: string): unknown => members.add(podWorkloadUid(cluster, service.namespace, name));
+  if (piece.selector !== undefined) {
+    for (const pod of pods.values()) if (labelsMatch(piece.selector, pod.labels)) add(pod.name);
+  }
+  const listed = new Set<string>();
+  for (const { pod, address } of slices.flatMap(({ endpoints }) => endpoints)) {
+    if (pod === undefined) listed.add(address);
+    else add(pod);
+  }
+  if (listed.size > 0) {
+    for (const pod of pods.values()) if (pod.addresses.some((address) => listed.has(address))) add(pod.name);
+  }
+  return members;
+}

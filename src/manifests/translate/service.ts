@@ -1,0 +1,81 @@
+/** Service → virtual IPs and ports; ExternalName has neither. */
+import { z } from "zod";
+import { canonicalIp } from "../../lib/ip.ts";
+import type { Service } from "../../model/service.ts";
+import type { KubernetesObject } from "./metadata.ts";
+import { ignored, ok, problemsOf, rejected, type Translation } from "./translation.ts";
+
+const portNumber = z.number().int().min(1).max(65535);
+const virtualIp = z.union([
+  z.enum(["None", ""]),
+  z.string().refine((text) => canonicalIp(text) !== undefined, "is not an IP address"),
+]);
+
+const serviceSchema = z.looseObject({
+  spec: z.looseObject({
+    type: z.string().nullish(),
+    clusterIP: virtualIp.nullish(),
+    clusterIPs: z.array(virtualIp).nullish(),
+    selector: z.record(z.string(), z.string()).nullish(),
+    publishNotReadyAddresses: z.boolean().nullish(),
+    ports: z
+      .array(
+        z.looseObject({
+          name: z.string().nullish(),
+          port: portNumber,
+          protocol: z.string().nullish(),
+          targetPort: z.union([portNumber, z.string().min(1)]).nullish(),
+          appProtocol: z.string().nullish(),
+        }),
+      )
+      .nullish(),
+  }),
+  status: z
+    .looseObject({
+      loadBalancer: z
+        .looseObject({
+          ingress: z.array(z.looseObject({ ip: z.string().nullish(), ipMode: z.string().nullish() })).nullish(),
+        })
+        .nullish(),
+    })
+    .nullish(),
+});
+
+export interface ServicePiece {
+  readonly service: Omit<Service, "hostname">;
+  readonly selector: ReadonlyMap<string, string> | undefined;
+  readonly publishNotReadyAddresses: boolean;
+  /** By service port: the pods' port, or the name that each pod gives it. */
+  readonly targetPorts: ReadonlyMap<number, number | string>;
+}
+
+export function translateService(object: KubernetesObject, namespace: string): Translation<ServicePiece> {
+  const parsed = serviceSchema.safeParse(object.raw);
+  if (!parsed.success) return rejected(problemsOf(parsed.error));
+  const { spec, status } = parsed.data;
+  if (spec.type === "ExternalName") return ignored();
+  const addresses = new Set<string>();
+  for (const text of [spec.clusterIP, ...(spec.clusterIPs ?? [])]) addVirtualIp(addresses, text);
+  for (const { ip, ipMode } of status?.loadBalancer?.ingress ?? []) {
+    // Nodes deliver a load balancer's address themselves unless its mode is Proxy (KEP-1860).
+    if (ipMode !== "Proxy") addVirtualIp(addresses, ip);
+  }
+  const ports = (spec.ports ?? []).filter(({ protocol }) => (protocol ?? "TCP") === "TCP");
+  const selector = Object.entries(spec.selector ?? {});
+  return ok({
+    service: {
+      name: object.metadata.name,
+      namespace,
+      addresses: [...addresses],
+      ports: ports.map(({ name, port, appProtocol }) => ({ name: name ?? "", port, appProtocol: appProtocol ?? "" })),
+    },
+    selector: selector.length === 0 ? undefined : new Map(selector),
+    publishNotReadyAddresses: spec.publishNotReadyAddresses ?? false,
+    targetPorts: new Map(ports.map(({ port, targetPort }) => [port, targetPort ?? port])),
+  });
+}
+
+function addVirtualIp(addresses: Set<string>, text: string | null | undefined): void {
+  const ip = text ? canonicalIp(text) : undefined;
+  if (ip !== undefined) addresses.add(ip);
+}

@@ -1,0 +1,288 @@
+/**
+ * The mesh state that deciders read, indexed. Sources (`manifests/`, later `xds/`) translate what they hear into `MeshDelta`s of model
+ * objects; `apply` changes the index in place and says what became different. Between two calls of `apply` the view is constant.
+ * Lookups on a connection's path (by address, by service port, effective modes, policies) cost a map access, not a scan.
+ */
+import { isDeepStrictEqual } from "node:util";
+import type { AuthorizationPolicy, AuthorizationRequest, AuthorizationVerdict } from "../model/authorization.ts";
+import type { EffectiveMode, MeshChange, MeshSettings, MeshView } from "../model/mesh.ts";
+import type { PeerAuthentication } from "../model/peer-authentication.ts";
+import type { Service, ServiceEndpoint } from "../model/service.ts";
+import type { LocalPod, Workload, WorkloadUid } from "../model/workload.ts";
+import { AuthorizationIndex, authorizationKey } from "../policy/authorization/authorization-index.ts";
+import { compileModes, modeOfPort, peerAuthenticationKey, type WorkloadModes } from "../policy/peer-authentication.ts";
+import { AddressBook } from "./address-book.ts";
+
+/** A Service with what stands behind it. */
+export interface ServiceEntry {
+  readonly service: Service;
+  /** Usable endpoints by service port; a port without any has an empty list. */
+  readonly endpoints: ReadonlyMap<number, readonly ServiceEndpoint[]>;
+  /** All pods behind the service, ready or not: whom a policy with a `targetRef` to it selects. */
+  readonly members: ReadonlySet<WorkloadUid>;
+}
+
+/** A change of state; things set replace their older selves, absent fields change nothing. */
+export interface MeshDelta {
+  readonly settings?: MeshSettings;
+  readonly workloads?: Iterable<Workload>;
+  readonly removedWorkloads?: Iterable<WorkloadUid>;
+  readonly services?: Iterable<ServiceEntry>;
+  /** `namespace/hostname`. */
+  readonly removedServices?: Iterable<string>;
+  readonly localPods?: Iterable<{ readonly node: string; readonly pod: LocalPod }>;
+  /** Pod UIDs. */
+  readonly removedLocalPods?: Iterable<string>;
+  readonly peerAuthentications?: Iterable<PeerAuthentication>;
+  /** `namespace/name`. */
+  readonly removedPeerAuthentications?: Iterable<string>;
+  readonly authorizationPolicies?: Iterable<AuthorizationPolicy>;
+  /** `namespace/name`. */
+  readonly removedAuthorizationPolicies?: Iterable<string>;
+}
+
+export function serviceKey(service: Pick<Service, "namespace" | "hostname">): string {
+  return `${service.namespace}/${service.hostname}`;
+}
+
+/** Collects a `MeshChange` while a delta is applied. */
+class ChangeLog {
+  settings = false;
+  readonly workloads = new Set<WorkloadUid>();
+  readonly services = new Set<string>();
+  readonly authorizationPolicies = new Set<string>();
+  readonly peerAuthentications = new Set<string>();
+  readonly nodes = new Set<string>();
+
+  get empty(): boolean {
+    const sets = [this.workloads, this.services, this.authorizationPolicies, this.peerAuthentications, this.nodes];
+    return !this.settings && sets.every((set) => set.size === 0);
+  }
+}
+
+export class MeshIndex implements MeshView {
+  #epoch = 0;
+  #settings: MeshSettings;
+  readonly #workloads = new Map<WorkloadUid, Workload>();
+  // A tunnel to the wrong pod fails its identity check; plaintext to the wrong pod would not. So the enrolled claimant of an
+  // address wins, and among equals the one heard of last: addresses are reused.
+  readonly #workloadAddresses = new AddressBook<Workload>(
+    (later, earlier) => later.tunnel === "hbone" || earlier.tunnel === "none",
+  );
+  readonly #services = new Map<string, ServiceEntry>();
+  // The API server allots virtual IPs once; the first claimant keeps a disputed one.
+  readonly #serviceAddresses = new AddressBook<ServiceEntry>(() => false);
+  readonly #localPods = new Map<string, { node: string; pod: LocalPod }>();
+  readonly #nodes = new Map<string, Map<string, LocalPod>>();
+  readonly #peerAuthentications = new Map<string, PeerAuthentication>();
+  readonly #authorization: AuthorizationIndex;
+  readonly #modes = new Map<WorkloadUid, WorkloadModes>();
+  readonly #listeners = new Set<(change: MeshChange) => void>();
+
+  constructor(settings: MeshSettings) {
+    this.#settings = settings;
+    this.#authorization = new AuthorizationIndex(settings, {
+      serviceMembers: (namespace, name) =>
+        this.#services.get(`${namespace}/${name}.${namespace}.svc.${this.#settings.clusterDomain}`)?.members,
+    });
+  }
+
+  /** Undefined when the delta changed nothing. Listeners are called before it returns. */
+  apply(delta: MeshDelta): MeshChange | undefined {
+    const log = new ChangeLog();
+    if (delta.settings !== undefined) this.#setSettings(delta.settings, log);
+    for (const uid of delta.removedWorkloads ?? []) this.#removeWorkload(uid, log);
+    for (const workload of delta.workloads ?? []) this.#setWorkload(workload, log);
+    for (const key of delta.removedServices ?? []) this.#removeService(key, log);
+    for (const entry of delta.services ?? []) this.#setService(entry, log);
+    for (const uid of delta.removedLocalPods ?? []) this.#removeLocalPod(uid, log);
+    for (const local of delta.localPods ?? []) this.#setLocalPod(local, log);
+    this.#applyPolicies(delta, log);
+    if (log.empty) return undefined;
+    this.#epoch += 1;
+    const change: MeshChange = {
+      epoch: this.#epoch,
+      settings: log.settings,
+      workloads: log.workloads,
+      services: log.services,
+      authorizationPolicies: log.authorizationPolicies,
+      peerAuthentications: log.peerAuthentications,
+      nodes: log.nodes,
+    };
+    for (const listener of this.#listeners) listener(change);
+    return change;
+  }
+
+  onChange(listener: (change: MeshChange) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  get epoch(): number {
+    return this.#epoch;
+  }
+
+  get settings(): MeshSettings {
+    return this.#settings;
+  }
+
+  workload(uid: WorkloadUid): Workload | undefined {
+    return this.#workloads.get(uid);
+  }
+
+  workloadByAddress(ip: string): Workload | undefined {
+    return this.#workloadAddresses.owner(ip);
+  }
+
+  workloads(): Iterable<Workload> {
+    return this.#workloads.values();
+  }
+
+  serviceByAddress(ip: string): Service | undefined {
+    return this.#serviceAddresses.owner(ip)?.service;
+  }
+
+  serviceByHostname(namespace: string, hostname: string): Service | undefined {
+    return this.#services.get(`${namespace}/${hostname}`)?.service;
+  }
+
+  *services(): Iterable<Service> {
+    for (const entry of this.#services.values()) yield entry.service;
+  }
+
+  endpoints(service: Service, port: number): readonly ServiceEndpoint[] | undefined {
+    if (!service.ports.some((known) => known.port === port)) return undefined;
+    return this.#services.get(serviceKey(service))?.endpoints.get(port) ?? [];
+  }
+
+  localPods(node: string): Iterable<LocalPod> {
+    return this.#nodes.get(node)?.values() ?? [];
+  }
+
+  inboundMode(workload: Workload, port: number): EffectiveMode {
+    // A workload that is no longer in force (of a flow judged earlier) is compiled afresh, never from or into the cache.
+    if (this.#workloads.get(workload.uid) !== workload) return modeOfPort(this.#compileModes(workload), port);
+    let modes = this.#modes.get(workload.uid);
+    if (modes === undefined) {
+      modes = this.#compileModes(workload);
+      this.#modes.set(workload.uid, modes);
+    }
+    return modeOfPort(modes, port);
+  }
+
+  authorize(workload: Workload, request: AuthorizationRequest): AuthorizationVerdict {
+    return this.#authorization.authorize(workload, request);
+  }
+
+  authorizationFor(workload: Workload): readonly AuthorizationPolicy[] {
+    return this.#authorization.policiesFor(workload);
+  }
+
+  authorizationPolicies(): Iterable<AuthorizationPolicy> {
+    return this.#authorization.policies();
+  }
+
+  peerAuthentications(): Iterable<PeerAuthentication> {
+    return this.#peerAuthentications.values();
+  }
+
+  #compileModes(workload: Workload): WorkloadModes {
+    return compileModes(this.#peerAuthentications.values(), workload, this.#settings.rootNamespace);
+  }
+
+  #setSettings(settings: MeshSettings, log: ChangeLog): void {
+    if (isDeepStrictEqual(settings, this.#settings)) return;
+    this.#settings = settings;
+    this.#modes.clear();
+    this.#authorization.setSettings(settings);
+    log.settings = true;
+  }
+
+  #setWorkload(workload: Workload, log: ChangeLog): void {
+    const before = this.#workloads.get(workload.uid);
+    if (before !== undefined && isDeepStrictEqual(before, workload)) return;
+    if (before !== undefined) this.#workloadAddresses.release(before.addresses, before);
+    this.#workloads.set(workload.uid, workload);
+    this.#workloadAddresses.claim(workload.addresses, workload);
+    this.#modes.delete(workload.uid);
+    this.#authorization.forgetWorkload(workload.uid);
+    log.workloads.add(workload.uid);
+  }
+
+  #removeWorkload(uid: WorkloadUid, log: ChangeLog): void {
+    const before = this.#workloads.get(uid);
+    if (before === undefined) return;
+    this.#workloadAddresses.release(before.addresses, before);
+    this.#workloads.delete(uid);
+    this.#modes.delete(uid);
+    this.#authorization.forgetWorkload(uid);
+    log.workloads.add(uid);
+  }
+
+  #setService(entry: ServiceEntry, log: ChangeLog): void {
+    const key = serviceKey(entry.service);
+    const before = this.#services.get(key);
+    if (before !== undefined && isDeepStrictEqual(before, entry)) return;
+    if (before !== undefined) this.#serviceAddresses.release(before.service.addresses, before);
+    this.#services.set(key, entry);
+    this.#serviceAddresses.claim(entry.service.addresses, entry);
+    this.#membersChanged(before?.members, entry.members);
+    log.services.add(key);
+  }
+
+  #removeService(key: string, log: ChangeLog): void {
+    const before = this.#services.get(key);
+    if (before === undefined) return;
+    this.#serviceAddresses.release(before.service.addresses, before);
+    this.#services.delete(key);
+    this.#membersChanged(before.members, undefined);
+    log.services.add(key);
+  }
+
+  #membersChanged(before: ReadonlySet<WorkloadUid> | undefined, after: ReadonlySet<WorkloadUid> | undefined): void {
+    for (const uid of before ?? []) if (after?.has(uid) !== true) this.#authorization.forgetWorkload(uid);
+    for (const uid of after ?? []) if (before?.has(uid) !== true) this.#authorization.forgetWorkload(uid);
+  }
+
+  #setLocalPod(local: { node: string; pod: LocalPod }, log: ChangeLog): void {
+    const before = this.#localPods.get(local.pod.uid);
+    if (before !== undefined && isDeepStrictEqual(before, local)) return;
+    if (before !== undefined) this.#removeLocalPod(local.pod.uid, log);
+    this.#localPods.set(local.pod.uid, local);
+    const pods = this.#nodes.get(local.node) ?? new Map<string, LocalPod>();
+    this.#nodes.set(local.node, pods.set(local.pod.uid, local.pod));
+    log.nodes.add(local.node);
+  }
+
+  #removeLocalPod(uid: string, log: ChangeLog): void {
+    const before = this.#localPods.get(uid);
+    if (before === undefined) return;
+    this.#localPods.delete(uid);
+    const pods = this.#nodes.get(before.node);
+    pods?.delete(uid);
+    if (pods?.size === 0) this.#nodes.delete(before.node);
+    log.nodes.add(before.node);
+  }
+
+  #applyPolicies(delta: MeshDelta, log: ChangeLog): void {
+    for (const key of delta.removedPeerAuthentications ?? []) {
+      if (this.#peerAuthentications.delete(key)) log.peerAuthentications.add(key);
+    }
+    for (const policy of delta.peerAuthentications ?? []) {
+      const key = peerAuthenticationKey(policy);
+      if (isDeepStrictEqual(this.#peerAuthentications.get(key), policy)) continue;
+      this.#peerAuthentications.set(key, policy);
+      log.peerAuthentications.add(key);
+    }
+    if (log.peerAuthentications.size > 0) this.#modes.clear();
+    for (const key of delta.removedAuthorizationPolicies ?? []) {
+      if (this.#authorization.remove(key)) log.authorizationPolicies.add(key);
+    }
+    for (const policy of delta.authorizationPolicies ?? []) {
+      const key = authorizationKey(policy);
+      if (isDeepStrictEqual(this.#authorization.get(key), policy)) continue;
+      this.#authorization.set(policy);
+      log.authorizationPolicies.add(key);
+    }
+  }
+}
