@@ -16,7 +16,13 @@ interface Verb {
   readonly register: (program: Command, exit: Exit) => Promise<void>;
 }
 
-const verbs: readonly Verb[] = [];
+const verbs: readonly Verb[] = [
+  {
+    name: "control",
+    summary: "the control plane: certificate authority of the mesh",
+    register: async (program, exit) => (await import("./control.ts")).registerControl(program, exit),
+  },
+];
 
 export async function runCli(args: readonly string[]): Promise<number> {
   let exitCode = 0;
