@@ -1,0 +1,60 @@
+/**
+ * The demo's ledger: every line that it prints is a check that ran, with the measurement it rests on. A check that throws is a
+ * failed check, never the end of the demo: what comes after it may still hold.
+ */
+import { messageOf } from "../../lib/errors.ts";
+
+export interface Check {
+  readonly name: string;
+  readonly ok: boolean;
+  /** What was measured, or what went wrong. */
+  readonly detail: string;
+}
+
+/** Thrown by a check that measured something other than what it promises. */
+export class CheckFailed extends Error {
+  constructor(measured: string) {
+    super(measured);
+    this.name = "CheckFailed";
+  }
+}
+
+/** Fails the check unless the measurement is as promised. */
+export function expectThat(holds: boolean, measured: string): asserts holds {
+  if (!holds) throw new CheckFailed(measured);
+}
+
+export interface ChecklistDeps {
+  /** Called once per check, in order. */
+  readonly onCheck: (check: Check) => void;
+  readonly onScene: (title: string) => void;
+}
+
+export class Checklist {
+  readonly checks: Check[] = [];
+  readonly #deps: ChecklistDeps;
+
+  constructor(deps: ChecklistDeps) {
+    this.#deps = deps;
+  }
+
+  get ok(): boolean {
+    return this.checks.length > 0 && this.checks.every((check) => check.ok);
+  }
+
+  scene(title: string): void {
+    this.#deps.onScene(title);
+  }
+
+  /** Runs a measurement; its answer is the detail of the line. */
+  async check(name: string, measure: () => Promise<string>): Promise<void> {
+    let check: Check;
+    try {
+      check = { name, ok: true, detail: await measure() };
+    } catch (error) {
+      check = { name, ok: false, detail: messageOf(error) };
+    }
+    this.checks.push(check);
+    this.#deps.onCheck(check);
+  }
+}
