@@ -13,9 +13,9 @@ const control = z
     rootCertificate: path().describe(
       "PEM file with the root that the control plane's own certificate must chain to; read again when it changes.",
     ),
-    tokenFile: path()
-      .optional()
-      .describe("Bearer token shown to the control plane, read again for every call because projected tokens rotate."),
+    tokenFile: path().describe(
+      "File with the bearer token that tells the control plane which node this is; read for every call, because projected tokens rotate.",
+    ),
     serverName: z
       .string()
       .min(1)
@@ -23,6 +23,69 @@ const control = z
       .describe("Name that the control plane's certificate must carry, when it is not the host of control.address."),
   })
   .describe("The control plane: it signs the certificates of this node's pods.");
+
+const mesh = z
+  .strictObject({
+    trustDomain: z
+      .string()
+      .min(1)
+      .prefault("cluster.local")
+      .describe("First part of every identity of this mesh; what Istio uses by default."),
+    trustDomainAliases: z
+      .array(z.string().min(1))
+      .prefault([])
+      .describe("Other trust domains whose identities are accepted as this mesh's own, for the time of a move."),
+    clusterDomain: z.string().min(1).prefault("cluster.local").describe("DNS suffix of Services; Kubernetes' default."),
+    cluster: z
+      .string()
+      .min(1)
+      .prefault("Kubernetes")
+      .describe("Name of this cluster in metrics and requests to the authority; Istio's default."),
+    rootNamespace: z
+      .string()
+      .min(1)
+      .prefault("warren-system")
+      .describe("Policies in this namespace without a selector hold for the whole mesh."),
+    defaultNamespace: z
+      .string()
+      .min(1)
+      .prefault("default")
+      .describe("Namespace of manifests that name none, as kubectl has it."),
+    defaultAction: z
+      .enum(["allow", "deny"])
+      .prefault("allow")
+      .describe(
+        "What holds for workloads that no ALLOW policy selects. allow is what AuthorizationPolicy's users expect.",
+      ),
+    deniedIdentities: z
+      .array(
+        z.string().startsWith("spiffe://", "is not a SPIFFE id; write spiffe://trust-domain/ns/namespace/sa/account"),
+      )
+      .prefault([])
+      .describe("Identities refused everywhere, whatever certificate they show."),
+  })
+  .describe("What the mesh is, beside its objects.");
+
+const certificates = z
+  .strictObject({
+    lifetime: duration({ min: "1s" })
+      .prefault("24h")
+      .describe(
+        "Lifetime to ask for; the control plane may give less. Renewed at half of it, so an outage of 12 hours goes unnoticed.",
+      ),
+    concurrency: z
+      .int()
+      .min(1)
+      .max(256)
+      .prefault(8)
+      .describe(
+        "Requests to the control plane at once; a node that starts with 100 identities is done in a dozen rounds.",
+      ),
+    requestTimeout: duration({ min: "100ms" })
+      .prefault("10s")
+      .describe("One request may take this long before it is tried again."),
+  })
+  .describe("Certificates of this node's pods.");
 
 const capture = z
   .strictObject({
@@ -282,7 +345,9 @@ export const nodeConfigSchema = z
         "Name of this node, as pods' spec.nodeName has it; in Kubernetes set WARREN_NODE from the downward API.",
       ),
     manifests: path().describe("Folder of Kubernetes manifests that is the state of the mesh; watched for changes."),
+    mesh,
     control,
+    certificates,
     capture,
     enrolment,
     engine: z

@@ -4,7 +4,13 @@ import { renderMarkdown } from "../../src/lib/config-help.ts";
 import { knobsOf } from "../../src/lib/config-schema.ts";
 import { nodeConfigSchema } from "../../src/node/config.ts";
 
-const least = ["--node=n1", "--manifests=m", "--control-address=c:15012", "--control-root-certificate=root.pem"];
+const least = [
+  "--node=n1",
+  "--manifests=m",
+  "--control-address=c:15012",
+  "--control-root-certificate=root.pem",
+  "--control-token-file=token",
+];
 
 function load(...args: string[]) {
   return loadConfig(nodeConfigSchema, { args: [...least, ...args], environment: {} });
@@ -22,7 +28,9 @@ describe("the node agent's configuration", () => {
       readiness: { host: "", port: 15021 },
     });
     await expect(loadConfig(nodeConfigSchema, { args: [], environment: {} })).rejects.toMatchObject({
-      problems: ["node", "manifests", "control.address", "control.rootCertificate"].map((key) => ({ key })),
+      problems: ["node", "manifests", "control.address", "control.rootCertificate", "control.tokenFile"].map((key) => ({
+        key,
+      })),
     });
   });
 
@@ -44,6 +52,7 @@ describe("the node agent's configuration", () => {
     ["a tunnel window below a stream's", "--limits-connection-window=64KiB", "limits.connectionWindow"],
     ["a pod allowed more than the node", "--limits-flows=10", "limits.flowsPerPod"],
     ["fewer streams than peers expect", "--limits-streams-per-inbound-tunnel=99", "limits.streamsPerInboundTunnel"],
+    ["a denied identity that is none", "--mesh-denied-identities=production/web", "mesh.deniedIdentities.0"],
     ["a longest enrolment pause below the first", "--enrolment-retry-max=100ms", "enrolment.retryMax"],
   ])("refuses %s", async (_name, flag, key) => {
     const error = await load(flag).catch((thrown: unknown) => thrown);

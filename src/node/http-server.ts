@@ -1,0 +1,114 @@
+/** The agent's three small HTTP servers (admin, metrics, readiness): a table of routes over node:http, bounded against slow clients. */
+import { createServer, type IncomingMessage, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import type { ConfigAddress } from "../lib/config-schema.ts";
+import { MeshError, messageOf } from "../lib/errors.ts";
+import { formatHostPort } from "../lib/host-port.ts";
+
+export interface HttpAnswer {
+  readonly status: number;
+  readonly type: "text/plain" | "application/json" | "text/html";
+  readonly body: string;
+}
+
+/** `GET /path` → its answer. */
+export type Routes = Readonly<Record<string, (url: URL) => HttpAnswer | Promise<HttpAnswer>>>;
+
+export interface HttpServerOptions {
+  readonly name: string;
+  readonly listen: ConfigAddress;
+  /** Answer only requests addressed to a loopback name, so that no web page can reach it through a browser of this machine. */
+  readonly loopbackOnly: boolean;
+}
+
+export class HttpServer {
+  readonly #server: Server;
+  readonly #options: HttpServerOptions;
+
+  constructor(routes: Routes, options: HttpServerOptions) {
+    this.#options = options;
+    this.#server = createServer(
+      // What is served here is small and local: a client that is slower than this holds a descriptor for nothing.
+      { headersTimeout: 5000, requestTimeout: 10_000, keepAliveTimeout: 30_000, maxHeaderSize: 8192 },
+      (request, response) => {
+        request.resume();
+        void this.#answer(routes, request).then(({ status, type, body }) => {
+          response.writeHead(status, {
+            "content-type": `${type}; charset=utf-8`,
+            "cache-control": "no-store",
+            "x-content-type-options": "nosniff",
+            "content-length": Buffer.byteLength(body),
+          });
+          response.end(request.method === "HEAD" ? undefined : body);
+        });
+      },
+    );
+    this.#server.maxConnections = 64;
+    this.#server.on("clientError", (_error, socket) => socket.destroy());
+  }
+
+  /** Binds; the text is the address that was bound. */
+  async start(): Promise<string> {
+    const { name, listen } = this.#options;
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    this.#server.once("error", reject);
+    // Without a host Node binds both families where there are both, and IPv4 alone on machines without IPv6.
+    this.#server.listen(listen.host === "" ? { port: listen.port } : { host: listen.host, port: listen.port }, resolve);
+    try {
+      await promise;
+    } catch (error) {
+      const where = formatHostPort(listen.host, listen.port);
+      throw new MeshError("MESH_LISTEN_FAILED", `${name} cannot listen on ${where}: ${messageOf(error)}`, {
+        cause: error,
+      });
+    }
+    const { address, port } = this.#server.address() as AddressInfo;
+    return formatHostPort(address, port);
+  }
+
+  /** May be called twice and before `start`. */
+  async stop(): Promise<void> {
+    if (!this.#server.listening) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#server.close(() => resolve());
+    this.#server.closeAllConnections();
+    await promise;
+  }
+
+  async #answer(routes: Routes, request: IncomingMessage): Promise<HttpAnswer> {
+    if (this.#options.loopbackOnly && !isLoopbackHost(request.headers.host)) {
+      return text(403, "only requests to a loopback address are answered here\n");
+    }
+    const url = URL.parse(request.url ?? "", "http://localhost");
+    if (url === null) return text(400, "malformed path\n");
+    const method = request.method === "HEAD" ? "GET" : request.method;
+    const route = routes[`${method} ${url.pathname}`];
+    if (route === undefined) {
+      const other = Object.keys(routes).find((key) => key.split(" ")[1] === url.pathname);
+      return other === undefined ? text(404, "not found; see /\n") : text(405, `only ${other}\n`);
+    }
+    try {
+      return await route(url);
+    } catch (error) {
+      return text(500, `${messageOf(error)}\n`);
+    }
+  }
+}
+
+export function text(status: number, body: string): HttpAnswer {
+  return { status, type: "text/plain", body };
+}
+
+/** Pretty-printed, maps as objects and big integers as decimal text: these pages are read by people and by jq. */
+export function json(value: unknown): HttpAnswer {
+  const plain = (_key: string, part: unknown): unknown => {
+    if (part instanceof Map) return Object.fromEntries(part) as unknown;
+    if (part instanceof Set) return [...part] as unknown;
+    return typeof part === "bigint" ? String(part) : part;
+  };
+  return { status: 200, type: "application/json", body: `${JSON.stringify(value, plain, 2)}\n` };
+}
+
+function isLoopbackHost(host: string | undefined): boolean {
+  return host !== undefined && /^(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?$/i.test(host);
+}
