@@ -53,6 +53,8 @@ class ChangeLog {
   readonly authorizationPolicies = new Set<string>();
   readonly peerAuthentications = new Set<string>();
   readonly nodes = new Set<string>();
+  /** Pods that came to or left a Service: policies with a `targetRef` to it follow. */
+  readonly members = new Set<WorkloadUid>();
 
   get empty(): boolean {
     const sets = [this.workloads, this.services, this.authorizationPolicies, this.peerAuthentications, this.nodes];
@@ -108,6 +110,10 @@ export class MeshIndex implements MeshView {
       authorizationPolicies: log.authorizationPolicies,
       peerAuthentications: log.peerAuthentications,
       nodes: log.nodes,
+      policyScope:
+        log.settings || log.peerAuthentications.size + log.authorizationPolicies.size > 0
+          ? "all"
+          : new Set([...log.members, ...log.workloads]),
     };
     for (const listener of this.#listeners) listener(change);
     return change;
@@ -226,7 +232,7 @@ export class MeshIndex implements MeshView {
     if (before !== undefined) this.#serviceAddresses.release(before.service.addresses, before);
     this.#services.set(key, entry);
     this.#serviceAddresses.claim(entry.service.addresses, entry);
-    this.#membersChanged(before?.members, entry.members);
+    this.#membersChanged(before?.members, entry.members, log);
     log.services.add(key);
   }
 
@@ -235,13 +241,18 @@ export class MeshIndex implements MeshView {
     if (before === undefined) return;
     this.#serviceAddresses.release(before.service.addresses, before);
     this.#services.delete(key);
-    this.#membersChanged(before.members, undefined);
+    this.#membersChanged(before.members, undefined, log);
     log.services.add(key);
   }
 
-  #membersChanged(before: ReadonlySet<WorkloadUid> | undefined, after: ReadonlySet<WorkloadUid> | undefined): void {
-    for (const uid of before ?? []) if (after?.has(uid) !== true) this.#authorization.forgetWorkload(uid);
-    for (const uid of after ?? []) if (before?.has(uid) !== true) this.#authorization.forgetWorkload(uid);
+  #membersChanged(
+    before: ReadonlySet<WorkloadUid> | undefined,
+    after: ReadonlySet<WorkloadUid> | undefined,
+    log: ChangeLog,
+  ): void {
+    for (const uid of before ?? []) if (after?.has(uid) !== true) log.members.add(uid);
+    for (const uid of after ?? []) if (before?.has(uid) !== true) log.members.add(uid);
+    for (const uid of log.members) this.#authorization.forgetWorkload(uid);
   }
 
   #setLocalPod(local: { node: string; pod: LocalPod }, log: ChangeLog): void {

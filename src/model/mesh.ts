@@ -64,6 +64,8 @@ export interface MeshChange {
   readonly peerAuthentications: ReadonlySet<string>;
   /** Nodes whose set of local pods changed. */
   readonly nodes: ReadonlySet<string>;
+  /** Workloads for which policy may now say something else about traffic that they accept. */
+  readonly policyScope: ReadonlySet<WorkloadUid> | "all";
 }
 
 /** Where views come from. */
