@@ -1,0 +1,59 @@
+/**
+ * Re-judging: after a change of the mesh, open inbound flows are asked again whether they may be. Only what is now forbidden is cut;
+ * that a flow would be routed elsewhere today is no reason. Outbound flows are the other end's to judge.
+ */
+import { formatHostPort } from "../lib/host-port.ts";
+import type { SocketAddress } from "../model/address.ts";
+import type { Identity } from "../model/identity.ts";
+import type { MeshView } from "../model/mesh.ts";
+import type { Reason } from "../model/reason.ts";
+import type { LocalPod } from "../model/workload.ts";
+import type { FlowId, FlowRole, FlowRow, PodHandle } from "./engine.ts";
+import { decideConnect } from "./inbound.ts";
+import { decidePlaintext } from "./inbound-passthrough.ts";
+import type { RefuseVerdict } from "./verdict.ts";
+
+/** Refusals that mean "forbidden"; others (a stale address, an illegal port) are about getting there, and this flow is there. */
+const forbidding: ReadonlySet<Reason> = new Set<Reason>([
+  "strict-plaintext",
+  "policy-denied",
+  "policy-unevaluable",
+  "tunnel-disabled",
+  "certificate-revoked",
+]);
+
+/** What of a listed row is needed to judge it; rows are reused by the engine. */
+export interface JudgedFlow {
+  readonly flow: FlowId;
+  readonly pod: PodHandle;
+  readonly role: Exclude<FlowRole, "outbound">;
+  readonly peer: Identity | "";
+  readonly source: SocketAddress;
+  readonly destination: SocketAddress;
+}
+
+export function copyRow(row: FlowRow): JudgedFlow | undefined {
+  if (row.role === "outbound") return undefined;
+  const { flow, pod, role, peer, source, destination } = row;
+  return { flow, pod, role, peer, source: { ...source }, destination: { ...destination } };
+}
+
+/** The refusal that an open flow would meet today; undefined if it may go on. */
+export function forbidden(view: MeshView, pod: LocalPod, flow: JudgedFlow): RefuseVerdict | undefined {
+  const verdict =
+    flow.role === "inbound-plaintext"
+      ? decidePlaintext(view, pod, flow)
+      : flow.peer === ""
+        ? undefined
+        : decideConnect(view, pod, {
+            peer: flow.peer,
+            source: flow.source,
+            authority: formatHostPort(flow.destination.address, flow.destination.port),
+          });
+  return verdict?.kind === "refuse" && forbidding.has(verdict.reason) ? verdict : undefined;
+}
+
+/** Flows that agree in this get the same judgement. */
+export function judgementKey({ pod, role, peer, source, destination }: JudgedFlow): string {
+  return `${pod} ${role} ${peer} ${source.address} ${destination.address} ${destination.port}`;
+}
