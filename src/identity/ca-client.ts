@@ -21,8 +21,8 @@ export interface CaClientOptions {
   readonly address: string;
   /** PEM of the roots that the authority's own certificate must lead to. */
   readonly rootFile: string;
-  /** The bearer token that says which node this is. */
-  readonly tokenFile: string;
+  /** The bearer token that says which node this is; undefined to show none. */
+  readonly tokenFile: string | undefined;
   /** The name in the authority's certificate, when it is not the host of `address`; empty for that host. */
   readonly serverName: string;
   /** Sent as `clusterid`; istiod picks the cluster by it that reviews the token. */
@@ -46,7 +46,7 @@ export class CaClient implements CertificateAuthority {
   async createCertificate(order: CertificateOrder, signal: AbortSignal): Promise<readonly string[]> {
     const { tokenFile, rootFile } = this.#options;
     const [token, root] = await Promise.all([
-      readText(tokenFile, "the token that this node shows to the authority"),
+      tokenFile === undefined ? "" : readText(tokenFile, "the token that this node shows to the authority"),
       readText(rootFile, "the root that the authority's own certificate must lead to"),
     ]);
     signal.throwIfAborted();
@@ -93,7 +93,7 @@ export class CaClient implements CertificateAuthority {
   ): Promise<IstioCertificateResponse> {
     const { cluster, timeoutMs } = this.#options;
     const metadata = new Metadata();
-    metadata.set("authorization", `Bearer ${token}`);
+    if (token !== "") metadata.set("authorization", `Bearer ${token}`);
     if (cluster !== "") metadata.set("clusterid", cluster);
     const request = create(IstioCertificateRequestSchema, {
       csr: order.request,
@@ -123,7 +123,13 @@ export class CaClient implements CertificateAuthority {
   #explain(error: ServiceError): MeshError {
     const { address, rootFile, tokenFile, timeoutMs } = this.#options;
     const explanations = new Map<number, readonly [`MESH_CA_${string}`, string]>([
-      [status.UNAUTHENTICATED, ["MESH_CA_UNAUTHENTICATED", `does not accept the token in ${tokenFile}`]],
+      [
+        status.UNAUTHENTICATED,
+        [
+          "MESH_CA_UNAUTHENTICATED",
+          `does not accept ${tokenFile === undefined ? "callers without a token" : `the token in ${tokenFile}`}`,
+        ],
+      ],
       [status.PERMISSION_DENIED, ["MESH_CA_REFUSED", "refused; its log says why"]],
       [status.DEADLINE_EXCEEDED, ["MESH_CA_TIMEOUT", `did not answer within ${timeoutMs} ms`]],
       [

@@ -1,0 +1,147 @@
+/**
+ * Answers `istio.v1.auth.IstioCertificateService/CreateCertificate`: which node is calling, may it have this identity, is the request
+ * in order, and only then the authority signs. The caller learns a status and a number; the reason stands in our log under
+ * that number, because whoever may not have a certificate should not learn what exists.
+ */
+import { create } from "@bufbuild/protobuf";
+import { type handleUnaryCall, type ServerUnaryCall, status } from "@grpc/grpc-js";
+import { asIdentity, trustDomainOf } from "../identity/spiffe.ts";
+import { MeshError, messageOf } from "../lib/errors.ts";
+import type { Identity } from "../model/identity.ts";
+import {
+  type IstioCertificateRequest,
+  type IstioCertificateResponse,
+  IstioCertificateResponseSchema,
+} from "../xds/gen/istio/v1/auth/ca_pb.ts";
+import type { NodeAuthenticator } from "./access/node-authenticator.ts";
+import type { PodDirectory } from "./access/pod-directory.ts";
+import type { Authority, IssuedLeaf } from "./authority/authority.ts";
+import { readSigningRequest } from "./authority/signing-request.ts";
+import type { CertificateOutcome } from "./metrics.ts";
+
+export interface CertificateServiceDeps {
+  readonly authority: Pick<Authority, "issue">;
+  readonly nodes: NodeAuthenticator;
+  readonly pods: PodDirectory;
+  readonly metrics: { certificateRequest(outcome: CertificateOutcome, seconds: number): void };
+  readonly log: ServiceLog;
+}
+
+export interface ServiceLog {
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
+export interface CertificateServiceOptions {
+  readonly trustDomain: string;
+  /** Requests answered at once; more are turned away and come back with backoff. */
+  readonly concurrency: number;
+}
+
+/** Where Istio's agents put the identity of the pod they ask for. */
+const wantedIdentity = "ImpersonatedIdentity";
+
+const grpcStatus: Readonly<Record<Exclude<CertificateOutcome, "issued">, readonly [status, string]>> = {
+  unauthenticated: [status.UNAUTHENTICATED, "not authenticated"],
+  denied: [status.PERMISSION_DENIED, "not allowed"],
+  invalid: [status.INVALID_ARGUMENT, "not a request that can be signed"],
+  overloaded: [status.RESOURCE_EXHAUSTED, "too many requests at once"],
+  failed: [status.INTERNAL, "internal error"],
+};
+
+type Result =
+  | { readonly outcome: "issued"; readonly leaf: IssuedLeaf; readonly identity: Identity; readonly node: string }
+  | { readonly outcome: Exclude<CertificateOutcome, "issued">; readonly reason: string; readonly fields: object };
+
+/** An error is thrown by nobody below here; what a caller could cause is a `Result`. */
+export class CertificateService {
+  readonly #deps: CertificateServiceDeps;
+  readonly #options: CertificateServiceOptions;
+  #inFlight = 0;
+  #number = 0;
+
+  constructor(deps: CertificateServiceDeps, options: CertificateServiceOptions) {
+    this.#deps = deps;
+    this.#options = options;
+  }
+
+  get inFlight(): number {
+    return this.#inFlight;
+  }
+
+  readonly createCertificate: handleUnaryCall<IstioCertificateRequest, IstioCertificateResponse> = (call, answer) => {
+    const number = ++this.#number;
+    const began = performance.now();
+    const { metrics, log } = this.#deps;
+    void this.#judge(call).then((result) => {
+      metrics.certificateRequest(result.outcome, (performance.now() - began) / 1000);
+      const common = { request: number, peer: call.getPeer() };
+      if (result.outcome === "issued") {
+        const { leaf, identity, node } = result;
+        const until = new Date(leaf.notAfter).toISOString();
+        log.info({ ...common, node, identity, serial: leaf.serial, notAfter: until }, "certificate issued");
+        return answer(null, create(IstioCertificateResponseSchema, { certChain: [...leaf.chain] }));
+      }
+      const level = result.outcome === "failed" ? "error" : "warn";
+      log[level]({ ...common, ...result.fields, outcome: result.outcome }, `certificate refused: ${result.reason}`);
+      const [code, text] = grpcStatus[result.outcome];
+      answer({ code, details: `${text} (request ${number})` });
+    });
+  };
+
+  async #judge(call: ServerUnaryCall<IstioCertificateRequest, IstioCertificateResponse>): Promise<Result> {
+    if (this.#inFlight >= this.#options.concurrency) {
+      return { outcome: "overloaded", reason: `${this.#inFlight} requests are being answered`, fields: {} };
+    }
+    this.#inFlight++;
+    try {
+      return await this.#issue(call);
+    } catch (error) {
+      return { outcome: "failed", reason: messageOf(error), fields: { error } };
+    } finally {
+      this.#inFlight--;
+    }
+  }
+
+  async #issue(call: ServerUnaryCall<IstioCertificateRequest, IstioCertificateResponse>): Promise<Result> {
+    const { nodes, pods, authority } = this.#deps;
+    const caller = await nodes.authenticate(bearerToken(call));
+    if ("refused" in caller) return { outcome: "unauthenticated", reason: caller.refused, fields: {} };
+    const { node } = caller;
+    const wanted = call.request.metadata?.[wantedIdentity];
+    const identity = typeof wanted === "string" ? asIdentity(wanted) : undefined;
+    if (identity === undefined) {
+      const what =
+        wanted === undefined
+          ? `names no ${wantedIdentity}`
+          : `asks for ${shortened(wanted)}, not a workload's SPIFFE id`;
+      return { outcome: "invalid", reason: `the request ${what}`, fields: { node } };
+    }
+    const fields = { node, identity };
+    if (trustDomainOf(identity) !== this.#options.trustDomain) {
+      return { outcome: "denied", reason: `this authority signs for ${this.#options.trustDomain} only`, fields };
+    }
+    if (!(await pods.hasEnrolledPod(node, identity))) {
+      return { outcome: "denied", reason: "no enrolled pod of that node has this service account", fields };
+    }
+    try {
+      const publicKey = await readSigningRequest(call.request.csr);
+      const leaf = await authority.issue(identity, publicKey, Number(call.request.validityDuration) * 1000);
+      return { outcome: "issued", leaf, identity, node };
+    } catch (error) {
+      if (!(error instanceof MeshError) || error.code !== "MESH_REQUEST_INVALID") throw error;
+      return { outcome: "invalid", reason: error.message, fields };
+    }
+  }
+}
+
+function bearerToken(call: ServerUnaryCall<unknown, unknown>): string {
+  const [header] = call.metadata.get("authorization");
+  return typeof header === "string" ? (/^Bearer (\S+)$/i.exec(header)?.[1] ?? "") : "";
+}
+
+/** A stranger's text in our log: bounded, and quoted so that it cannot look like something else. */
+function shortened(text: unknown): string {
+  return JSON.stringify(text).slice(0, 200);
+}

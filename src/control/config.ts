@@ -1,0 +1,86 @@
+/** Every knob of the control plane, with its default and the reason for it; `warren control --help` is made from it. */
+import { z } from "zod";
+import { isTrustDomain } from "../identity/spiffe.ts";
+import { duration, listenAddress, path } from "../lib/config-schema.ts";
+
+const hostName = /^(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$/;
+
+const log = z
+  .strictObject({
+    level: z
+      .enum(["trace", "debug", "info", "warn", "error"])
+      .prefault("info")
+      .describe("Least severe level written. Issued certificates are info, refused requests warn."),
+    format: z.enum(["text", "json"]).prefault("text").describe("text is key=value for people, json is for collectors."),
+  })
+  .describe("The control plane's log, on standard output.");
+
+export const controlConfigSchema = z
+  .strictObject({
+    manifests: path().describe("Folder of Kubernetes manifests that says which pods live where; watched for changes."),
+    defaultNamespace: z
+      .string()
+      .min(1)
+      .prefault("default")
+      .describe("Namespace of manifests that name none, as kubectl has it; the same as the agents'."),
+    state: path().describe(
+      "Folder that keeps the root and the intermediate with their keys; made on first start, readable by this user alone.",
+    ),
+    nodeTokens: path().describe(
+      "YAML file with `tokens`, a map of node name to the SHA-256 of that node's bearer token in hexadecimal; watched.",
+    ),
+    publishRoot: path()
+      .optional()
+      .describe("File to write the root certificate to, for agents to trust; replaced in one step."),
+    trustDomain: z
+      .string()
+      .refine(isTrustDomain, "is not a SPIFFE trust domain; write lower-case letters, digits, dots, dashes")
+      .prefault("cluster.local")
+      .describe("First part of every identity; the authority signs for no other."),
+    listen: listenAddress().prefault(":15012").describe("Where agents ask for certificates, gRPC over TLS."),
+    admin: listenAddress()
+      .prefault(":15014")
+      .describe("Readiness at /healthz/ready and metrics at /metrics, on all addresses for kubelet and scraper."),
+    servingNames: z
+      .array(z.string().regex(new RegExp(`${hostName.source}|^[0-9a-fA-F:.]+$`), "is neither a host name nor an IP"))
+      .prefault([])
+      .describe(
+        "Further names and IPs that agents dial; this host's own addresses, its name and localhost are always in the certificate.",
+      ),
+    certificateLifetime: duration({ min: "1s", max: "90d" })
+      .prefault("24h")
+      .describe("What a workload's certificate lasts at most; agents renew at half of it."),
+    servingLifetime: duration({ min: "2s", max: "90d" })
+      .prefault("24h")
+      .describe("What the control plane's own certificate lasts; renewed at half of it under open connections."),
+    intermediateLifetime: duration({ min: "10s", max: "366d" })
+      .prefault("365d")
+      .describe("What the signing intermediate lasts; renewed at half of it, so a stolen key ages out."),
+    rootLifetime: duration({ min: "1m", max: "7300d" })
+      .prefault("3650d")
+      .describe("What a new root lasts. It only signs intermediates."),
+    concurrency: z
+      .int()
+      .min(1)
+      .max(4096)
+      .prefault(64)
+      .describe("Certificate requests answered at once; more are turned away and come back with backoff."),
+    drainDeadline: duration({ max: "1h" })
+      .prefault("5s")
+      .describe("After SIGTERM requests under way may end for this long; agents then ask another replica or later."),
+    log,
+  })
+  .superRefine((config, context) => {
+    const wrong = (key: string, message: string) => context.addIssue({ code: "custom", path: [key], message });
+    for (const key of ["certificateLifetime", "servingLifetime"] as const) {
+      // The intermediate is renewed at half life: what it signs must fit into the other half.
+      if (config[key] * 2 > config.intermediateLifetime) {
+        wrong(key, "is more than half of intermediateLifetime; lower it or raise that");
+      }
+    }
+    if (config.intermediateLifetime > config.rootLifetime) {
+      wrong("intermediateLifetime", "is longer than rootLifetime; lower it or raise that");
+    }
+  });
+
+export type ControlConfig = z.output<typeof controlConfigSchema>;

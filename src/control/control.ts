@@ -1,0 +1,155 @@
+/**
+ * The control plane, put together: the authority and its state, who may ask (node tokens), what they may have (the mesh's pods), the
+ * listener for agents, and the port for kubelet and Prometheus. It sits beside the data path: agents go on when it is away.
+ */
+import { hostname, networkInterfaces } from "node:os";
+import { writeAtomically } from "../lib/atomic-file.ts";
+import { systemClock } from "../lib/clock.ts";
+import type { MeshSource } from "../model/mesh.ts";
+import type { Logger } from "../telemetry/log.ts";
+import { IstioCertificateService } from "../xds/gen/istio/v1/auth/ca_pb.ts";
+import { grpcService } from "../xds/grpc-service.ts";
+import { NodeTokens } from "./access/node-tokens.ts";
+import { MeshPodDirectory } from "./access/pod-directory.ts";
+import { Admin } from "./admin.ts";
+import { Authority, authorityDefaults } from "./authority/authority.ts";
+import { StateFolder } from "./authority/state-folder.ts";
+import { CertificateService } from "./certificate-service.ts";
+import type { ControlConfig } from "./config.ts";
+import { GrpcServer } from "./grpc-server.ts";
+import { createControlMetrics } from "./metrics.ts";
+import { ServingCertificate } from "./serving-certificate.ts";
+
+export interface ControlDeps {
+  /** The state of the mesh; started and stopped by the control plane. */
+  readonly source: MeshSource;
+  readonly log: Logger;
+}
+
+/** Where it listens, once started. */
+export interface ControlAddresses {
+  readonly port: number;
+  readonly adminPort: number;
+}
+
+/** Agents and we read the same objects at nearly the same time; this is what "nearly" may be. */
+const podGraceMs = 1000;
+
+type Blocker = "authority" | "mesh state" | "node tokens" | "listener";
+
+export class Control {
+  readonly #config: ControlConfig;
+  readonly #deps: ControlDeps;
+  readonly #authority: Authority;
+  readonly #tokens: NodeTokens;
+  readonly #serving: ServingCertificate;
+  readonly #server: GrpcServer;
+  readonly #admin: Admin;
+  readonly #blockers = new Set<Blocker>(["authority", "mesh state", "node tokens", "listener"]);
+  #stopping: Promise<void> | undefined;
+
+  constructor(deps: ControlDeps, config: ControlConfig) {
+    this.#deps = deps;
+    this.#config = config;
+    const clock = systemClock;
+    const logOf = (scope: string) => deps.log.child({ scope });
+    this.#authority = new Authority(
+      { vault: new StateFolder(config.state), clock, log: logOf("authority") },
+      {
+        trustDomain: config.trustDomain,
+        rootLifetimeMs: config.rootLifetime,
+        intermediateLifetimeMs: config.intermediateLifetime,
+        certificateLifetimeMs: config.certificateLifetime,
+        servingLifetimeMs: config.servingLifetime,
+        backdateMs: authorityDefaults.backdateMs,
+      },
+    );
+    this.#tokens = new NodeTokens({ clock, log: logOf("access") }, { path: config.nodeTokens });
+    this.#serving = new ServingCertificate(
+      { authority: this.#authority, clock, log: logOf("server") },
+      servingHosts(config),
+    );
+    const metrics = createControlMetrics(
+      () =>
+        this.#blockers.has("authority") ? undefined : { ...this.#authority.expiry, serving: this.#serving.notAfter },
+      () => certificates.inFlight,
+    );
+    const certificates = new CertificateService(
+      {
+        authority: this.#authority,
+        nodes: this.#tokens,
+        pods: new MeshPodDirectory({ source: deps.source, clock }, { graceMs: podGraceMs }),
+        metrics,
+        log: logOf("certificates"),
+      },
+      { trustDomain: config.trustDomain, concurrency: config.concurrency },
+    );
+    this.#server = new GrpcServer(
+      {
+        credentials: this.#serving.credentials,
+        services: [[grpcService(IstioCertificateService), { CreateCertificate: certificates.createCertificate }]],
+      },
+      config.listen,
+    );
+    this.#admin = new Admin({ registry: metrics.registry, blockers: () => [...this.#blockers] }, config.admin);
+  }
+
+  /** Resolves when agents are served. Rejects with what is wrong after having stopped what had been started. */
+  async start(signal: AbortSignal): Promise<ControlAddresses> {
+    try {
+      return await this.#start(signal);
+    } catch (error) {
+      await this.stop();
+      throw error;
+    }
+  }
+
+  async #start(signal: AbortSignal): Promise<ControlAddresses> {
+    const { log, source } = this.#deps;
+    const { publishRoot, trustDomain } = this.#config;
+    const adminPort = await this.#admin.start();
+    await this.#tokens.start();
+    this.#done("node tokens");
+    await this.#authority.start();
+    await this.#serving.start();
+    if (publishRoot !== undefined) await writeAtomically(publishRoot, this.#authority.roots, 0o644);
+    this.#done("authority");
+    await source.start(signal);
+    this.#done("mesh state");
+    const port = await this.#server.start();
+    this.#done("listener");
+    log.info(
+      { port, adminPort, trustDomain, ...(publishRoot === undefined ? {} : { publishRoot }) },
+      "control plane ready",
+    );
+    return { port, adminPort };
+  }
+
+  /** Lets requests under way end, then stops. May be called twice and after a failed start. */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  async #stop(): Promise<void> {
+    this.#blockers.add("listener");
+    await this.#server.stop(this.#config.drainDeadline);
+    this.#serving.stop();
+    this.#authority.stop();
+    this.#tokens.stop();
+    await this.#deps.source.stop();
+    await this.#admin.stop();
+  }
+
+  #done(blocker: Blocker): void {
+    this.#blockers.delete(blocker);
+  }
+}
+
+/** What agents on this machine and others may dial. */
+function servingHosts({ listen, servingNames }: ControlConfig): string[] {
+  const wildcard = ["", "0.0.0.0", "::"].includes(listen.host);
+  const addresses = Object.values(networkInterfaces()).flatMap((list) => list ?? []);
+  const own = wildcard ? addresses.filter(({ scopeid }) => !scopeid).map(({ address }) => address) : [listen.host];
+  return [...new Set([...servingNames, ...own, hostname(), "localhost", "127.0.0.1", "::1"])];
+}

@@ -1,0 +1,83 @@
+/** The control plane's listener for agents: gRPC over TLS 1.3. Services are handed in; it owns nothing but the port. */
+import {
+  Server,
+  type ServerCredentials,
+  type ServiceDefinition,
+  type UntypedServiceImplementation,
+} from "@grpc/grpc-js";
+import { MeshError, messageOf } from "../lib/errors.ts";
+import { formatHostPort } from "../lib/host-port.ts";
+
+export interface GrpcServerDeps {
+  readonly credentials: ServerCredentials;
+  readonly services: readonly (readonly [ServiceDefinition, UntypedServiceImplementation])[];
+}
+
+export interface GrpcServerOptions {
+  /** Empty for all addresses of both families. */
+  readonly host: string;
+  readonly port: number;
+}
+
+/** Requests of agents have a few kilobytes; this is what a stranger can make us hold before it is known who it is. */
+const largestRequest = 64 * 1024;
+
+export class GrpcServer {
+  readonly #server: Server;
+  readonly #options: GrpcServerOptions;
+  #stopping: Promise<void> | undefined;
+
+  constructor(deps: GrpcServerDeps, options: GrpcServerOptions) {
+    this.#options = options;
+    this.#server = new Server({
+      "grpc.max_receive_message_length": largestRequest,
+      "grpc.max_concurrent_streams": 128,
+      "grpc.max_metadata_size": 16 * 1024,
+      "grpc.keepalive_time_ms": 30_000,
+      "grpc.keepalive_timeout_ms": 10_000,
+      // Agents may ping without a call under way, as often as they like down to this.
+      "grpc.keepalive_permit_without_calls": 1,
+    });
+    for (const [definition, implementation] of deps.services) this.#server.addService(definition, implementation);
+    this.#credentials = deps.credentials;
+  }
+
+  readonly #credentials: ServerCredentials;
+
+  /** The port that was bound; rejects with MESH_LISTEN_FAILED. */
+  async start(): Promise<number> {
+    const { host, port } = this.#options;
+    if (host !== "") return await this.#bind(formatHostPort(host, port));
+    try {
+      return await this.#bind(`[::]:${port}`);
+    } catch (error) {
+      // A kernel without IPv6 has no [::].
+      if (!messageOf(error).includes("EAFNOSUPPORT")) throw error;
+      return await this.#bind(`0.0.0.0:${port}`);
+    }
+  }
+
+  /** Takes no new calls, lets those under way end within the grace time, then cuts. May be called twice. */
+  stop(graceMs: number): Promise<void> {
+    this.#stopping ??= new Promise((resolve) => {
+      const timer = setTimeout(() => this.#server.forceShutdown(), graceMs);
+      this.#server.tryShutdown(() => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
+    return this.#stopping;
+  }
+
+  #bind(address: string): Promise<number> {
+    return new Promise((resolve, reject) => {
+      this.#server.bindAsync(address, this.#credentials, (error, port) => {
+        if (error === null) resolve(port);
+        else
+          reject(
+            new MeshError("MESH_LISTEN_FAILED", `cannot listen on ${address}: ${error.message}`, { cause: error }),
+          );
+      });
+    });
+  }
+}
