@@ -1,0 +1,71 @@
+/** The agents of the lab: one process per node, in the node's network and mounts and in a cgroup of its own outside the pods'. */
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { stringify } from "yaml";
+import { clusterAddresses } from "../machine/addresses.ts";
+import type { LabNode } from "../node.ts";
+import { controlPort, controlServerName } from "./control.ts";
+import { Daemon } from "./daemon.ts";
+import type { NodeTokens } from "./node-tokens.ts";
+import { warrenCommand } from "./program.ts";
+import { overlay, type SettingOverrides } from "./settings.ts";
+
+export const adminPort = 15_000;
+export const readinessPort = 15_021;
+
+export interface AgentRequest {
+  readonly node: LabNode;
+  readonly folder: string;
+  readonly manifests: string;
+  readonly rootCertificate: string;
+  readonly tokens: NodeTokens;
+  readonly engine: "typescript" | "native" | undefined;
+  readonly backend: "auto" | "ebpf" | "nftables" | undefined;
+  readonly localTraffic: "mtls" | "auto" | undefined;
+  readonly settings: SettingOverrides;
+  readonly event: (line: string) => void;
+}
+
+/** The configuration file of a node's agent. */
+export function agentConfig(request: AgentRequest): Record<string, unknown> {
+  const { node, tokens, engine, backend, localTraffic } = request;
+  return overlay(
+    {
+      node: node.name,
+      manifests: request.manifests,
+      control: {
+        address: `${clusterAddresses.control.v4}:${controlPort}`,
+        rootCertificate: request.rootCertificate,
+        tokenFile: tokens.tokenPath(node.name),
+        serverName: controlServerName,
+      },
+      capture: {
+        pinDirectory: join(node.bpffs, "warren"),
+        podsCgroup: node.kubepods.path,
+        kubeletCgroup: node.kubeletCgroup.path,
+        agentCgroup: node.agentCgroup.path,
+        ...(backend === undefined ? {} : { backend }),
+      },
+      ...(engine === undefined ? {} : { engine }),
+      ...(localTraffic === undefined ? {} : { localTraffic }),
+    },
+    request.settings,
+  );
+}
+
+export function makeAgent(request: AgentRequest): Daemon {
+  const { node, folder } = request;
+  const config = join(folder, "nodes", node.name, "agent.yaml");
+  mkdirSync(join(folder, "nodes", node.name), { recursive: true });
+  writeFileSync(config, stringify(agentConfig(request)));
+  return new Daemon(
+    { event: request.event },
+    {
+      name: `agent/${node.name}`,
+      place: node.sandbox.place(node.agentCgroup),
+      argv: [...warrenCommand(), "node", "--config", config],
+      env: { PATH: process.env["PATH"] ?? "" },
+      logPath: join(folder, "logs", `agent-${node.name}.log`),
+    },
+  );
+}

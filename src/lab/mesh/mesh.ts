@@ -1,0 +1,130 @@
+/** The mesh on the lab: one control plane, one agent per node. */
+import { existsSync, readFileSync } from "node:fs";
+import { setTimeout as delay } from "node:timers/promises";
+import { MeshError } from "../../lib/errors.ts";
+import { clusterAddresses } from "../machine/addresses.ts";
+import type { Cgroup } from "../machine/cgroup.ts";
+import type { Sandbox } from "../machine/sandbox.ts";
+import type { LabNode } from "../node.ts";
+import type { LabOptions } from "../options.ts";
+import { makeAgent, readinessPort } from "./agents.ts";
+import { controlAdminPort, LabControl } from "./control.ts";
+import type { Daemon } from "./daemon.ts";
+import { makeNodeTokens } from "./node-tokens.ts";
+
+export interface MeshRequest {
+  readonly options: LabOptions;
+  readonly fabric: Sandbox;
+  readonly nodes: readonly LabNode[];
+  readonly cgroup: Cgroup;
+  readonly folder: string;
+  readonly manifests: string;
+  readonly event: (line: string) => void;
+}
+
+export interface DaemonStatus {
+  readonly name: string;
+  readonly pid: number | undefined;
+  readonly ready: boolean;
+  readonly log: string;
+}
+
+/** The control plane publishes its root certificate within moments of its start. */
+const controlStartMs = 30_000;
+
+export class LabMesh {
+  readonly control: LabControl;
+  readonly agents: ReadonlyMap<string, Daemon>;
+  readonly #nodes: readonly LabNode[];
+
+  private constructor(control: LabControl, agents: ReadonlyMap<string, Daemon>, nodes: readonly LabNode[]) {
+    this.control = control;
+    this.agents = agents;
+    this.#nodes = nodes;
+  }
+
+  static async create(request: MeshRequest, signal: AbortSignal): Promise<LabMesh> {
+    const { options, fabric, nodes, cgroup, folder, manifests, event } = request;
+    const tokens = makeNodeTokens(
+      folder,
+      nodes.map((node) => node.name),
+    );
+    const control = await LabControl.create(
+      {
+        fabric,
+        nodes: nodes.map((node) => node.index),
+        cgroup,
+        folder,
+        manifests,
+        tokens,
+        settings: options.controlSettings ?? {},
+        event,
+      },
+      signal,
+    );
+    const { rootCertificate } = control;
+    const { engine, backend, localTraffic, agentSettings: settings = {} } = options;
+    const agents = nodes.map((node): [string, Daemon] => [
+      node.name,
+      makeAgent({ node, folder, manifests, rootCertificate, tokens, engine, backend, localTraffic, settings, event }),
+    ]);
+    return new LabMesh(control, new Map(agents), nodes);
+  }
+
+  /** Starts the control plane, then the agents as soon as there is a root certificate for them to trust. */
+  async start(signal: AbortSignal): Promise<void> {
+    this.control.daemon.start();
+    const deadline = Date.now() + controlStartMs;
+    while (!existsSync(this.control.rootCertificate)) {
+      if (!this.control.daemon.running || Date.now() > deadline)
+        throw new MeshError(
+          "MESH_LAB_CONTROL",
+          `the control plane did not start; its log says: ${lastLines(this.control.daemon.logPath)}`,
+        );
+      await delay(10, undefined, { signal });
+    }
+    for (const agent of this.agents.values()) agent.start();
+  }
+
+  agent(node: string): Daemon {
+    const agent = this.agents.get(node);
+    if (agent === undefined)
+      throw new MeshError(
+        "MESH_LAB_NOT_FOUND",
+        `there is no agent on ${node}; nodes of the lab: ${[...this.agents.keys()].join(", ")}`,
+      );
+    return agent;
+  }
+
+  /** By the name that logs and status use: `control` or `agent/<node>`. */
+  daemon(name: string): Daemon | undefined {
+    return [this.control.daemon, ...this.agents.values()].find((daemon) => daemon.name === name);
+  }
+
+  async status(): Promise<DaemonStatus[]> {
+    const asked = [
+      this.#statusOf(this.control.daemon, this.#nodes[0], clusterAddresses.control.v4, controlAdminPort),
+      ...this.#nodes.map((node) => this.#statusOf(this.agent(node.name), node, "127.0.0.1", readinessPort)),
+    ];
+    return Promise.all(asked);
+  }
+
+  /** What is not ready, in words. */
+  async unready(): Promise<string[]> {
+    const status = await this.status();
+    return status.flatMap(({ name, ready, pid, log }) =>
+      ready ? [] : [pid === undefined ? `${name} does not run (log: ${log})` : `${name} is not ready (log: ${log})`],
+    );
+  }
+
+  async #statusOf(daemon: Daemon, from: LabNode | undefined, host: string, port: number): Promise<DaemonStatus> {
+    const { name, pid, logPath: log } = daemon;
+    if (pid === undefined || from === undefined) return { name, pid, ready: false, log };
+    const answer = await from.prober.ask({ kind: "http", host, port, path: "/healthz/ready", timeoutMs: 1000 });
+    return { name, pid, ready: answer.ok, log };
+  }
+}
+
+function lastLines(path: string): string {
+  return existsSync(path) ? readFileSync(path, "utf8").trimEnd().split("\n").slice(-5).join("\n") : "nothing";
+}

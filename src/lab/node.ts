@@ -1,0 +1,82 @@
+/** A node of the lab: a sandbox that holds its network and mounts, the cgroups of what runs on it, and its kubelet stand-in. */
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { Prober } from "./kubelet/prober.ts";
+import { clusterAddresses } from "./machine/addresses.ts";
+import type { Cgroup } from "./machine/cgroup.ts";
+import type { RunOptions, RunResult } from "./machine/launch.ts";
+import { type DualStack, nodeScript } from "./machine/network.ts";
+import { Sandbox } from "./machine/sandbox.ts";
+
+export interface NodeRequest {
+  readonly index: number;
+  readonly nodes: readonly number[];
+  readonly fabric: Sandbox;
+  /** The lab's cgroup. */
+  readonly cgroup: Cgroup;
+  /** The lab's state folder. */
+  readonly folder: string;
+}
+
+export function nodeName(index: number): string {
+  return `node-${index}`;
+}
+
+export class LabNode {
+  readonly index: number;
+  readonly name: string;
+  readonly addresses: DualStack;
+  readonly podCidrs: DualStack;
+  readonly sandbox: Sandbox;
+  readonly prober: Prober;
+  readonly cgroup: Cgroup;
+  /** Parent of the node's pods. */
+  readonly kubepods: Cgroup;
+  readonly kubeletCgroup: Cgroup;
+  readonly agentCgroup: Cgroup;
+  /** The node's bpffs, mounted in its own mount namespace alone. */
+  readonly bpffs: string;
+  #execs = 0;
+
+  private constructor(request: NodeRequest, cgroup: Cgroup, sandbox: Sandbox, bpffs: string) {
+    this.index = request.index;
+    this.name = nodeName(request.index);
+    this.addresses = clusterAddresses.node(request.index);
+    this.podCidrs = clusterAddresses.podCidrs(request.index);
+    this.sandbox = sandbox;
+    this.cgroup = cgroup;
+    this.kubepods = cgroup.child("kubepods").create();
+    this.kubeletCgroup = cgroup.child("kubelet").create();
+    this.agentCgroup = cgroup.child("agent").create();
+    this.bpffs = bpffs;
+    this.prober = new Prober(sandbox.place(this.kubeletCgroup));
+  }
+
+  static async create(request: NodeRequest, signal: AbortSignal): Promise<LabNode> {
+    const name = nodeName(request.index);
+    const cgroup = request.cgroup.child(name);
+    const bpffs = join(request.folder, "nodes", name, "bpf");
+    mkdirSync(bpffs, { recursive: true });
+    const sandbox = await Sandbox.create(
+      {
+        what: `node ${name}`,
+        cgroup: cgroup.child("sandbox"),
+        fresh: ["net", "mount"],
+        script: nodeScript(request.fabric.pid, name, request.index, request.nodes, bpffs),
+      },
+      signal,
+    );
+    return new LabNode(request, cgroup, sandbox, bpffs);
+  }
+
+  /** Runs a program on the node, outside its pods. */
+  run(argv: readonly string[], options: RunOptions = {}): Promise<RunResult> {
+    return this.sandbox.run(this.cgroup.child(this.nextExecName()), argv, options);
+  }
+
+  /** A cgroup name that nothing on the node has. */
+  nextExecName(): string {
+    this.#execs++;
+    return `exec-${this.#execs}`;
+  }
+}

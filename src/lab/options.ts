@@ -1,0 +1,30 @@
+/** What a lab is made of. */
+import type { SettingOverrides } from "./mesh/settings.ts";
+
+export interface LabOptions {
+  /** Found in the names of everything that the lab makes. Default: a random one. */
+  readonly id?: string;
+  /** Default 2. */
+  readonly nodes?: number;
+  /** Files and folders of manifests. */
+  readonly files?: readonly string[];
+  /** Texts of manifests. */
+  readonly manifests?: readonly string[];
+  /** False leaves agents and control plane out: a plain cluster. Default true. */
+  readonly mesh?: boolean;
+  readonly engine?: "typescript" | "native";
+  readonly backend?: "auto" | "ebpf" | "nftables";
+  readonly localTraffic?: "mtls" | "auto";
+  /** Further keys of each agent's, and of the control plane's, own configuration. */
+  readonly agentSettings?: SettingOverrides;
+  readonly controlSettings?: SettingOverrides;
+  /** Who answers for the lab: see LabOwner. Default `program`. */
+  readonly owner?: "supervisor" | "program";
+  /** Default `/run/warren-lab`. */
+  readonly stateRoot?: string;
+  /** Told, in words, of what happens in the lab. */
+  readonly onEvent?: (line: string) => void;
+}
+
+/** Objects without a namespace land here. */
+export const currentNamespace = "production";
