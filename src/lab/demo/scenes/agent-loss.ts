@@ -1,0 +1,46 @@
+/** The agent dies: traffic is refused rather than sent in clear, probes go on, and the next agent finds everything in place. */
+import { expectThat } from "../checklist.ts";
+import { wireFacts } from "../packets.ts";
+import { cast, eventually, type Stage } from "../stage.ts";
+import { capturedPods } from "./enrolment.ts";
+
+export async function agentLoss(stage: Stage): Promise<void> {
+  const { lab, checklist } = stage;
+  checklist.scene("The agent is killed (-9)");
+  const { node } = lab.pod(cast.frontend);
+  const before = (await capturedPods(stage)).length;
+  await lab.killAgent(node);
+
+  await checklist.check("connections are refused, nothing leaves in clear", async () => {
+    const marker = stage.marker();
+    const { segments, result } = await stage.onTheWire(() =>
+      stage.curl(cast.frontend, `http://api:8080/orders?note=${marker}`),
+    );
+    const facts = wireFacts(segments, marker);
+    expectThat(result.code === 7, `curl ended with ${result.code}: ${result.stderr.trim()}`);
+    expectThat(facts.inClear === 0, `the marker was readable in ${facts.inClear} packets`);
+    return `curl: ${result.stderr.trim()}; 0 of ${facts.segments} packets hold the marker`;
+  });
+  await checklist.check("the kubelet's probes still reach the pods", async () => {
+    const probed = lab.pods().filter((pod) => pod.node === node && pod.namespace === "production" && pod.probed);
+    expectThat(probed.length > 0, `no probed pod on ${node}`);
+    for (const pod of probed) {
+      const seen = pod.probeSuccesses;
+      await eventually(`two more answered probes of ${pod.name}`, 10_000, async () =>
+        lab.pod(`${pod.namespace}/${pod.name}`).probeSuccesses >= seen + 2 ? true : undefined,
+      );
+    }
+    return probed.map((pod) => pod.name).join(", ");
+  });
+  await checklist.check("a new agent takes over", async () => {
+    const startedAt = performance.now();
+    await lab.startAgent(node);
+    await eventually("all pods captured again", 20_000, async () =>
+      (await capturedPods(stage)).length === before ? true : undefined,
+    );
+    await eventually("an answered request", 10_000, async () =>
+      (await stage.http(cast.frontend, "http://api:8080/")).status === 200 ? true : undefined,
+    );
+    return `${before} pods captured and requests answered after ${Math.round(performance.now() - startedAt)} ms`;
+  });
+}
