@@ -18,6 +18,16 @@ interface Verb {
 
 const verbs: readonly Verb[] = [
   {
+    name: "demo",
+    summary: "build a two-node lab, run real programs in it and show what the mesh does to their traffic",
+    register: async (program, exit) => (await import("./demo.ts")).registerDemo(program, exit),
+  },
+  {
+    name: "node",
+    summary: "the agent of one node: captures pods, carries their traffic, enforces policy",
+    register: async (program, exit) => (await import("./node.ts")).registerNode(program, exit),
+  },
+  {
     name: "control",
     summary: "the control plane: certificate authority of the mesh",
     register: async (program, exit) => (await import("./control.ts")).registerControl(program, exit),
