@@ -3,10 +3,12 @@
  * node's pods. The files it needs, the root to trust and the bearer token, are read anew when they changed: kubelets rotate both.
  */
 import { readFile } from "node:fs/promises";
-import { createSecureContext } from "node:tls";
+import { isIP } from "node:net";
+import { checkServerIdentity, createSecureContext, type PeerCertificate } from "node:tls";
 import { create } from "@bufbuild/protobuf";
 import { Client, credentials, Metadata, type ServiceError, status } from "@grpc/grpc-js";
 import { MeshError, messageOf } from "../lib/errors.ts";
+import { parseHostPort } from "../lib/host-port.ts";
 import { pemBlocks } from "../lib/pem.ts";
 import {
   IstioCertificateRequestSchema,
@@ -68,8 +70,11 @@ export class CaClient implements CertificateAuthority {
       throw new MeshError("MESH_CA_ROOT_UNREADABLE", `${rootFile} holds no PEM certificate`);
     }
     const context = createSecureContext({ ca: root, minVersion: "TLSv1.3" });
-    const client = new Client(address, credentials.createFromSecureContext(context), {
-      ...(serverName === "" ? {} : { "grpc.ssl_target_name_override": serverName }),
+    const name = serverName === "" ? (parseHostPort(address)?.host ?? address) : serverName;
+    const verify = { checkServerIdentity: (_sent: string, peer: PeerCertificate) => checkServerIdentity(name, peer) };
+    const client = new Client(address, credentials.createFromSecureContext(context, verify), {
+      // What is sent as SNI. It may not be an IP (RFC 6066 §3); what is verified is `name` all the same.
+      "grpc.ssl_target_name_override": isIP(name) === 0 ? name : "warren-control",
       "grpc.keepalive_time_ms": 30_000,
       "grpc.keepalive_timeout_ms": 10_000,
       "grpc.max_receive_message_length": largestAnswer,

@@ -58,8 +58,7 @@ async function asW1(plane: ControlPlane) {
   return { root, authorization: `Bearer ${token}` };
 }
 
-const linesOf = (plane: ControlPlane, message: RegExp) =>
-  plane.lines.filter((line) => message.test(String(line["message"])));
+const linesOf = (plane: ControlPlane, message: RegExp) => plane.lines.filter((line) => message.test(line.message));
 
 const metricsOf = async (plane: ControlPlane) =>
   await (await fetch(`http://127.0.0.1:${plane.adminPort}/metrics`)).text();
@@ -134,7 +133,7 @@ describe("who may not have a certificate is told nothing, and our log says why",
     const [line, ...more] = linesOf(plane, /^certificate refused/);
     expect(more).toEqual([]);
     expect(line).toMatchObject({ request: 1, level: "warn" });
-    expect(String(line?.["message"])).toMatch(reason);
+    expect(line?.message).toMatch(reason);
     expect(JSON.stringify(plane.lines)).not.toContain(authorization.slice("Bearer ".length));
   });
 });
@@ -306,6 +305,18 @@ test("agents need TLS 1.3 and the mesh's own root", async () => {
     onTestFinished(() => void socket.destroy());
   });
   expect(outcome).toMatch(/ALERT_PROTOCOL_VERSION|ECONNRESET/);
+});
+
+test("the name in control's certificate is checked, an IP like any other", async () => {
+  const plane = await startControlPlane(["--serving-names=control.example.org"], apiOnW1);
+  const ask = async (serverName: string) =>
+    await plane.client("w1", { serverName, timeoutMs: 2000 }).createCertificate(await order(), soon());
+  for (const good of ["", "control.example.org", "127.0.0.1", "localhost"]) expect(await ask(good)).toHaveLength(3);
+  for (const bad of ["other.example.org", "127.0.0.2"]) {
+    await expect(ask(bad)).rejects.toMatchObject({
+      code: expect.stringMatching(/^MESH_CA_(UNREACHABLE|TIMEOUT)$/) as string,
+    });
+  }
 });
 
 test("another root in the file makes another channel", async () => {

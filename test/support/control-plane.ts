@@ -25,13 +25,18 @@ export function podManifest(name: string, node: string, options: { serviceAccoun
   ];
 }
 
+export interface LogLine {
+  readonly message: string;
+  readonly [field: string]: unknown;
+}
+
 export interface ControlPlane {
   readonly control: Control;
   readonly port: number;
   readonly adminPort: number;
   readonly folder: string;
   /** Structured log lines so far. */
-  readonly lines: Record<string, unknown>[];
+  readonly lines: LogLine[];
   /** Replaces the manifests. */
   apply(...objects: object[]): Promise<void>;
   /** Replaces the node token file: node name to token. */
@@ -77,9 +82,9 @@ export async function startControlPlane(flags: readonly string[] = [], objects: 
     ],
     environment: {},
   });
-  const lines: Record<string, unknown>[] = [];
+  const lines: LogLine[] = [];
   const sink = {
-    write: (line: string) => void lines.push(JSON.parse(line) as Record<string, unknown>),
+    write: (line: string) => void lines.push(JSON.parse(line) as LogLine),
     dropped: 0,
     close: () => Promise.resolve(),
   };

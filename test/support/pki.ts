@@ -1,0 +1,81 @@
+import "reflect-metadata";
+import { webcrypto } from "node:crypto";
+import {
+  BasicConstraintsExtension,
+  ExtendedKeyUsageExtension,
+  type Extension,
+  type JsonGeneralName,
+  SubjectAlternativeNameExtension,
+  type X509Certificate,
+  X509CertificateGenerator,
+  X509CrlGenerator,
+} from "@peculiar/x509";
+import { toPem } from "../../src/lib/pem.ts";
+
+const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as const;
+const hour = 3_600_000;
+
+export interface Party {
+  readonly certificate: X509Certificate;
+  readonly pem: string;
+  /** PKCS#8 PEM. */
+  readonly key: string;
+  readonly keys: webcrypto.CryptoKeyPair;
+}
+
+export interface PartyOptions {
+  readonly subject?: string;
+  readonly names?: JsonGeneralName[];
+  readonly authority?: boolean;
+  readonly pathLength?: number;
+  readonly purposes?: readonly ("client" | "server")[];
+  readonly notBefore?: number;
+  readonly notAfter?: number;
+  readonly serial?: string;
+}
+
+/** A certificate as nobody but a test would make it: every field as asked, good or bad. Without an issuer it signs itself. */
+export async function makeParty(options: PartyOptions, issuer?: Party): Promise<Party> {
+  const keys = await webcrypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
+  const extensions: Extension[] = [new BasicConstraintsExtension(options.authority ?? false, options.pathLength, true)];
+  if (options.names !== undefined) extensions.push(new SubjectAlternativeNameExtension(options.names, true));
+  if (options.purposes !== undefined) {
+    const oids = options.purposes.map((purpose) => (purpose === "client" ? "1.3.6.1.5.5.7.3.2" : "1.3.6.1.5.5.7.3.1"));
+    extensions.push(new ExtendedKeyUsageExtension(oids));
+  }
+  const certificate = await X509CertificateGenerator.create({
+    subject: options.subject ?? "",
+    issuer: issuer?.certificate.subject ?? options.subject ?? "",
+    notBefore: new Date(options.notBefore ?? Date.now() - hour),
+    notAfter: new Date(options.notAfter ?? Date.now() + hour),
+    publicKey: keys.publicKey,
+    signingKey: (issuer?.keys ?? keys).privateKey,
+    signingAlgorithm: algorithm,
+    extensions,
+    ...(options.serial === undefined ? {} : { serialNumber: options.serial }),
+  });
+  const pkcs8 = await webcrypto.subtle.exportKey("pkcs8", keys.privateKey);
+  return {
+    certificate,
+    pem: toPem("CERTIFICATE", new Uint8Array(certificate.rawData)),
+    key: toPem("PRIVATE KEY", new Uint8Array(pkcs8)),
+    keys,
+  };
+}
+/** A CRL of `issuer` with these serial numbers, PEM. */
+export async function makeCrl(
+  issuer: Party,
+  serials: readonly string[],
+  nextUpdate = Date.now() + hour,
+): Promise<string> {
+  const crl = await X509CrlGenerator.create({
+    issuer: issuer.certificate.subject,
+    thisUpdate: new Date(Date.now() - 2 * hour),
+    nextUpdate: new Date(nextUpdate),
+    entries: serials.map((serialNumber) => ({ serialNumber, revocationDate: new Date(Date.now() - hour) })),
+    signingKey: issuer.keys.privateKey,
+    signingAlgorithm: algorithm,
+  });
+  // The label that OpenSSL reads.
+  return toPem("X509 CRL", new Uint8Array(crl.rawData));
+}
