@@ -15,12 +15,12 @@ export class LabSocket {
   readonly #path: string;
   readonly #server: Server;
   readonly #routes: ReadonlyMap<string, Route>;
-  /** Called when somebody asks the lab to go. */
-  onDown: () => void = () => {};
+  /** Called when somebody asks the lab to go; undefined while its owner removes it itself. */
+  onDown: (() => void) | undefined;
 
   constructor(lab: Lab, path: string) {
     this.#path = path;
-    this.#routes = routesOf(lab, () => this.onDown());
+    this.#routes = routesOf(lab, () => this.onDown);
     this.#server = createServer((request, response) => {
       void this.#answer(request).then(({ status, value }) => {
         response.writeHead(status, { "content-type": "application/json" });
@@ -59,7 +59,7 @@ export class LabSocket {
   }
 }
 
-function routesOf(lab: Lab, onDown: () => void): Map<string, Route> {
+function routesOf(lab: Lab, onDown: () => (() => void) | undefined): Map<string, Route> {
   const optional = (query: URLSearchParams, name: string) => query.get(name) ?? undefined;
   const needed = (query: URLSearchParams, name: string) => {
     const value = query.get(name);
@@ -78,9 +78,21 @@ function routesOf(lab: Lab, onDown: () => void): Map<string, Route> {
       },
     ],
     ["GET /log", (query) => ({ path: lab.logPath(needed(query, "of"), optional(query, "container")) })],
-    ["POST /ready", () => lab.waitReady()],
+    [
+      "POST /label",
+      (query, body) =>
+        lab.label(needed(query, "kind"), optional(query, "namespace"), needed(query, "name"), labelChanges(body)),
+    ],
     ["POST /agent", (query) => agentAction(lab, needed(query, "node"), needed(query, "action"))],
-    ["POST /down", () => onDown()],
+    [
+      "POST /down",
+      () => {
+        const act = onDown();
+        // After the answer is on its way: going down closes this very connection.
+        if (act !== undefined) setImmediate(act);
+        return { accepted: act !== undefined };
+      },
+    ],
   ]);
 }
 
@@ -89,6 +101,13 @@ async function agentAction(lab: Lab, node: string, action: string): Promise<void
   else if (action === "stop") await lab.stopAgent(node);
   else if (action === "kill") await lab.killAgent(node);
   else throw new MeshError("MESH_LAB_FAILED", `an agent cannot ${action}; it can start, stop and kill`);
+}
+
+function labelChanges(body: string): Record<string, string | null> {
+  const changes: Record<string, string | null> = {};
+  for (const [key, value] of Object.entries(JSON.parse(body) as Record<string, unknown>))
+    changes[key] = typeof value === "string" ? value : null;
+  return changes;
 }
 
 async function bodyOf(request: IncomingMessage): Promise<string> {

@@ -8,8 +8,8 @@ import { launch, type Place } from "./machine/launch.ts";
 export interface CaptureOptions {
   /** In pcap-filter(7) syntax. Default: everything. */
   readonly filter?: string;
-  /** The capture ends by itself after so many packets. Default 200 000. */
-  readonly maxPackets?: number;
+  /** The capture ends by itself when its file is this large. Default 256 MiB. */
+  readonly maxBytes?: number;
 }
 
 export interface CapturedPackets {
@@ -17,8 +17,11 @@ export interface CapturedPackets {
   /** The file: pcap header, then each packet whole. */
   readonly bytes: Buffer;
   readonly packets: number;
-  /** Packets that the kernel had to drop because nobody fetched them in time: with any, absence proves nothing. */
-  readonly dropped: number;
+  /**
+   * False when the kernel had to drop packets because nobody fetched them in time, or when the capture reached its limit before it was
+   * stopped: then something's absence from it proves nothing.
+   */
+  readonly complete: boolean;
 }
 
 export class PacketCapture {
@@ -45,18 +48,19 @@ export class PacketCapture {
     place: Place,
     networkInterface: string,
     path: string,
-    { filter, maxPackets = 200_000 }: CaptureOptions,
+    { filter, maxBytes = 256 * 1024 * 1024 }: CaptureOptions,
   ): Promise<PacketCapture> {
     const child = launch(
       place,
       [
+        "prlimit",
+        `--fsize=${maxBytes}`,
         "tcpdump",
         "-i",
         networkInterface,
         "-w",
         path,
         "--snapshot-length=262144",
-        `-c${maxPackets}`,
         // Each packet is handed over as it comes, and written at once.
         "--immediate-mode",
         "-U",
@@ -80,6 +84,7 @@ export class PacketCapture {
   }
 
   async #finish(): Promise<CapturedPackets> {
+    const endedEarly = this.#child.exitCode !== null || this.#child.signalCode !== null;
     for (let before = -1, now = this.#size(); before !== now; before = now, now = this.#size()) await delay(50);
     this.#child.kill("SIGINT");
     await this.#ended;
@@ -88,7 +93,7 @@ export class PacketCapture {
       path: this.path,
       bytes: readFileSync(this.path),
       packets: Number(/(\d+) packets? captured/.exec(this.#said)?.[1] ?? 0),
-      dropped: Number(/(\d+) packets? dropped by kernel/.exec(this.#said)?.[1] ?? 0),
+      complete: !endedEarly && /\b0 packets dropped by kernel/.test(this.#said),
     };
   }
 

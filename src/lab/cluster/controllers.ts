@@ -113,9 +113,8 @@ export class Controllers {
         continue;
       }
       if (pod.spec.nodeName !== undefined && this.#nodes.includes(pod.spec.nodeName)) continue;
-      const podsOn = (node: string) =>
-        store.list("Pod").filter((other) => other.spec.nodeName === node && !isGoing(other)).length;
-      const placement = place(pod, this.#nodes, podsOn);
+      const others = store.list("Pod").filter((other) => !isGoing(other));
+      const placement = place(pod, this.#nodes, others);
       if (placement.kind === "node") store.put({ ...pod, spec: { ...pod.spec, nodeName: placement.node } });
       else this.#complain(pod, placement.why);
     }

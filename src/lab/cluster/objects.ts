@@ -105,11 +105,34 @@ const container = z.looseObject({
   startupProbe: probe.optional(),
 });
 
+const selector = z.looseObject({
+  matchLabels: labels.default({}),
+  matchExpressions: z.never("is not something the lab selects by; use matchLabels").optional(),
+});
+
+const podAffinityTerm = z.looseObject({
+  topologyKey: z.literal("kubernetes.io/hostname", "is the only topology that the lab has: kubernetes.io/hostname"),
+  namespaces: z.array(z.string()).optional(),
+  labelSelector: selector,
+});
+
+const affinity = z.looseObject({
+  podAntiAffinity: z
+    .looseObject({
+      requiredDuringSchedulingIgnoredDuringExecution: z.array(podAffinityTerm).default([]),
+      preferredDuringSchedulingIgnoredDuringExecution: z
+        .array(z.looseObject({ weight: z.int().min(1).max(100), podAffinityTerm }))
+        .default([]),
+    })
+    .optional(),
+});
+
 const podSpec = z.looseObject({
   containers: z.array(container).min(1),
   initContainers: z.array(container).default([]),
   nodeName: z.string().optional(),
   nodeSelector: labels.optional(),
+  affinity: affinity.optional(),
   hostNetwork: z.boolean().default(false),
   hostname: z.string().optional(),
   subdomain: z.string().optional(),
@@ -149,11 +172,6 @@ export const podSchema = z.looseObject({
 });
 
 const podTemplate = z.looseObject({ metadata: templateMetadata.default({}), spec: podSpec });
-
-const selector = z.looseObject({
-  matchLabels: labels.default({}),
-  matchExpressions: z.never("is not something the lab's Deployments select by; use matchLabels").optional(),
-});
 
 export const deploymentSchema = z
   .looseObject({

@@ -1,7 +1,7 @@
 /** Where pods go: the scheduler and the address book, as functions of what is there. */
 import { clusterAddresses } from "../machine/addresses.ts";
 import type { DualStack } from "../machine/network.ts";
-import type { Pod } from "./objects.ts";
+import { matches, type Pod } from "./objects.ts";
 
 const hostnameLabel = "kubernetes.io/hostname";
 
@@ -10,10 +10,10 @@ export type Placement =
   | { readonly kind: "pending"; readonly why: string };
 
 /**
- * The node with the fewest pods takes the next one, the first of them on a tie: pods spread evenly in the order of their manifests,
- * and the same manifests always land the same way.
+ * Among the nodes that a pod may go to, the one with the fewest neighbours that it would rather avoid, then with the fewest pods, then
+ * the first: pods spread evenly in the order of their manifests, and the same manifests always land the same way.
  */
-export function place(pod: Pod, nodes: readonly string[], podsOn: (node: string) => number): Placement {
+export function place(pod: Pod, nodes: readonly string[], pods: readonly Pod[]): Placement {
   const { nodeName, nodeSelector = {} } = pod.spec;
   if (nodeName !== undefined)
     return nodes.includes(nodeName)
@@ -23,11 +23,47 @@ export function place(pod: Pod, nodes: readonly string[], podsOn: (node: string)
   if (foreign.length > 0)
     return { kind: "pending", why: `no node has the label ${foreign.join(", ")}; nodes have ${hostnameLabel} alone` };
   const wanted = nodeSelector[hostnameLabel];
-  const fitting = nodes.filter((node) => wanted === undefined || node === wanted);
-  const [first] = fitting;
-  if (first === undefined)
+  const named = nodes.filter((node) => wanted === undefined || node === wanted);
+  if (named.length === 0)
     return { kind: "pending", why: `no node is named ${wanted}; nodes of this lab: ${nodes.join(", ")}` };
-  return { kind: "node", node: fitting.reduce((best, node) => (podsOn(node) < podsOn(best) ? node : best), first) };
+
+  const { required, preferred } = antiAffinity(pod);
+  const on = (node: string) => pods.filter((other) => other.spec.nodeName === node);
+  const allowed = named.filter((node) => !on(node).some((other) => required.some((term) => avoids(pod, term, other))));
+  const [first] = allowed;
+  if (first === undefined)
+    return { kind: "pending", why: "every node has a pod that its anti-affinity keeps away from; add nodes" };
+  const cost = (node: string): [number, number] => [
+    preferred
+      .filter(({ term }) => on(node).some((other) => avoids(pod, term, other)))
+      .reduce((sum, { weight }) => sum + weight, 0),
+    on(node).length,
+  ];
+  const cheaper = ([a1, a2]: [number, number], [b1, b2]: [number, number]) => a1 < b1 || (a1 === b1 && a2 < b2);
+  return {
+    kind: "node",
+    node: allowed.reduce((best, node) => (cheaper(cost(node), cost(best)) ? node : best), first),
+  };
+}
+
+type AntiAffinity = NonNullable<NonNullable<Pod["spec"]["affinity"]>["podAntiAffinity"]>;
+type Term = AntiAffinity["requiredDuringSchedulingIgnoredDuringExecution"][number];
+
+function antiAffinity(pod: Pod): { required: readonly Term[]; preferred: { weight: number; term: Term }[] } {
+  const given = pod.spec.affinity?.podAntiAffinity;
+  return {
+    required: given?.requiredDuringSchedulingIgnoredDuringExecution ?? [],
+    preferred: (given?.preferredDuringSchedulingIgnoredDuringExecution ?? []).map(({ weight, podAffinityTerm }) => ({
+      weight,
+      term: podAffinityTerm,
+    })),
+  };
+}
+
+function avoids(pod: Pod, { namespaces, labelSelector }: Term, other: Pod): boolean {
+  const { namespace = "" } = other.metadata;
+  const scope = namespaces ?? [pod.metadata.namespace ?? ""];
+  return scope.includes(namespace) && matches(labelSelector.matchLabels, other.metadata.labels);
 }
 
 /**

@@ -37,13 +37,13 @@ function becoming(user: number, group: number): string[] {
 export function containerEnvironment(container: Container, context: CommandContext): Record<string, string> {
   const env: Record<string, string> = { PATH: context.path, HOME: "/root", HOSTNAME: context.pod.metadata.name };
   for (const variable of container.env) {
-    const value = valueOf(variable, context);
+    const value = resolve(variable, context);
     if (value !== undefined) env[variable.name] = expand(value, env);
   }
   return env;
 }
 
-function valueOf(variable: Container["env"][number], { pod, configMap }: CommandContext): string | undefined {
+function resolve(variable: Container["env"][number], { pod, configMap }: CommandContext): string | undefined {
   const { fieldRef, configMapKeyRef } = variable.valueFrom ?? {};
   if (fieldRef !== undefined) return fieldOf(pod, fieldRef.fieldPath);
   if (configMapKeyRef === undefined) return variable.value ?? "";

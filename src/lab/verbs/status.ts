@@ -1,0 +1,61 @@
+/** `warren lab status` for people. */
+import type { LabStatus } from "../status.ts";
+
+export function renderStatus({ id, folder, nodes, pods, services, mesh }: LabStatus): string {
+  return [
+    `lab ${id} in ${folder}`,
+    "",
+    ...columns([
+      ["NODE", "ADDRESSES", "AGENT", "PID"],
+      ...nodes.map(({ name, ips }) => {
+        const agent = mesh.find((daemon) => daemon.name === `agent/${name}`);
+        return [name, ips.join(","), stateOf(agent), String(agent?.pid ?? "-")];
+      }),
+    ]),
+    "",
+    ...columns([
+      ["NAMESPACE", "POD", "NODE", "PHASE", "READY", "RESTARTS", "ADDRESSES"],
+      ...pods.map((pod) => [
+        pod.namespace,
+        pod.name,
+        pod.node || "-",
+        pod.going ? "Terminating" : pod.phase,
+        pod.ready ? "yes" : "no",
+        String(pod.restarts),
+        pod.ips.join(",") || "-",
+      ]),
+    ]),
+    "",
+    ...columns([
+      ["NAMESPACE", "SERVICE", "ADDRESSES", "PORTS"],
+      ...services.map(({ namespace, name, ips, ports }) => [
+        namespace,
+        name,
+        ips.join(",") || "-",
+        ports.join(",") || "-",
+      ]),
+    ]),
+    ...mesh
+      .filter(({ name }) => !name.startsWith("agent/"))
+      .flatMap((daemon) => ["", `${daemon.name}: ${stateOf(daemon)}, pid ${daemon.pid ?? "-"}, log ${daemon.log}`]),
+  ].join("\n");
+}
+
+function stateOf(daemon: LabStatus["mesh"][number] | undefined): string {
+  if (daemon === undefined) return "-";
+  if (daemon.pid === undefined) return "stopped";
+  return daemon.ready ? "ready" : "not ready";
+}
+
+/** Left-aligned, as wide as their widest cell. */
+export function columns(rows: readonly (readonly string[])[]): string[] {
+  const widths: number[] = [];
+  for (const row of rows)
+    for (const [index, cell] of row.entries()) widths[index] = Math.max(widths[index] ?? 0, cell.length);
+  return rows.map((row) =>
+    row
+      .map((cell, index) => cell.padEnd(widths[index] ?? 0))
+      .join("   ")
+      .trimEnd(),
+  );
+}
