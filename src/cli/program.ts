@@ -5,7 +5,7 @@
  */
 import { Command, CommanderError } from "commander";
 import { MeshError } from "../lib/errors.ts";
-import { version } from "./version.ts";
+import { version } from "../lib/version.ts";
 
 /** How an action reports its exit code; not calling it means 0. */
 export type Exit = (code: number) => void;
@@ -21,6 +21,11 @@ const verbs: readonly Verb[] = [
     name: "demo",
     summary: "build a two-node lab, run real programs in it and show what the mesh does to their traffic",
     register: async (program, exit) => (await import("./demo.ts")).registerDemo(program, exit),
+  },
+  {
+    name: "lab",
+    summary: "a cluster out of network namespaces on this machine: up, exec, apply, status, down",
+    register: async (program, exit) => (await import("./lab.ts")).registerLab(program, exit),
   },
   {
     name: "node",
