@@ -3,7 +3,9 @@
 #include <napi.h>
 
 #include "addon_state.h"
+#include "js_kernel.h"
 #include "js_sockets.h"
+#include "js_steering.h"
 
 namespace warren::capture {
 
@@ -18,6 +20,8 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData(new AddonState(env));  // NOLINT(cppcoreguidelines-owning-memory): Node-API deletes it
   exports.Set("useErrorClass", Napi::Function::New(env, use_error_class));
   export_sockets(env, exports);
+  export_kernel(env, exports);
+  export_steering(env, exports);
   return exports;
 }
 

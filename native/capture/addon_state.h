@@ -6,8 +6,10 @@
 #include <functional>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "completions.h"
+#include "event_reader.h"
 #include "netns_thread.h"
 #include "result.h"
 #include "unique_fd.h"
@@ -19,6 +21,7 @@ class AddonState {
  public:
   explicit AddonState(Napi::Env env) : completions_(env) {
     env.AddCleanupHook([this] {
+      readers_.clear();
       thread_.reset();
       completions_.close();
     });
@@ -26,6 +29,14 @@ class AddonState {
 
   NetnsThread& thread() { return *thread_; }
   Completions& completions() { return completions_; }
+
+  // Readers end with the environment at the latest.
+  EventReader* keep_reader(std::unique_ptr<EventReader> reader) {
+    return readers_.emplace_back(std::move(reader)).get();
+  }
+  void stop_reader(EventReader* reader) {
+    std::erase_if(readers_, [reader](const auto& kept) { return kept.get() == reader; });
+  }
 
   void set_error_class(Napi::Function error_class) { error_class_ = Napi::Persistent(error_class); }
 
@@ -68,6 +79,7 @@ class AddonState {
   }
 
  private:
+  std::vector<std::unique_ptr<EventReader>> readers_;
   std::unique_ptr<NetnsThread> thread_ = std::make_unique<NetnsThread>();
   Completions completions_;
   Napi::FunctionReference error_class_;

@@ -54,8 +54,7 @@ Napi::Value listen(const Napi::CallbackInfo& info) {
   options.reuse_port = bool_of(asked, "reusePort");
   return state_of(info.Env())
       .perform_inside<UniqueFd>(
-          info.Env(), info[0].As<Napi::Number>().Int32Value(), [options] { return listen_here(options); },
-          [](Napi::Env env, UniqueFd& socket) -> Napi::Value { return Napi::Number::New(env, socket.release()); });
+          info.Env(), info[0].As<Napi::Number>().Int32Value(), [options] { return listen_here(options); }, to_fd);
 }
 
 Napi::Value open_socket(const Napi::CallbackInfo& info) {

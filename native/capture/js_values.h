@@ -5,8 +5,10 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "ip_address.h"
+#include "unique_fd.h"
 
 // Values of the typed face (src/capture/addon.ts) in C++. Their types are checked by TypeScript, not here.
 namespace warren::capture {
@@ -32,6 +34,16 @@ inline Family family_of(const Napi::Object& from) {
 inline std::uint64_t bigint_of(const Napi::Value& value) {
   bool lossless = false;
   return value.As<Napi::BigInt>().Uint64Value(&lossless);
+}
+
+inline Napi::Value to_fd(Napi::Env env, UniqueFd& fd) {
+  return Napi::Number::New(env, fd.release());
+}
+
+inline Napi::Value string_array(Napi::Env env, const std::vector<std::string>& strings) {
+  Napi::Array result = Napi::Array::New(env, strings.size());
+  for (std::uint32_t i = 0; i < strings.size(); i++) result[i] = Napi::String::New(env, strings[i]);
+  return result;
 }
 
 inline Napi::Value socket_address(Napi::Env env, const IpEndpoint& endpoint) {

@@ -5,8 +5,8 @@
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 import { messageOf } from "../lib/errors.ts";
-import type { SocketOps } from "../model/sockets.ts";
-import type { Netns } from "./capture.ts";
+import type { PodListener, SocketOps } from "../model/sockets.ts";
+import type { CaptureEvent, Netns } from "./capture.ts";
 import { CaptureError } from "./errors.ts";
 
 export interface ListenOptions {
@@ -16,7 +16,7 @@ export interface ListenOptions {
   /** Absent: all addresses of the family. */
   readonly address?: string;
   readonly backlog: number;
-  /** Accept connections whose destination is not an address of the netns. */
+  /** May be bound to an address that is not one of the netns (IP_TRANSPARENT). */
   readonly transparent: boolean;
   readonly reusePort: boolean;
 }
@@ -27,6 +27,81 @@ export interface InterfaceAddress {
   readonly address: string;
 }
 
+export interface KernelProbe {
+  readonly release: string;
+  /** What eBPF capture would need and the kernel refused, in words. */
+  readonly ebpfMissing: readonly string[];
+}
+
+/** Packets with the mark are local to the netns whatever their address, and connections answer with the mark of their SYN. */
+export interface DeliveryRouting {
+  readonly families: readonly (4 | 6)[];
+  readonly mark: number;
+  readonly mask: number;
+  readonly table: number;
+  readonly priority: number;
+}
+
+export interface ProbeRequest {
+  /** The cgroup that the probing process, and so its socket, belongs to. */
+  readonly cgroup: string;
+  readonly family: 4 | 6;
+  readonly destination: string;
+  readonly port: number;
+  /** Given: pose as this stranger (IP_TRANSPARENT, with the mark that brings answers back). */
+  readonly sourceAddress?: string;
+  readonly mark: number;
+}
+
+export interface SteeringOptions {
+  /** On a BPF file system; holds `maps/`, `links/` and `pods/`. */
+  readonly directory: string;
+  readonly podsCgroup: string;
+}
+
+export interface PodAttachment {
+  /** Where the link is pinned; its folder exists. */
+  readonly pin: string;
+  readonly netnsIno: bigint;
+  readonly cookie: bigint;
+  readonly outboundPort: number;
+  readonly hbonePort: number;
+}
+
+export interface PodSteering {
+  readonly addresses: readonly string[];
+  readonly outboundPort: number;
+  readonly failOpen: boolean;
+  /** Absent: the kubelet's exemption holds for every port. */
+  readonly probePorts?: readonly number[];
+}
+
+/** The BPF programs and maps, pinned: they outlive this object and this process. */
+export interface Steering {
+  /** Why raw sockets are not guarded against; undefined when they are. */
+  readonly guardFailure: string | undefined;
+  /** Belongs to this object. */
+  readonly originalDestinationMapFd: number;
+  /** Attaches a pod's sk_lookup program, or replaces the one in the pinned link. */
+  attachPod(netnsFd: number, attachment: PodAttachment): Promise<void>;
+  /** Outbound capture begins. */
+  setPod(cookie: bigint, pod: PodSteering): void;
+  /** Outbound capture ends; everything else kept under the cookie goes. */
+  deletePod(cookie: bigint): void;
+  knownCookies(): bigint[];
+  /** Of the netns that a pinned link is attached to; 0 when that is gone. */
+  pinnedNetnsInode(pin: string): bigint;
+  /** From the return of this call on, new connections arrive at this socket. */
+  setListener(cookie: bigint, listener: PodListener): void;
+  exempt(cgroupPath: string, kind: "kubelet" | "agent"): void;
+  configure(settings: { readonly hostNetnsCookie: bigint; readonly heartbeatTimeoutMs: number }): void;
+  heartbeat(): void;
+  counters(): Record<string, number>;
+  /** One listener for the life of the object; never keeps the event loop alive. */
+  onEvent(listener: (event: CaptureEvent) => void): void;
+  close(): void;
+}
+
 export interface CaptureAddon extends SocketOps {
   /** Opens a netns by path and proves that it is one. The caller owns the descriptor. */
   netnsOpen(path: string): Netns;
@@ -34,6 +109,14 @@ export interface CaptureAddon extends SocketOps {
   netnsAddresses(netnsFd: number): Promise<readonly InterfaceAddress[]>;
   /** A listening, non-blocking, close-on-exec socket in the netns. The caller owns the descriptor. */
   listen(netnsFd: number, options: ListenOptions): Promise<number>;
+  probeKernel(): Promise<KernelProbe>;
+  /** Idempotent. */
+  addDeliveryRouting(netnsFd: number, routing: DeliveryRouting): Promise<void>;
+  /** Idempotent. */
+  removeDeliveryRouting(netnsFd: number, routing: DeliveryRouting): Promise<void>;
+  /** A connecting socket that a process of that cgroup opened in the netns. The caller owns the descriptor. */
+  probe(netnsFd: number, request: ProbeRequest): Promise<number>;
+  openSteering(options: SteeringOptions): Promise<Steering>;
 }
 
 interface RawAddon extends CaptureAddon {

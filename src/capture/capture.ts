@@ -30,6 +30,8 @@ export interface CaptureRequest {
   readonly addresses: readonly string[];
   /** Let traffic pass in clear when the agent is away. Default of the mesh is false: refuse. */
   readonly failOpen: boolean;
+  /** The only ports for which the kubelet's exemption holds, for kubelets whose cgroup is shared with other things. */
+  readonly probePorts?: readonly number[];
   /** Absent: the first usable backend, eBPF preferred. */
   readonly backend?: BackendKind;
 }

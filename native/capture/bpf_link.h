@@ -1,0 +1,27 @@
+#pragma once
+
+#include <linux/bpf.h>
+
+#include <cstdint>
+#include <string>
+
+#include "result.h"
+#include "unique_fd.h"
+
+// Pinned BPF links: they hold while no agent runs, and the next agent adopts them by putting its own program in.
+namespace warren::capture {
+
+struct LinkTarget {
+  int fd = -1;
+  // The cgroup's id or the netns's inode, as the link's info names it.
+  std::uint64_t id = 0;
+  bpf_attach_type type = BPF_CGROUP_INET4_CONNECT;
+};
+
+// What a pinned link is attached to: 0 when the cgroup or netns is gone.
+Result<std::uint64_t> link_target_id(const std::string& pin);
+
+// Puts the program into the link pinned at `pin` if that is attached to the same target; else attaches and pins anew.
+Result<UniqueFd> attach_or_adopt(const std::string& pin, int program_fd, const LinkTarget& target);
+
+}  // namespace warren::capture

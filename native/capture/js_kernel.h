@@ -1,0 +1,10 @@
+#pragma once
+
+#include <napi.h>
+
+namespace warren::capture {
+
+// probeKernel, addDeliveryRouting, removeDeliveryRouting, probe.
+void export_kernel(Napi::Env env, Napi::Object exports);
+
+}  // namespace warren::capture

@@ -1,0 +1,41 @@
+/** What differs between the backends: how traffic is steered to a pod's listeners. Everything else is in `node-capture.ts`. */
+import type { OriginalDestination, PodListener } from "../model/sockets.ts";
+import type { BackendKind, CaptureEvent, Netns } from "./capture.ts";
+
+/** The ports that the agent listens on in every enrolled pod. */
+export interface CapturePorts {
+  readonly outbound: number;
+  readonly inbound: number;
+  readonly hbone: number;
+}
+
+/** An enrolled pod as backends see it. */
+export interface PodSubject {
+  readonly uid: string;
+  readonly netns: Netns;
+  readonly addresses: readonly string[];
+  readonly failOpen: boolean;
+  readonly probePorts: readonly number[] | undefined;
+}
+
+export interface CaptureBackend {
+  readonly kind: BackendKind;
+  originalDestination(netns: Netns): OriginalDestination;
+  /** Whether connections find listeners that are bound elsewhere than on the pod's ports. */
+  readonly steersToAnyPort: boolean;
+  /** New connections go to these listeners from the return of this call on; idempotent, a switch of listeners is atomic. */
+  steer(pod: PodSubject, listeners: readonly PodListener[]): Promise<void>;
+  /** The pod's addresses changed. */
+  readdress(pod: PodSubject): Promise<void>;
+  /** Undoes `steer` so that nothing is left; idempotent. */
+  unsteer(pod: PodSubject): Promise<void>;
+  /** Whether a stranger's connection can be simulated from inside the pod. */
+  readonly probesInbound: boolean;
+  exempt(cgroupPath: string, kind: "kubelet" | "agent"): Promise<void>;
+  /** Removes what earlier agents left for pods that are neither live nor enrolled; returns their uids. */
+  collectGarbage(keep: (uid: string, netnsIno: bigint) => boolean): Promise<readonly string[]>;
+  stats(): Readonly<Record<string, number>>;
+  onEvent(listener: (event: CaptureEvent) => void): () => void;
+  /** Leaves everything in force. */
+  close(): Promise<void>;
+}

@@ -1,0 +1,75 @@
+/** Puts capture together: probes the kernel, opens the backends asked for, exempts the kubelet and the agent. */
+import { closeSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { type CaptureAddon, loadCaptureAddon } from "./addon.ts";
+import type { CaptureBackend, CapturePorts } from "./backend.ts";
+import type { BackendKind, Capture, KernelSupport, Netns } from "./capture.ts";
+import { cgroup2Mount, ownCgroup } from "./cgroup.ts";
+import { EbpfBackend } from "./ebpf/ebpf-backend.ts";
+import { CaptureError } from "./errors.ts";
+import { NodeCapture } from "./node-capture.ts";
+import { SelfProbe } from "./self-probe.ts";
+
+export interface CaptureOptions {
+  /** A folder on a BPF file system that survives the agent; made if its parent is there. One per agent and node. */
+  readonly pinDirectory: string;
+  /** The cgroup v2 that holds all pods, e.g. `/sys/fs/cgroup/kubepods.slice`. */
+  readonly podsCgroup: string;
+  /** Whose connections to pods are probes. */
+  readonly kubeletCgroup?: string;
+  /** The agent's own cgroup, whose deliveries reach applications and whose connects are not captured. Absent: read from /proc. */
+  readonly agentCgroup?: string;
+  /** `auto`: eBPF where the kernel can, nftables for pods where it cannot or that ask for it. */
+  readonly backend: "auto" | BackendKind;
+  readonly ports: CapturePorts;
+}
+
+async function supportOf(addon: CaptureAddon, own: Netns): Promise<KernelSupport> {
+  const probe = await addon.probeKernel();
+  const cgroup2 = cgroup2Mount(await readFile("/proc/self/mounts", "utf8"));
+  const ebpfMissing = own.cookie === 0n ? [...probe.ebpfMissing, "SO_NETNS_COOKIE (Linux 5.14)"] : probe.ebpfMissing;
+  return {
+    release: probe.release,
+    cgroup2,
+    backends: {
+      ebpf: { usable: ebpfMissing.length === 0, missing: ebpfMissing },
+      nftables: { usable: false, missing: ["not built yet"] },
+    },
+  };
+}
+
+/** Throws `MESH_BACKEND_UNUSABLE` when no asked backend can work, naming what is missing. */
+export async function createCapture(options: CaptureOptions): Promise<Capture> {
+  const addon = loadCaptureAddon();
+  const own = addon.netnsOpen("/proc/self/ns/net");
+  const backends: CaptureBackend[] = [];
+  try {
+    const support = await supportOf(addon, own);
+    const wanted: readonly BackendKind[] = options.backend === "auto" ? ["ebpf", "nftables"] : [options.backend];
+    for (const kind of wanted) {
+      if (support.backends[kind].usable) {
+        backends.push(await EbpfBackend.open(addon, options, own));
+      }
+    }
+    if (backends.length === 0) {
+      const reasons = wanted.map((kind) => `${kind}: ${support.backends[kind].missing.join("; ")}`);
+      throw new CaptureError("MESH_BACKEND_UNUSABLE", `this kernel can capture by none of ${reasons.join(" | ")}`);
+    }
+    const selfProbe = new SelfProbe(addon, options);
+    const capture = new NodeCapture({ addon, backends, selfProbe, support, own }, options);
+    const agentCgroup = options.agentCgroup ?? (await ownCgroup(support.cgroup2));
+    if (agentCgroup !== undefined) {
+      await capture.exempt(agentCgroup, "agent");
+    }
+    if (options.kubeletCgroup !== undefined) {
+      await capture.exempt(options.kubeletCgroup, "kubelet");
+    }
+    return capture;
+  } catch (error) {
+    for (const backend of backends) {
+      await backend.close();
+    }
+    closeSync(own.fd);
+    throw error;
+  }
+}
