@@ -3,7 +3,9 @@
  * docs/configuration.md. Nothing else in the agent holds a default.
  */
 import { z } from "zod";
+import { asIdentity, isTrustDomain } from "../identity/spiffe.ts";
 import { address, byteSize, duration, listenAddress, path } from "../lib/config-schema.ts";
+import type { Identity } from "../model/identity.ts";
 
 const control = z
   .strictObject({
@@ -24,15 +26,27 @@ const control = z
   })
   .describe("The control plane: it signs the certificates of this node's pods.");
 
+const trustDomain = z.string().refine(isTrustDomain, {
+  error: "is not a trust domain; write lower-case letters, digits, dots, dashes and underscores",
+});
+
+const identity = z.string().transform((text, context): Identity => {
+  const parsed = asIdentity(text);
+  if (parsed !== undefined) return parsed;
+  context.addIssue({
+    code: "custom",
+    message: "is not a SPIFFE id; write spiffe://trust-domain/ns/namespace/sa/account",
+  });
+  return z.NEVER;
+});
+
 const mesh = z
   .strictObject({
-    trustDomain: z
-      .string()
-      .min(1)
+    trustDomain: trustDomain
       .prefault("cluster.local")
       .describe("First part of every identity of this mesh; what Istio uses by default."),
     trustDomainAliases: z
-      .array(z.string().min(1))
+      .array(trustDomain)
       .prefault([])
       .describe("Other trust domains whose identities are accepted as this mesh's own, for the time of a move."),
     clusterDomain: z.string().min(1).prefault("cluster.local").describe("DNS suffix of Services; Kubernetes' default."),
@@ -58,9 +72,7 @@ const mesh = z
         "What holds for workloads that no ALLOW policy selects. allow is what AuthorizationPolicy's users expect.",
       ),
     deniedIdentities: z
-      .array(
-        z.string().startsWith("spiffe://", "is not a SPIFFE id; write spiffe://trust-domain/ns/namespace/sa/account"),
-      )
+      .array(identity)
       .prefault([])
       .describe("Identities refused everywhere, whatever certificate they show."),
   })

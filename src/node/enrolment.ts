@@ -19,6 +19,8 @@ export class Enrolment {
   readonly #deps: EnrolmentDeps;
   readonly #options: PodEnrolmentOptions;
   readonly #pods = new Map<string, PodEnrolment>();
+  /** The keys of `#pods`, as a set of its own that capture can look into while pods come and go. */
+  readonly #live = new Set<string>();
   #cancelCollection: (() => void) | undefined;
   #stopped = false;
 
@@ -55,15 +57,20 @@ export class Enrolment {
     return Array.from(this.#pods.values(), (pod) => pod.row());
   }
 
-  /** Ends all loops. With `release` every pod is taken out of the mesh first; without, redirection stays for the next agent. */
-  async stop(options: { release: boolean }): Promise<void> {
+  /**
+   * Ends all loops. With `release` every pod is taken out of the mesh first, as far as the deadline allows; without, redirection
+   * stays for the next agent.
+   */
+  async stop(options: { release: boolean; deadlineMs: number }): Promise<void> {
     this.#stopped = true;
     this.#cancelCollection?.();
     const pods = [...this.#pods.values()];
     if (options.release) {
       for (const pod of pods) pod.want(undefined);
-      await Promise.all(pods.map((pod) => pod.done));
-      return;
+      const { promise: late, resolve } = Promise.withResolvers<void>();
+      const cancel = this.#deps.clock.after(options.deadlineMs, resolve);
+      await Promise.race([Promise.all(pods.map((pod) => pod.done)), late]);
+      cancel();
     }
     await Promise.all(pods.map((pod) => pod.stop()));
   }
@@ -75,6 +82,7 @@ export class Enrolment {
     });
     const enrolment = new PodEnrolment(this.#deps, this.#options, pod);
     this.#pods.set(pod.uid, enrolment);
+    this.#live.add(pod.uid);
     enrolment.start(Promise.all(sameName.map((other) => other.done)));
     void enrolment.done.then(() => {
       if (this.#pods.get(pod.uid) === enrolment && !this.#stopped) this.#forget(pod.uid);
@@ -84,13 +92,17 @@ export class Enrolment {
   /** A pod can be wanted again while it is leaving; then it comes back as a new one. */
   #forget(uid: string): void {
     this.#pods.delete(uid);
+    this.#live.delete(uid);
     this.reconcile();
+    // A pod of an earlier agent that this one never managed to adopt is known to nobody but its pins.
+    void this.#collect(1);
   }
 
   async #collect(attempt: number): Promise<void> {
     const { capture, log, clock, random } = this.#deps;
+    this.#cancelCollection?.();
     try {
-      const removed = await capture.collectGarbage(new Set(this.#pods.keys()));
+      const removed = await capture.collectGarbage(this.#live);
       if (removed.length > 0) log.info({ uids: removed.join(",") }, "removed what an earlier agent left behind");
     } catch (error) {
       const retryMs = Math.round(backoffDelay(attempt, this.#options.retry, random()));

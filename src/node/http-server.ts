@@ -47,6 +47,10 @@ export class HttpServer {
     this.#server.on("clientError", (_error, socket) => socket.destroy());
   }
 
+  get name(): string {
+    return this.#options.name;
+  }
+
   /** Binds; the text is the address that was bound. */
   async start(): Promise<string> {
     const { name, listen } = this.#options;

@@ -18,17 +18,18 @@ import type { Identity } from "../model/identity.ts";
 import type { LocalPod } from "../model/workload.ts";
 import type { PodSockets } from "../tunnel/driver.ts";
 
-/** A network namespace by path, with what the kernel knows it by. */
+/** A network namespace that was found for a pod, by a path that is good until `close`, and what the kernel knows it by. */
 export interface FoundNetns {
   readonly path: string;
   readonly dev: bigint;
   readonly ino: bigint;
+  close(): void;
 }
 
 export interface PodEnrolmentDeps {
   readonly capture: Pick<Capture, "enrol" | "probe" | "update" | "release">;
   /** Rejects when the pod's namespace is not there (yet). */
-  readonly findNetns: (pod: LocalPod, signal: AbortSignal) => Promise<FoundNetns>;
+  readonly findNetns: (pod: LocalPod) => Promise<FoundNetns>;
   readonly tunnels: {
     addPod(local: LocalPod, sockets: PodSockets): void;
     updatePod(local: LocalPod): void;
@@ -188,7 +189,7 @@ export class PodEnrolment {
       }
       this.#holdCertificate(pod.identity);
       const applied = this.#applied;
-      if (applied === undefined || pod.failOpen !== applied.failOpen)
+      if (applied === undefined || steeredOtherwise(pod, applied))
         await this.#attempt((signal) => this.#enter(pod, signal));
       else if (changed(pod, applied)) await this.#attempt((signal) => this.#change(pod, signal));
       else if (clock.now() >= this.#verifyDue()) await this.#attempt((signal) => this.#verify(pod, signal));
@@ -240,14 +241,22 @@ export class PodEnrolment {
   }
 
   async #enter(pod: LocalPod, signal: AbortSignal): Promise<void> {
-    const { clock, log, metrics, findNetns } = this.#deps;
+    const { clock, log, metrics } = this.#deps;
     const started = clock.now();
-    const netns = await abortable(findNetns(pod, signal), signal);
-    const { backend } = await this.#take(pod, netns, signal);
+    const { backend } = await this.#withNetns(pod, (netns) => this.#take(pod, netns, signal));
     await this.#probe(pod, signal);
     const tookMs = clock.now() - started;
     metrics.enrolled(backend, tookMs / 1000);
     log.info({ ...names(pod), backend, addresses: pod.addresses.join(","), tookMs }, "pod is in the mesh");
+  }
+
+  async #withNetns<T>(pod: LocalPod, work: (netns: FoundNetns) => Promise<T>): Promise<T> {
+    const netns = await this.#deps.findNetns(pod);
+    try {
+      return await work(netns);
+    } finally {
+      netns.close();
+    }
   }
 
   /** From capture to the engine without a pause in between: what the listeners have queued meanwhile is accepted there. */
@@ -261,6 +270,8 @@ export class PodEnrolment {
         netnsPath: netns.path,
         addresses: pod.addresses,
         failOpen: pod.failOpen,
+        // The kubelet may share its cgroup with other things: only what it says it probes is exempt.
+        probePorts: pod.probePorts,
         ...(backend === undefined ? {} : { backend }),
       },
       signal,
@@ -308,25 +319,26 @@ export class PodEnrolment {
    * Is what was captured still the pod, and does its traffic still come here? A sandbox that was made anew has the pod's uid and
    * another namespace; the old one lives on only because our listeners hold it, and probing it would prove nothing.
    */
-  async #verify(pod: LocalPod, signal: AbortSignal): Promise<void> {
-    const { findNetns, capture, log } = this.#deps;
-    const netns = await abortable(findNetns(pod, signal), signal);
-    const held = this.#captured?.netns;
-    if (held !== undefined && (held.ino !== netns.ino || held.dev !== netns.dev)) {
-      log.warn({ ...names(pod), was: String(held.ino), is: String(netns.ino) }, "pod has another network namespace");
-      await capture.release(pod.uid);
-      this.#applied = undefined;
+  #verify(pod: LocalPod, signal: AbortSignal): Promise<void> {
+    const { capture, log } = this.#deps;
+    return this.#withNetns(pod, async (netns) => {
+      const held = this.#captured?.netns;
+      if (held !== undefined && (held.ino !== netns.ino || held.dev !== netns.dev)) {
+        log.warn({ ...names(pod), was: String(held.ino), is: String(netns.ino) }, "pod has another network namespace");
+        await capture.release(pod.uid);
+        this.#applied = undefined;
+        await this.#take(pod, netns, signal);
+        return this.#probe(pod, signal);
+      }
+      try {
+        return await this.#probe(pod, signal);
+      } catch (error) {
+        signal.throwIfAborted();
+        log.warn(names(pod), `redirection is lost and set up again: ${messageOf(error)}`);
+      }
       await this.#take(pod, netns, signal);
       return this.#probe(pod, signal);
-    }
-    try {
-      await this.#probe(pod, signal);
-    } catch (error) {
-      signal.throwIfAborted();
-      log.warn(names(pod), `redirection is lost and set up again: ${messageOf(error)}`);
-      await this.#take(pod, netns, signal);
-      await this.#probe(pod, signal);
-    }
+    });
   }
 
   async #leave(): Promise<void> {
@@ -334,7 +346,10 @@ export class PodEnrolment {
     this.#state = "leaving";
     await capture.release(this.uid);
     this.#applied = undefined;
-    await tunnels.removePod(this.uid, { graceMs: this.#options.graceMs });
+    // Listeners close at once; open connections get their time without holding up whoever comes next.
+    tunnels.removePod(this.uid, { graceMs: this.#options.graceMs }).catch((error: unknown) => {
+      log.warn(names(this.#known), `the pod's connections did not end as they should: ${messageOf(error)}`);
+    });
     this.#captured = undefined;
     this.#touched = false;
     this.#state = "pending";
@@ -356,6 +371,12 @@ export class PodEnrolment {
   }
 }
 
+/** Differences that capture is told by capturing anew. */
+function steeredOtherwise(pod: LocalPod, before: LocalPod): boolean {
+  return pod.failOpen !== before.failOpen || pod.probePorts.join() !== before.probePorts.join();
+}
+
+/** Differences that capture and engine take in place. */
 function changed(pod: LocalPod, before: LocalPod): boolean {
   return (
     pod.identity !== before.identity ||

@@ -53,6 +53,7 @@ describe("the node agent's configuration", () => {
     ["a pod allowed more than the node", "--limits-flows=10", "limits.flowsPerPod"],
     ["fewer streams than peers expect", "--limits-streams-per-inbound-tunnel=99", "limits.streamsPerInboundTunnel"],
     ["a denied identity that is none", "--mesh-denied-identities=production/web", "mesh.deniedIdentities.0"],
+    ["a trust domain that is none", "--mesh-trust-domain=Cluster/Local", "mesh.trustDomain"],
     ["a longest enrolment pause below the first", "--enrolment-retry-max=100ms", "enrolment.retryMax"],
   ])("refuses %s", async (_name, flag, key) => {
     const error = await load(flag).catch((thrown: unknown) => thrown);

@@ -7,7 +7,10 @@ let node: FakeNode;
 beforeEach(() => {
   node = new FakeNode();
 });
-afterEach(() => node.enrolment.stop({ release: false }));
+afterEach(async () => {
+  await node.enrolment.stop({ release: false, deadlineMs: 1000 });
+  expect(node.opened).toBe(0);
+});
 
 /** The first `count` times a step comes it fails. */
 function failing(step: string, count: number, error = new MeshError("MESH_TEST", "not now")) {
@@ -139,7 +142,7 @@ describe("a pod going out", () => {
     node.journal.length = 0;
     node.want();
     await settle();
-    expect(node.journal).toEqual(["release uid-a", "remove uid-a"]);
+    expect(node.journal).toEqual(["release uid-a", "remove uid-a", "collect "]);
     expect(node.enrolment.rows()).toEqual([]);
     expect([...node.held.values()]).toEqual([0]);
   });
@@ -164,7 +167,7 @@ describe("a pod going out", () => {
     await settle();
     node.want();
     await settle();
-    expect(node.journal.at(-2)).toBe("release uid-a");
+    expect(node.journal.slice(-3)).toEqual(["release uid-a", "remove uid-a", "collect "]);
     expect(node.enrolment.rows()).toEqual([]);
   });
 
@@ -221,6 +224,7 @@ describe("a pod that is replaced by one of the same name", () => {
     expect(node.journal).toEqual([
       "release uid-a",
       "remove uid-a",
+      "collect uid-new",
       "hold a",
       "find uid-new",
       "enrol uid-new",
@@ -310,6 +314,13 @@ describe("a captured pod", () => {
     expect(node.held.get(pod("a").identity)).toBe(0);
   });
 
+  it("is captured anew when the ports that the kubelet probes change", async () => {
+    node.want(pod("a", { probePorts: [8080] }));
+    await settle();
+    expect(node.journal).toEqual(["find uid-a", "enrol uid-a", "add uid-a", "probe uid-a"]);
+    expect(node.captured.get("uid-a")?.probePorts).toEqual([8080]);
+  });
+
   it("is captured anew when what happens without an agent changes", async () => {
     node.want(pod("a", { failOpen: true }));
     await settle();
@@ -328,6 +339,16 @@ describe("what earlier agents left behind", () => {
     expect(node.leftovers).toEqual(new Set(["uid-a"]));
   });
 
+  it("is removed too when its pod was never captured by this agent and is not wanted any more", async () => {
+    node.leftovers.add("uid-a");
+    node.wanted = [pod("a")];
+    await node.enrolment.start();
+    expect(node.leftovers).toEqual(new Set(["uid-a"]));
+    node.want();
+    await settle();
+    expect(node.leftovers.size).toBe(0);
+  });
+
   it("is tried again when it cannot be removed", async () => {
     node.leftovers.add("uid-gone");
     node.hook = failing("collect ", 2);
@@ -342,7 +363,7 @@ describe("stopping", () => {
     node.run("uid-a");
     node.want(pod("a"));
     await settle();
-    await node.enrolment.stop({ release: false });
+    await node.enrolment.stop({ release: false, deadlineMs: 1000 });
     expect(node.captured.has("uid-a")).toBe(true);
     await node.clock.advance(600_000);
     expect(node.journal).toEqual(["hold a", "find uid-a", "enrol uid-a", "add uid-a", "probe uid-a"]);
@@ -353,9 +374,24 @@ describe("stopping", () => {
     node.run("uid-b", 12n);
     node.want(pod("a"), pod("b"));
     await settle();
-    await node.enrolment.stop({ release: true });
+    await node.enrolment.stop({ release: true, deadlineMs: 1000 });
     expect(node.captured.size).toBe(0);
     expect(node.engine.size).toBe(0);
+  });
+
+  it("gives up taking pods out at the deadline", async () => {
+    node.run("uid-a");
+    node.want(pod("a"));
+    await settle();
+    node.hook = failing("release uid-a", 99);
+    let stopped = false;
+    void node.enrolment.stop({ release: true, deadlineMs: 1000 }).then(() => {
+      stopped = true;
+    });
+    await node.clock.advance(999);
+    expect(stopped).toBe(false);
+    await node.clock.advance(1);
+    expect(stopped).toBe(true);
   });
 
   it("ends at once in the middle of an attempt, and may be asked for twice", async () => {
@@ -366,8 +402,8 @@ describe("stopping", () => {
         : undefined;
     node.want(pod("a"));
     await settle();
-    await node.enrolment.stop({ release: false });
-    await node.enrolment.stop({ release: false });
+    await node.enrolment.stop({ release: false, deadlineMs: 1000 });
+    await node.enrolment.stop({ release: false, deadlineMs: 1000 });
     expect(node.engine.size).toBe(0);
   });
 });

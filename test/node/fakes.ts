@@ -65,7 +65,9 @@ export class FakeNode {
   readonly clock = new FakeClock();
   readonly journal: string[] = [];
   readonly logged: { level: string; message: string }[] = [];
-  readonly netns = new Map<string, FoundNetns>();
+  readonly netns = new Map<string, Omit<FoundNetns, "close">>();
+  /** Namespaces found and not closed yet. */
+  opened = 0;
   readonly leftovers = new Set<string>();
   readonly held = new Map<Identity, number>();
   readonly closed: number[] = [];
@@ -118,11 +120,12 @@ export class FakeNode {
             return removed;
           },
         },
-        findNetns: async ({ uid }, signal) => {
-          await this.#step(`find ${uid}`, signal);
+        findNetns: async ({ uid }) => {
+          await this.#step(`find ${uid}`);
           const found = this.netns.get(uid);
           if (found === undefined) throw new MeshError("MESH_NETNS_NOT_FOUND", "no process of the pod runs yet");
-          return found;
+          this.opened++;
+          return { ...found, close: () => void this.opened-- };
         },
         tunnels: {
           addPod: (local) => {

@@ -1,0 +1,298 @@
+/**
+ * The node agent, put together: capture brings the pods' connections, the driver answers the engine's questions from the state of
+ * the mesh, the store keeps the pods' certificates, enrolment keeps the captured pods equal to the wanted ones, and telemetry tells
+ * of all of it. This is the one place that makes the parts and knows in which order they start and stop.
+ *
+ * Start: the ports an operator looks at, capture, the state of the mesh, certificates, then pods. Stop is the other way round, and
+ * what was steered stays steered: while no agent runs, connections are refused instead of leaving in clear.
+ */
+import { closeSync } from "node:fs";
+import type { Capture } from "../capture/capture.ts";
+import {
+  type CertificateAuthority,
+  CertificateStore,
+  certificateStoreDefaults,
+} from "../identity/certificate-store.ts";
+import { systemClock } from "../lib/clock.ts";
+import { Slots } from "../lib/slots.ts";
+import { AccessLog } from "../telemetry/access-log.ts";
+import type { LineSink } from "../telemetry/line-sink.ts";
+import { Metrics } from "../telemetry/metrics.ts";
+import type { ScopedLog } from "../telemetry/scoped-log.ts";
+import type { Driver, DriverDeps, DriverOptions, EngineFactory } from "../tunnel/driver.ts";
+import { adminRoutes, readinessRoutes } from "./admin.ts";
+import type { NodeConfig } from "./config.ts";
+import { Credentials } from "./credentials.ts";
+import { Enrolment } from "./enrolment.ts";
+import { HttpServer, type Routes, text } from "./http-server.ts";
+import type { PodEnrolmentDeps } from "./pod-enrolment.ts";
+import { Readiness } from "./readiness.ts";
+import { adminSources, logDrain, metricsSources, type ReportingSource, tunnelTelemetry } from "./reporting.ts";
+
+/** The parts that touch the kernel, the disk and other machines; replaced in tests. */
+export interface AgentParts {
+  readonly openCapture: () => Promise<Capture>;
+  readonly findNetns: PodEnrolmentDeps["findNetns"];
+  readonly source: ReportingSource;
+  readonly engine: (capture: Capture) => Promise<EngineFactory>;
+  readonly driver: (deps: DriverDeps, options: DriverOptions) => Driver;
+  readonly authority: CertificateAuthority & { stop(): void };
+}
+
+export interface AgentDeps {
+  readonly parts: AgentParts;
+  readonly log: ScopedLog;
+  /** Of the agent's log and of the access log; the same when both go to one place. */
+  readonly logSink: LineSink;
+  readonly accessSink: LineSink;
+}
+
+export interface AgentOptions {
+  readonly config: NodeConfig;
+  readonly version: string;
+}
+
+/** Policies told apart in metric labels; clusters have dozens, and a label value costs memory in every scraper. */
+const policyLabels = 200;
+
+export class Agent {
+  readonly #config: NodeConfig;
+  readonly #deps: AgentDeps;
+  readonly #log: ScopedLog;
+  readonly #readiness: Readiness;
+  readonly #metrics: Metrics;
+  readonly #accessLog: AccessLog;
+  readonly #store: CertificateStore;
+  readonly #servers: readonly HttpServer[];
+  readonly #release: Readonly<Record<"capture" | "mesh-state" | "pods", () => void>>;
+  readonly #unsubscribe: (() => void)[] = [];
+  #capture: Capture | undefined;
+  #driver: Driver | undefined;
+  #credentials: Credentials | undefined;
+  #enrolment: Enrolment | undefined;
+  #meshChangedAt = systemClock.now();
+  #stopped: Promise<void> | undefined;
+
+  constructor(deps: AgentDeps, { config, version }: AgentOptions) {
+    this.#config = config;
+    this.#deps = deps;
+    this.#log = deps.log;
+    this.#readiness = new Readiness({ now: () => performance.now(), log: deps.log.scope("readiness") });
+    this.#release = {
+      capture: this.#readiness.block("capture"),
+      "mesh-state": this.#readiness.block("mesh-state"),
+      pods: this.#readiness.block("pods"),
+    };
+    this.#metrics = new Metrics(systemClock, {
+      version,
+      engine: config.engine,
+      policies: policyLabels,
+      series: config.metricsLimits.series,
+      seriesIdleMs: config.metricsLimits.seriesIdle,
+    });
+    this.#accessLog = new AccessLog(
+      { sink: deps.accessSink, now: () => systemClock.now() },
+      { mode: config.accessLog.mode, format: config.log.format },
+    );
+    this.#store = new CertificateStore(
+      {
+        authority: this.#countedAuthority(),
+        clock: systemClock,
+        random: Math.random,
+        log: deps.log.scope("certificates"),
+      },
+      {
+        ...certificateStoreDefaults,
+        lifetimeMs: config.certificates.lifetime,
+        concurrency: config.certificates.concurrency,
+      },
+    );
+    const metrics: Routes = {
+      "GET /metrics": async () => text(200, await this.#metrics.text()),
+      "GET /stats/prometheus": async () => text(200, await this.#metrics.text()),
+    };
+    const admin = adminSources(
+      { config, version, source: deps.parts.source, store: this.#store, readiness: this.#readiness, log: deps.log },
+      () => ({ capture: this.#capture, driver: this.#driver, enrolment: this.#enrolment }),
+    );
+    this.#servers = [
+      new HttpServer(readinessRoutes(admin), { name: "readiness", listen: config.readiness, loopbackOnly: false }),
+      new HttpServer(metrics, { name: "metrics", listen: config.metrics, loopbackOnly: false }),
+      new HttpServer(adminRoutes(admin), { name: "admin", listen: config.admin, loopbackOnly: true }),
+    ];
+  }
+
+  get ready(): boolean {
+    return this.#readiness.ready;
+  }
+
+  /** Resolves when every part runs and each wanted pod has been tried once; the addresses are those that were bound. */
+  async start(signal: AbortSignal): Promise<readonly string[]> {
+    const { parts } = this.#deps;
+    const bound: string[] = [];
+    for (const server of this.#servers) {
+      const address = await server.start();
+      this.#log.root.info({ name: server.name, address }, "listening");
+      bound.push(address);
+    }
+
+    const capture = await parts.openCapture();
+    this.#capture = capture;
+    this.#unsubscribe.push(
+      capture.onEvent((event) => {
+        this.#metrics.captureEvent(event.kind);
+        this.#log.scope("capture").warn({ pid: event.pid, cookie: String(event.cookie) }, event.kind);
+      }),
+    );
+    this.#release.capture();
+
+    await this.#followMesh(signal);
+    const driver = parts.driver(
+      {
+        engine: await parts.engine(capture),
+        mesh: parts.source,
+        telemetry: tunnelTelemetry({
+          metrics: this.#metrics,
+          accessLog: this.#accessLog,
+          log: this.#log.scope("tunnel"),
+        }),
+      },
+      { unknownSourceHold: this.#config.timeouts.unknownSource },
+    );
+    this.#driver = driver;
+    const credentials = new Credentials({
+      store: this.#store,
+      driver,
+      settings: () => parts.source.view.settings,
+      renewed: () => this.#metrics.certificateRenewed("ok"),
+    });
+    this.#credentials = credentials;
+    const enrolment = this.#makeEnrolment(capture, driver, credentials);
+    this.#enrolment = enrolment;
+    this.#metrics.start(
+      metricsSources({
+        capture,
+        driver,
+        enrolment,
+        store: this.#store,
+        sinks: { agent: this.#deps.logSink, access: this.#deps.accessSink },
+        mesh: () => ({ epoch: parts.source.view.epoch, changedAt: this.#meshChangedAt }),
+      }),
+    );
+    driver.start();
+    credentials.start();
+    await enrolment.start();
+    this.#release.pods();
+    this.#log.root.info({ bound: bound.join(" "), node: this.#config.node, engine: this.#config.engine }, "agent runs");
+    return bound;
+  }
+
+  /**
+   * Lets open connections end, at most until the drain deadline, then stops everything. Safe after a failed start and when called
+   * twice: the second call waits for the first.
+   */
+  stop(): Promise<void> {
+    this.#stopped ??= this.#stop();
+    return this.#stopped;
+  }
+
+  async #stop(): Promise<void> {
+    const { parts } = this.#deps;
+    const { drain, releaseOnExit } = this.#config;
+    this.#readiness.block("draining");
+    // What makes new things goes first: a pod that is enrolled during the drain would be cut by it.
+    const steps: readonly (readonly [string, () => unknown])[] = [
+      ["enrolment", () => this.#enrolment?.stop({ release: releaseOnExit, deadlineMs: drain.deadline })],
+      ["open connections", () => this.#drain(drain.deadline)],
+      ["subscriptions", () => this.#unsubscribeAll()],
+      ["metrics", () => this.#metrics.stop()],
+      ["credentials", () => this.#credentials?.stop()],
+      ["certificates", () => this.#store.stop()],
+      ["the authority's client", () => parts.authority.stop()],
+      ["the driver", () => this.#driver?.stop()],
+      ["mesh state", () => parts.source.stop()],
+      ["capture", () => this.#capture?.close()],
+      ...this.#servers.toReversed().map((server) => [server.name, () => server.stop()] as const),
+    ];
+    for (const [what, stop] of steps) {
+      try {
+        await stop();
+      } catch (error) {
+        this.#log.root.error({ error }, `${what} did not stop as it should`);
+      }
+    }
+    this.#log.root.info("agent stopped");
+  }
+
+  #unsubscribeAll(): void {
+    for (const unsubscribe of this.#unsubscribe.splice(0)) unsubscribe();
+  }
+
+  async #drain(deadlineMs: number): Promise<void> {
+    if (this.#driver === undefined) return;
+    const started = performance.now();
+    const report = await this.#driver.drain(deadlineMs);
+    this.#metrics.drainCut(report.cut.length);
+    logDrain(this.#log.scope("drain"), report, performance.now() - started);
+  }
+
+  /** Resolves when the first complete state is in force. */
+  async #followMesh(signal: AbortSignal): Promise<void> {
+    const { source } = this.#deps.parts;
+    const log = this.#log.scope("mesh");
+    this.#unsubscribe.push(
+      source.onChange((change) => {
+        this.#meshChangedAt = systemClock.now();
+        if (change.settings) this.#credentials?.settingsChanged();
+        if (change.nodes.has(this.#config.node)) this.#enrolment?.reconcile();
+      }),
+      source.onProblems((problems) => {
+        for (const { message: problem, ...where } of problems)
+          log.warn({ ...where, problem }, "an object of the mesh is wrong; its last good version stays in force");
+      }),
+    );
+    await source.start(signal);
+    this.#release["mesh-state"]();
+  }
+
+  #makeEnrolment(capture: Capture, driver: Driver, credentials: Credentials): Enrolment {
+    const { enrolment, capture: how, drain, node } = this.#config;
+    return new Enrolment(
+      {
+        capture,
+        findNetns: this.#deps.parts.findNetns,
+        tunnels: driver,
+        certificates: credentials,
+        closeDescriptor: closeSync,
+        clock: systemClock,
+        random: Math.random,
+        slots: new Slots(enrolment.concurrency),
+        log: this.#log.scope("enrolment"),
+        metrics: this.#metrics,
+        wantedPods: () => this.#deps.parts.source.view.localPods(node),
+      },
+      {
+        backend: how.backend === "auto" ? undefined : how.backend,
+        retry: { firstMs: enrolment.retry, factor: 2, longestMs: enrolment.retryMax, jitter: 0.2 },
+        verifyMs: enrolment.verify,
+        timeoutMs: enrolment.timeout,
+        graceMs: drain.deadline,
+      },
+    );
+  }
+
+  /** The authority, with its failures counted: the store only tells of certificates that came. */
+  #countedAuthority(): CertificateAuthority {
+    const { authority } = this.#deps.parts;
+    return {
+      createCertificate: async (order, signal) => {
+        try {
+          return await authority.createCertificate(order, signal);
+        } catch (error) {
+          this.#metrics.certificateRenewed("failed");
+          throw error;
+        }
+      },
+    };
+  }
+}

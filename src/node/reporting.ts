@@ -1,0 +1,182 @@
+/** What the agent tells of its parts: to the log, to a scrape, to the admin port. Reads only. */
+import type { Capture } from "../capture/capture.ts";
+import { probeAddresses } from "../capture/self-probe.ts";
+import type { CertificateStore } from "../identity/certificate-store.ts";
+import { formatDuration } from "../lib/duration.ts";
+import { formatHostPort } from "../lib/host-port.ts";
+import type { MeshSource } from "../model/mesh.ts";
+import type { LocalPod } from "../model/workload.ts";
+import type { AccessLog } from "../telemetry/access-log.ts";
+import type { LineSink } from "../telemetry/line-sink.ts";
+import type { Logger } from "../telemetry/log.ts";
+import type { Metrics, MetricsSources } from "../telemetry/metrics.ts";
+import { logLevels, type ScopedLog } from "../telemetry/scoped-log.ts";
+import type { Driver, TunnelTelemetry } from "../tunnel/driver.ts";
+import type { DrainReport, FlowClosed, TunnelInfo } from "../tunnel/engine.ts";
+import type { AdminSources } from "./admin.ts";
+import type { NodeConfig } from "./config.ts";
+import type { Enrolment } from "./enrolment.ts";
+import type { Readiness } from "./readiness.ts";
+
+/** Cut connections that are named in the log when the agent stops; the rest is counted. */
+const cutNamed = 20;
+
+/** A source of mesh state that knows what is wrong with its objects. */
+export interface ReportingSource extends MeshSource {
+  problems(): readonly MeshProblem[];
+  onProblems(listener: (all: readonly MeshProblem[]) => void): () => void;
+}
+
+/** Where it is wrong, in the source's own words, and what is. */
+export interface MeshProblem {
+  readonly message: string;
+}
+
+/** Parts that exist only once the agent has come that far. */
+export interface StartedParts {
+  readonly capture: Capture | undefined;
+  readonly driver: Driver | undefined;
+  readonly enrolment: Enrolment | undefined;
+}
+
+/** Every end of a flow, and what happens to tunnels. */
+export function tunnelTelemetry(deps: { metrics: Metrics; accessLog: AccessLog; log: Logger }): TunnelTelemetry {
+  const { metrics, accessLog, log } = deps;
+  const internalError = (error: unknown) => {
+    metrics.internalError();
+    log.error({ error }, "an internal error was survived");
+  };
+  // Telling about traffic must not be able to break it: these calls come out of the engine's event handlers.
+  const guarded = (tell: () => void) => {
+    try {
+      tell();
+    } catch (error) {
+      internalError(error);
+    }
+  };
+  return {
+    flowClosed: (record, label, pod) =>
+      guarded(() => {
+        if (isSelfProbe(record)) return;
+        metrics.flowClosed(record, label, pod);
+        accessLog.flowClosed(record, label, pod);
+      }),
+    tunnelUp: (info, pod) =>
+      guarded(() => {
+        log.debug(tunnelFields(info, pod), "tunnel up");
+        metrics.tunnelUp(info);
+      }),
+    tunnelDown: (info, pod) =>
+      guarded(() => {
+        log.debug({ ...tunnelFields(info, pod), reason: info.reason, detail: info.detail }, "tunnel down");
+        metrics.tunnelDown(info);
+      }),
+    internalError,
+  };
+}
+
+export function metricsSources(parts: {
+  readonly capture: Capture;
+  readonly driver: Driver;
+  readonly enrolment: Enrolment;
+  readonly store: CertificateStore;
+  readonly sinks: { readonly agent: LineSink; readonly access: LineSink };
+  readonly mesh: MetricsSources["mesh"];
+}): MetricsSources {
+  const { capture, driver, enrolment, store, sinks, mesh } = parts;
+  return {
+    openFlows: () => driver.flows().map((flow) => ({ ...flow, context: { label: flow.judged, pod: flow.localPod } })),
+    engine: () => ({ ...driver.engineStats() }),
+    driver: () => ({ ...driver.stats() }),
+    log: () => ({ agentDroppedTotal: sinks.agent.dropped, accessDroppedTotal: sinks.access.dropped }),
+    capture: () => capture.stats(),
+    certificates: () =>
+      store.list().flatMap(({ identity, certificate }) => {
+        return certificate === undefined ? [] : [{ identity, expiresAt: certificate.notAfter }];
+      }),
+    pods: () => {
+      const count: Record<string, number> = { pending: 0, captured: 0, doubtful: 0, failed: 0, leaving: 0 };
+      for (const { state } of enrolment.rows()) count[state] = (count[state] ?? 0) + 1;
+      return count;
+    },
+    mesh,
+  };
+}
+
+export function adminSources(
+  deps: {
+    readonly config: NodeConfig;
+    readonly version: string;
+    readonly source: ReportingSource;
+    readonly store: CertificateStore;
+    readonly readiness: Readiness;
+    readonly log: ScopedLog;
+  },
+  started: () => StartedParts,
+): AdminSources {
+  const { config, version, source, store, readiness, log } = deps;
+  return {
+    version,
+    config,
+    view: () => source.view,
+    problems: () => source.problems(),
+    pods: () => started().enrolment?.rows() ?? [],
+    certificates: () => store.list(),
+    flows: () => started().driver?.flows() ?? [],
+    tunnels: () => started().driver?.tunnels() ?? [],
+    stats: () => {
+      const { capture, driver } = started();
+      return {
+        engine: driver?.engineStats(),
+        driver: driver?.stats(),
+        certificates: store.stats(),
+        capture: capture?.stats(),
+        kernel: capture?.support,
+        memory: process.memoryUsage(),
+      };
+    },
+    blockers: () => readiness.blockers(),
+    logLevel: {
+      get: () => log.level,
+      set: (level) => {
+        const known = logLevels.find((name) => name === level);
+        if (known !== undefined) log.level = known;
+      },
+      known: logLevels,
+    },
+  };
+}
+
+/** What was still open at the drain deadline, by name as far as that is readable. */
+export function logDrain(log: Logger, { drained, cut }: DrainReport, tookMs: number): void {
+  const took = formatDuration(tookMs);
+  if (cut.length === 0) {
+    log.info({ drained, took }, "all connections have ended");
+    return;
+  }
+  for (const { flow, role, source, destination, bytesSent, bytesReceived } of cut.slice(0, cutNamed)) {
+    const from = formatHostPort(source.address, source.port);
+    const to = formatHostPort(destination.address, destination.port);
+    log.warn({ flow, role, source: from, destination: to, bytesSent, bytesReceived }, "connection cut");
+  }
+  log.warn({ drained, cut: cut.length, took }, "the drain deadline passed before all connections ended");
+}
+
+/** Capture's own probes end as refused connections; nobody's traffic, so nobody's log line. */
+function isSelfProbe({ reason, source, destination }: FlowClosed): boolean {
+  const known: readonly string[] = Object.values(probeAddresses);
+  return reason === "illegal-port" && (known.includes(source.address) || known.includes(destination.address));
+}
+
+function tunnelFields(info: TunnelInfo, pod: LocalPod | undefined): object {
+  const { tunnel, direction, peer, peerAddress, tls, setupMs } = info;
+  return {
+    tunnel,
+    direction,
+    pod: pod && `${pod.namespace}/${pod.name}`,
+    peer,
+    address: formatHostPort(peerAddress.address, peerAddress.port),
+    tls: `${tls.version} ${tls.group} ${tls.cipher}`,
+    setupMs: Math.round(setupMs),
+  };
+}

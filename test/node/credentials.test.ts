@@ -1,0 +1,111 @@
+import { beforeEach, describe, expect, it } from "vitest";
+import type { CertificateMaterial } from "../../src/identity/issued-certificate.ts";
+import type { Identity } from "../../src/model/identity.ts";
+import type { MeshSettings } from "../../src/model/mesh.ts";
+import { Credentials } from "../../src/node/credentials.ts";
+import type { CredentialSpec } from "../../src/tunnel/engine.ts";
+import { apiIdentity, webIdentity } from "../telemetry/fixtures.ts";
+
+function material(identity: Identity, serial: string): CertificateMaterial {
+  const dates = { notBefore: 0, notAfter: 1, issuer: "", keyType: "P-256" };
+  return { identity, serial, chain: `chain ${serial}`, trustBundle: "roots", privateKey: "key", ...dates };
+}
+
+describe("credentials", () => {
+  const listeners = new Set<(of: CertificateMaterial) => void>();
+  const ready = new Map<Identity, CertificateMaterial>();
+  let told: CredentialSpec[] = [];
+  let forgotten: Identity[] = [];
+  let settings: MeshSettings;
+  let renewed = 0;
+  let credentials: Credentials;
+
+  beforeEach(() => {
+    listeners.clear();
+    ready.clear();
+    told = [];
+    forgotten = [];
+    renewed = 0;
+    settings = {
+      trustDomain: "cluster.local",
+      trustDomainAliases: [],
+      deniedIdentities: [],
+    } as unknown as MeshSettings;
+    credentials = new Credentials({
+      store: {
+        hold: () => () => undefined,
+        get: (identity) => ready.get(identity),
+        onChange: (listener) => {
+          listeners.add(listener);
+          return () => listeners.delete(listener);
+        },
+      },
+      driver: {
+        setCredential: (_identity, spec) => void told.push(spec),
+        forgetCredential: (identity) => void forgotten.push(identity),
+      },
+      settings: () => settings,
+      renewed: () => void renewed++,
+    });
+    credentials.start();
+  });
+
+  const arrive = (of: CertificateMaterial) => {
+    ready.set(of.identity, of);
+    for (const listener of listeners) listener(of);
+  };
+
+  it("hand each new certificate to the engine with the mesh's trust", () => {
+    settings = { ...settings, trustDomainAliases: ["old.example"], deniedIdentities: [webIdentity] };
+    credentials.hold(apiIdentity);
+    arrive(material(apiIdentity, "1"));
+    arrive(material(apiIdentity, "2"));
+    expect(told.map(({ chain }) => chain)).toEqual(["chain 1", "chain 2"]);
+    expect(told[1]).toEqual({
+      identity: apiIdentity,
+      chain: "chain 2",
+      privateKey: "key",
+      trustBundle: "roots",
+      trustDomains: ["cluster.local", "old.example"],
+      crl: "",
+      deniedIdentities: [webIdentity],
+    });
+    expect(renewed).toBe(2);
+  });
+
+  it("replace what is held when the mesh's trust changes, without a new certificate", () => {
+    credentials.hold(apiIdentity);
+    credentials.hold(webIdentity);
+    arrive(material(apiIdentity, "1"));
+    settings = { ...settings, deniedIdentities: [webIdentity] };
+    credentials.settingsChanged();
+    expect(told.map(({ identity, deniedIdentities }) => [identity, deniedIdentities])).toEqual([
+      [apiIdentity, []],
+      [apiIdentity, [webIdentity]],
+    ]);
+  });
+
+  it("forget an identity with its last pod, once", () => {
+    const first = credentials.hold(apiIdentity);
+    const second = credentials.hold(apiIdentity);
+    first();
+    first();
+    expect(forgotten).toEqual([]);
+    second();
+    expect(forgotten).toEqual([apiIdentity]);
+  });
+
+  it("give a later pod the certificate that is there already", () => {
+    arrive(material(apiIdentity, "1"));
+    told.length = 0;
+    credentials.hold(apiIdentity);
+    expect(told.map(({ chain }) => chain)).toEqual(["chain 1"]);
+  });
+
+  it("hear nothing any more after the stop", () => {
+    credentials.stop();
+    credentials.stop();
+    arrive(material(apiIdentity, "1"));
+    expect(told).toEqual([]);
+  });
+});
