@@ -5,6 +5,7 @@
  */
 import { create } from "@bufbuild/protobuf";
 import { type handleUnaryCall, type ServerUnaryCall, status } from "@grpc/grpc-js";
+import { serialText } from "../identity/certificate.ts";
 import { asIdentity, trustDomainOf } from "../identity/spiffe.ts";
 import { MeshError, messageOf } from "../lib/errors.ts";
 import type { Identity } from "../model/identity.ts";
@@ -80,7 +81,7 @@ export class CertificateService {
       if (result.outcome === "issued") {
         const { leaf, identity, node } = result;
         const until = new Date(leaf.notAfter).toISOString();
-        log.info({ ...common, node, identity, serial: leaf.serial, notAfter: until }, "certificate issued");
+        log.info({ ...common, node, identity, serial: serialText(leaf.serial), notAfter: until }, "certificate issued");
         return answer(null, create(IstioCertificateResponseSchema, { certChain: [...leaf.chain] }));
       }
       const level = result.outcome === "failed" ? "error" : "warn";

@@ -1,5 +1,6 @@
 /** The certificate of the control plane's own listener: issued by the authority, renewed at half life, swapped under open connections. */
 import { ServerCredentials } from "@grpc/grpc-js";
+import { serialText } from "../identity/certificate.ts";
 import type { Clock } from "../lib/clock.ts";
 import { messageOf } from "../lib/errors.ts";
 import type { Authority } from "./authority/authority.ts";
@@ -48,7 +49,7 @@ export class ServingCertificate {
     this.credentials.replace(leaf + intermediate, key);
     this.#notAfter = notAfter;
     log.info(
-      { hosts: this.#hosts, serial, notAfter: new Date(notAfter).toISOString() },
+      { hosts: this.#hosts, serial: serialText(serial), notAfter: new Date(notAfter).toISOString() },
       "serving certificate in force",
     );
     this.#schedule(Math.max((notAfter - clock.now()) / 2, shortestRenewalMs));
