@@ -24,6 +24,7 @@ const largestRequest = 64 * 1024;
 
 export class GrpcServer {
   readonly #server: Server;
+  readonly #credentials: ServerCredentials;
   readonly #options: GrpcServerOptions;
   #stopping: Promise<void> | undefined;
 
@@ -41,8 +42,6 @@ export class GrpcServer {
     for (const [definition, implementation] of deps.services) this.#server.addService(definition, implementation);
     this.#credentials = deps.credentials;
   }
-
-  readonly #credentials: ServerCredentials;
 
   /** The port that was bound; rejects with MESH_LISTEN_FAILED. */
   async start(): Promise<number> {
