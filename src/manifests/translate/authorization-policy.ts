@@ -98,6 +98,7 @@ export function translateAuthorizationPolicy(
   const rules = (spec.rules ?? []).map(readRule);
   const dryRun = readDryRun(object, problems);
   problems.push(...valueProblems(rules));
+  const distinct = [...new Map(problems.toReversed().map((problem) => [problem.field, problem])).values()].toReversed();
   return ok(
     {
       name: object.metadata.name,
@@ -108,9 +109,9 @@ export function translateAuthorizationPolicy(
       matchLabels: target.matchLabels,
       targetServices: target.services,
       rules,
-      problems: problems.map(problemText),
+      problems: distinct.map(problemText),
     },
-    problems,
+    distinct,
   );
 }
 
