@@ -3,7 +3,6 @@
  * documentation owns (RFC 5737, RFC 3849) and on one of the mesh's own ports, so whoever takes it from a listener must refuse it
  * (`illegal-port`) and never dial it. The probe therefore proves the whole chain: program or rule, listener, agent, decision.
  */
-import { once } from "node:events";
 import { mkdir, rmdir } from "node:fs/promises";
 import { Socket } from "node:net";
 import { join } from "node:path";
@@ -79,13 +78,20 @@ export class SelfProbe {
   async #ending(fd: number, signal: AbortSignal): Promise<string | undefined> {
     const socket = new Socket({ fd, readable: true, writable: true });
     const errors: NodeJS.ErrnoException[] = [];
-    socket.on("error", (error) => errors.push(error));
+    // Not events.once(): it takes an error, here a way to end, for a failure.
+    const closed = new Promise<void>((resolve) => {
+      socket.on("error", (error) => errors.push(error));
+      socket.on("close", () => resolve());
+    });
     socket.resume();
+    const abandon = () => socket.destroy();
+    signal.addEventListener("abort", abandon, { once: true });
     try {
-      await once(socket, "close", { signal });
+      await closed;
     } finally {
-      socket.destroy();
+      signal.removeEventListener("abort", abandon);
     }
+    signal.throwIfAborted();
     const [error] = errors;
     // A reset is the agent's refusal; it came over an established connection.
     return error === undefined || error.code === "ECONNRESET" ? undefined : error.message;
