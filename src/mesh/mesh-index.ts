@@ -180,6 +180,10 @@ export class MeshIndex implements MeshView {
     return this.#authorization.authorize(workload, request);
   }
 
+  readsHttp(workload: Workload, port: number): boolean {
+    return this.#authorization.readsHttp(workload, port);
+  }
+
   authorizationFor(workload: Workload): readonly AuthorizationPolicy[] {
     return this.#authorization.policiesFor(workload);
   }
@@ -211,7 +215,6 @@ export class MeshIndex implements MeshView {
     this.#workloads.set(workload.uid, workload);
     this.#workloadAddresses.claim(workload.addresses, workload);
     this.#modes.delete(workload.uid);
-    this.#authorization.forgetWorkload(workload.uid);
     log.workloads.add(workload.uid);
   }
 
@@ -221,7 +224,6 @@ export class MeshIndex implements MeshView {
     this.#workloadAddresses.release(before.addresses, before);
     this.#workloads.delete(uid);
     this.#modes.delete(uid);
-    this.#authorization.forgetWorkload(uid);
     log.workloads.add(uid);
   }
 
@@ -252,7 +254,7 @@ export class MeshIndex implements MeshView {
   ): void {
     for (const uid of before ?? []) if (after?.has(uid) !== true) log.members.add(uid);
     for (const uid of after ?? []) if (before?.has(uid) !== true) log.members.add(uid);
-    for (const uid of log.members) this.#authorization.forgetWorkload(uid);
+    if (log.members.size > 0) this.#authorization.membersChanged();
   }
 
   #setLocalPod(local: { node: string; pod: LocalPod }, log: ChangeLog): void {

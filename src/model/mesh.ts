@@ -46,6 +46,8 @@ export interface MeshView {
   inboundMode(workload: Workload, port: number): EffectiveMode;
   /** What the AuthorizationPolicies of a workload say about one connection, or one HTTP request on it. */
   authorize(workload: Workload, request: AuthorizationRequest): AuthorizationVerdict;
+  /** True if requests on this port are what policy is about: an enforced rule with HTTP attributes may concern it. */
+  readsHttp(workload: Workload, port: number): boolean;
   /** AuthorizationPolicies that select a workload, for listings and explanations. */
   authorizationFor(workload: Workload): readonly AuthorizationPolicy[];
   authorizationPolicies(): Iterable<AuthorizationPolicy>;
