@@ -137,7 +137,7 @@ function knobOf(path: readonly string[], facts: Facts): Knob {
     variable: `WARREN_${words.join("_").replaceAll("-", "_").toUpperCase()}`,
     shape,
     placeholder,
-    defaultText: facts.defaultValue === undefined ? undefined : textOf(facts.defaultValue),
+    defaultText: textOf(facts.defaultValue),
     required: !facts.optional && facts.defaultValue === undefined,
     description: facts.description,
   };
@@ -181,6 +181,9 @@ function shapeOf({ core, kind }: Facts): { shape: KnobShape; placeholder: string
   return { shape: "text", placeholder: kind ?? "text" };
 }
 
-function textOf(value: unknown): string {
-  return Array.isArray(value) ? value.join(",") : String(value);
+/** As it would be written; undefined for none and for an empty list, which need no writing. */
+function textOf(value: unknown): string | undefined {
+  if (value === undefined) return undefined;
+  const text = Array.isArray(value) ? value.join(",") : String(value);
+  return text === "" ? undefined : text;
 }

@@ -14,6 +14,7 @@ import {
   certificateStoreDefaults,
 } from "../identity/certificate-store.ts";
 import { systemClock } from "../lib/clock.ts";
+import { compactHeap } from "../lib/compact-heap.ts";
 import { Slots } from "../lib/slots.ts";
 import { AccessLog } from "../telemetry/access-log.ts";
 import type { LineSink } from "../telemetry/line-sink.ts";
@@ -182,6 +183,7 @@ export class Agent {
     driver.start();
     credentials.start();
     await enrolment.start();
+    compactHeap();
     this.#release.pods();
     this.#log.root.info({ bound: bound.join(" "), node: this.#config.node, engine: this.#config.engine }, "agent runs");
     return bound;

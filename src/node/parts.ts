@@ -1,0 +1,56 @@
+/** The agent's real parts, loaded when an agent is made and not before: `--help` and a wrong configuration need none of them. */
+import { loadCaptureAddon } from "../capture/addon.ts";
+import { createCapture } from "../capture/create-capture.ts";
+import { NetnsFinder } from "../capture/netns-finder.ts";
+import { CaClient } from "../identity/ca-client.ts";
+import { formatHostPort } from "../lib/host-port.ts";
+import { createManifestSource } from "../manifests/manifest-source.ts";
+import type { EngineOptions } from "../tunnel/engine.ts";
+import { TunnelDriver } from "../tunnel/tunnel-driver.ts";
+import { createTypeScriptEngine } from "../tunnel/typescript/engine.ts";
+import type { AgentParts } from "./agent.ts";
+import type { NodeConfig } from "./config.ts";
+
+/** The ports that the field knows; peers' agents and NetworkPolicies rely on 15008. */
+const ports = { outbound: 15_001, inbound: 15_006, hbone: 15_008 } as const;
+
+export function agentParts(config: NodeConfig): AgentParts {
+  const { capture, control, certificates } = config;
+  const { defaultNamespace, ...settings } = config.mesh;
+  return {
+    openCapture: () =>
+      createCapture({
+        pinDirectory: capture.pinDirectory,
+        podsCgroup: capture.podsCgroup,
+        backend: capture.backend,
+        ports,
+        ...(capture.kubeletCgroup === undefined ? {} : { kubeletCgroup: capture.kubeletCgroup }),
+        ...(capture.agentCgroup === undefined ? {} : { agentCgroup: capture.agentCgroup }),
+      }),
+    findNetns: async ({ uid, addresses }) => {
+      const finder = new NetnsFinder(loadCaptureAddon(), { procRoot: "/proc" });
+      const found = await finder.find(uid, addresses);
+      return { path: found.path, dev: found.netns.dev, ino: found.netns.ino, close: () => found.close() };
+    },
+    source: createManifestSource({
+      folder: config.manifests,
+      settings: { ...settings, localTraffic: config.localTraffic },
+      defaultNamespace,
+    }),
+    engine: async (opened) => (events) =>
+      createTypeScriptEngine({ events, sockets: opened.sockets }, engineOptions(config)),
+    driver: (deps, options) => new TunnelDriver(deps, options),
+    authority: new CaClient({
+      address: formatHostPort(control.address.host, control.address.port),
+      rootFile: control.rootCertificate,
+      tokenFile: control.tokenFile,
+      serverName: control.serverName ?? "",
+      cluster: settings.cluster,
+      timeoutMs: certificates.requestTimeout,
+    }),
+  };
+}
+
+function engineOptions({ timeouts, limits, tls, workers }: NodeConfig): EngineOptions {
+  return { timeouts, limits, tls, workers };
+}

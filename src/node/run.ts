@@ -1,0 +1,93 @@
+/**
+ * `warren node` as a process: configuration, log, agent, signals, exit code. Everything heavy is loaded after the configuration was
+ * found good, so that a wrong one costs nothing and touches nothing.
+ */
+import { getFips } from "node:crypto";
+import { once } from "node:events";
+import { type ConfigInput, loadConfig } from "../lib/config.ts";
+import { renderHelp } from "../lib/config-help.ts";
+import { MeshError } from "../lib/errors.ts";
+import { nodeConfigSchema } from "./config.ts";
+
+/** How long the last lines of the log may take at exit. */
+const logFlushMs = 1000;
+
+export interface RunInput extends ConfigInput {
+  readonly version: string;
+}
+
+export function nodeHelp(): string {
+  const usage = "Usage: warren node --node=<name> --manifests=<folder> --control-address=<host:port> …\n";
+  const intro = "The agent of one node: captures its pods' traffic and carries it through the mesh.\n";
+  return `${usage}\n${intro}\nSettings, from flags, else WARREN_* variables, else a YAML file:\n\n${renderHelp(nodeConfigSchema)}`;
+}
+
+/** Runs until SIGTERM or SIGINT, then drains. Throws ConfigError before anything was bound or changed. */
+export async function runNode(input: RunInput): Promise<number> {
+  const { version } = input;
+  const { value: config, file, origins } = await loadConfig(nodeConfigSchema, input);
+  const fips = getFips() === 1;
+  if (config.tls.fips === "required" && !fips) {
+    const fix = "give Node an OpenSSL configuration that activates its FIPS provider, or set tls.fips to report";
+    throw new MeshError(
+      "MESH_CONFIG_FIPS",
+      `tls.fips is required and OpenSSL ${process.versions.openssl} does not run FIPS; ${fix}`,
+    );
+  }
+
+  const { createLineSink } = await import("../telemetry/line-sink.ts");
+  const { createLog } = await import("../telemetry/log.ts");
+  const { ScopedLog } = await import("../telemetry/scoped-log.ts");
+  const { path: accessPath, buffer } = config.accessLog;
+  const logSink = createLineSink({ destination: 1, buffer });
+  // One writer for one place: two would cut each other's lines in half.
+  const accessSink = accessPath === undefined ? logSink : createLineSink({ destination: accessPath, buffer });
+  const log = new ScopedLog(createLog(logSink, config.log));
+  const { node: nodeVersion, openssl } = process.versions;
+  log.root.info(
+    {
+      version,
+      node: config.node,
+      nodeVersion,
+      openssl,
+      fips,
+      pid: process.pid,
+      file,
+      set: [...origins.keys()].join(","),
+    },
+    "agent starts",
+  );
+
+  const stopping = new AbortController();
+  const onSignal = (signal: NodeJS.Signals) => {
+    log.root.info(
+      { signal, deadlineMs: config.drain.deadline },
+      "told to stop; a second signal ends the process at once",
+    );
+    stopping.abort(new MeshError("MESH_STOPPED", `stopped by ${signal}`));
+  };
+  // Once: with the listener gone a second signal does what signals do.
+  process.once("SIGTERM", onSignal).once("SIGINT", onSignal);
+
+  const { Agent } = await import("./agent.ts");
+  const { agentParts } = await import("./parts.ts");
+  const agent = new Agent({ parts: agentParts(config), log, logSink, accessSink }, { config, version });
+  let exitCode = 0;
+  try {
+    await agent.start(stopping.signal);
+    if (!stopping.signal.aborted) await once(stopping.signal, "abort");
+  } catch (error) {
+    // Told to stop while still starting: that is no failure.
+    if (!stopping.signal.aborted) {
+      log.root.error({ error }, "the agent could not start");
+      exitCode = 1;
+    }
+  }
+  try {
+    await agent.stop();
+  } finally {
+    process.off("SIGTERM", onSignal).off("SIGINT", onSignal);
+    await Promise.all([accessSink.close(logFlushMs), logSink.close(logFlushMs)]);
+  }
+  return exitCode;
+}
