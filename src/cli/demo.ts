@@ -25,7 +25,7 @@ export function registerDemo(program: Command, exit: Exit): void {
 async function runDemoCommand(options: DemoOptions): Promise<number> {
   const { default: colours } = await import("picocolors");
   const { Checklist } = await import("../lab/demo/checklist.ts");
-  const { runDemo, startDemoLab, keepHint } = await import("../lab/demo/demo.ts");
+  const { runDemo, startDemoLab, keepHint, logTails } = await import("../lab/demo/demo.ts");
   const quiet = options.json === true;
   const say = (line: string) => {
     if (!quiet) process.stdout.write(`${line}\n`);
@@ -52,6 +52,7 @@ async function runDemoCommand(options: DemoOptions): Promise<number> {
   try {
     await runDemo(lab, checklist);
     kept = options.keep === true;
+    if (!checklist.ok) process.stderr.write(`\n${logTails(lab)}\n`);
   } finally {
     if (!kept) await lab.down();
   }

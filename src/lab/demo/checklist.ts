@@ -42,18 +42,26 @@ export class Checklist {
     return this.checks.length > 0 && this.checks.every((check) => check.ok);
   }
 
-  scene(title: string): void {
+  /** A chapter of checks; what it needs beside them and does not get is a failed line of its own. */
+  async scene(title: string, play: () => Promise<void>): Promise<void> {
     this.#deps.onScene(title);
+    try {
+      await play();
+    } catch (error) {
+      this.#record({ name: `${title}: could not go on`, ok: false, detail: messageOf(error) });
+    }
   }
 
   /** Runs a measurement; its answer is the detail of the line. */
   async check(name: string, measure: () => Promise<string>): Promise<void> {
-    let check: Check;
     try {
-      check = { name, ok: true, detail: await measure() };
+      this.#record({ name, ok: true, detail: await measure() });
     } catch (error) {
-      check = { name, ok: false, detail: messageOf(error) };
+      this.#record({ name, ok: false, detail: messageOf(error) });
     }
+  }
+
+  #record(check: Check): void {
     this.checks.push(check);
     this.#deps.onCheck(check);
   }

@@ -2,7 +2,9 @@
  * `warren demo`: a two-node cluster out of network namespaces, real programs in its pods, and one line for each promise of the mesh,
  * measured on the spot. Scenes run in order: what one sets up, the next relies on.
  */
+import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { MeshError, messageOf } from "../../lib/errors.ts";
 import { Lab } from "../lab.ts";
 import type { LabOptions } from "../options.ts";
 import type { Checklist } from "./checklist.ts";
@@ -31,25 +33,36 @@ export async function startDemoLab(
     await lab.waitReady({ signal });
     return lab;
   } catch (error) {
+    const tails = logTails(lab);
     await lab.down();
-    throw error;
+    throw new MeshError("MESH_DEMO_NOT_READY", `${messageOf(error)}\n${tails}`, { cause: error });
   }
 }
 
 export async function runDemo(lab: Lab, checklist: Checklist): Promise<void> {
   const stage = new Stage(lab, checklist);
-  await withoutMesh(stage);
-  const connection = await OpenConnection.open(stage);
-  try {
-    await enrolment(stage, connection);
-  } finally {
-    await connection.close();
-  }
-  await tunnel(stage);
-  await programs(stage);
-  await modes(stage);
-  await rotation(stage);
-  await agentLoss(stage);
+  let connection: OpenConnection | undefined;
+  await checklist.scene("Without the mesh", async () => {
+    await withoutMesh(stage);
+    connection = await OpenConnection.open(stage);
+  });
+  await checklist.scene("A label enrols the namespace", () => enrolment(stage, connection));
+  await connection?.close();
+  await checklist.scene("Requests through the mesh", () => tunnel(stage));
+  await checklist.scene("Programs that know nothing of it", () => programs(stage));
+  await checklist.scene("Clients without the mesh", () => modes(stage));
+  await checklist.scene("Certificates", () => rotation(stage));
+  await checklist.scene("The agent is killed (-9)", () => agentLoss(stage));
+}
+
+/** The last lines of every daemon's log: where to look when a line is ✘. */
+export function logTails(lab: Lab): string {
+  return ["control", ...lab.nodes().map((node) => `agent/${node}`)]
+    .map((name) => {
+      const lines = readFileSync(lab.logPath(name), "utf8").trimEnd().split("\n");
+      return `--- ${name}, last lines of its log ---\n${lines.slice(-15).join("\n")}`;
+    })
+    .join("\n");
 }
 
 /** What to try in a lab that was kept. */

@@ -23,3 +23,15 @@ test("a check that throws is a failed line and the list goes on", async () => {
   ]);
   expect(list.ok).toBe(false);
 });
+
+test("a scene that cannot go on is a failed line of its own", async () => {
+  const { list, seen } = checklist();
+  await list.scene("Enrolment", async () => {
+    await list.check("before", async () => "measured");
+    throw new Error("no lab");
+  });
+  expect(seen).toEqual([
+    { name: "before", ok: true, detail: "measured" },
+    { name: "Enrolment: could not go on", ok: false, detail: "no lab" },
+  ]);
+});

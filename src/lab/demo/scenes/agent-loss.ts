@@ -6,7 +6,6 @@ import { capturedPods } from "./enrolment.ts";
 
 export async function agentLoss(stage: Stage): Promise<void> {
   const { lab, checklist } = stage;
-  checklist.scene("The agent is killed (-9)");
   const { node } = lab.pod(cast.frontend);
   const before = (await capturedPods(stage)).length;
   await lab.killAgent(node);

@@ -3,9 +3,8 @@ import { expectThat } from "../checklist.ts";
 import { eventually, type Stage } from "../stage.ts";
 import type { OpenConnection } from "./without-mesh.ts";
 
-export async function enrolment(stage: Stage, connection: OpenConnection): Promise<void> {
+export async function enrolment(stage: Stage, connection: OpenConnection | undefined): Promise<void> {
   const { lab, checklist } = stage;
-  checklist.scene("A label enrols the namespace");
   await checklist.check("every pod of the namespace is captured, none restarted", async () => {
     const before = new Map(lab.pods().map((pod) => [pod.uid, pod.startedAt]));
     await lab.labelNamespace("production", { "warren.dev/mode": "ambient" });
@@ -19,6 +18,7 @@ export async function enrolment(stage: Stage, connection: OpenConnection): Promi
     return `${wanted} pods in ${Math.round(afterMs)} ms`;
   });
   await checklist.check("a connection opened before enrolment goes on", async () => {
+    expectThat(connection !== undefined, "there was no connection before enrolment");
     const answer = await connection.ask("ECHO still-here");
     expectThat(answer.includes("still-here"), `the server answered ${JSON.stringify(answer)}`);
     return "the database client's connection from before still answers";

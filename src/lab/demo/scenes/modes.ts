@@ -7,7 +7,6 @@ const refusedExits = new Set([7, 52, 56]);
 
 export async function modes(stage: Stage): Promise<void> {
   const { lab, checklist } = stage;
-  checklist.scene("Clients without the mesh");
   await stage.applyPolicy("permissive.yaml");
   await checklist.check("PERMISSIVE lets a client outside the mesh in", async () => {
     const answer = await stage.http(cast.outsider, "http://api.production:8080/");

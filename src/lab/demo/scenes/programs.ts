@@ -4,7 +4,6 @@ import { cast, type Stage } from "../stage.ts";
 
 export async function programs(stage: Stage): Promise<void> {
   const { lab, checklist } = stage;
-  checklist.scene("Programs that know nothing of it");
   await checklist.check("Redis with its own client", async () => {
     const value = stage.marker();
     const set = await lab.exec(cast.frontend, ["redis-cli", "-h", "database", "SET", "greeting", value]);

@@ -9,7 +9,6 @@ interface CertificateRow {
 
 export async function rotation(stage: Stage): Promise<void> {
   const { lab, checklist } = stage;
-  checklist.scene("Certificates");
   await checklist.check("certificates renew under load, no request fails", async () => {
     const nodes = [lab.pod(cast.frontend).node, lab.pod(cast.api).node];
     const serials = async (): Promise<Map<string, string>> => {

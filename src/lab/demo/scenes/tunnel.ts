@@ -7,7 +7,6 @@ const hbonePort = 15008;
 
 export async function tunnel(stage: Stage): Promise<void> {
   const { lab, checklist } = stage;
-  checklist.scene("Requests through the mesh");
   const frontend = lab.pod(cast.frontend);
   const api = lab.pod(cast.api);
   const marker = stage.marker();

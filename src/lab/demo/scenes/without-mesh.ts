@@ -7,7 +7,6 @@ import { wireFacts } from "../packets.ts";
 import { cast, type Stage } from "../stage.ts";
 
 export async function withoutMesh(stage: Stage): Promise<void> {
-  stage.checklist.scene("Without the mesh");
   await stage.checklist.check("control run: the marker is readable on the fabric", async () => {
     const marker = stage.marker();
     const { segments, result } = await stage.onTheWire(() =>
