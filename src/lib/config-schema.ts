@@ -184,6 +184,6 @@ function shapeOf({ core, kind }: Facts): { shape: KnobShape; placeholder: string
 /** As it would be written; undefined for none and for an empty list, which need no writing. */
 function textOf(value: unknown): string | undefined {
   if (value === undefined) return undefined;
-  const text = Array.isArray(value) ? value.join(",") : String(value);
+  const text = Array.isArray(value) ? value.join(",") : String(value as string | number | boolean);
   return text === "" ? undefined : text;
 }
