@@ -183,7 +183,7 @@ function shapeOf({ core, kind }: Facts): { shape: KnobShape; placeholder: string
 
 /** As it would be written; undefined for none and for an empty list, which need no writing. */
 function textOf(value: unknown): string | undefined {
-  if (value === undefined) return undefined;
-  const text = Array.isArray(value) ? value.join(",") : String(value as string | number | boolean);
-  return text === "" ? undefined : text;
+  if (typeof value === "string") return value;
+  if (Array.isArray(value)) return value.length === 0 ? undefined : value.join(",");
+  return typeof value === "number" || typeof value === "boolean" ? String(value) : undefined;
 }
