@@ -25,15 +25,22 @@ export function tlsFacts(socket: TLSSocket): TunnelInfo["tls"] {
   return { version: socket.getProtocol() ?? "", group: negotiatedGroup(socket), cipher: socket.getCipher().name };
 }
 
-/**
- * Node tells a client the key exchange group and a server nothing, so both ends read it from OpenSSL's session parameters, which
- * go nowhere else: they hold secrets.
- */
+/** Node names a client's group by its key type; these two differ from the group's own name. */
+const keyTypeNames: Readonly<Record<string, string>> = { prime256v1: "secp256r1", X25519: "x25519", X448: "x448" };
+
+/** Empty if it cannot be told. A client is told by Node; a server reads it from OpenSSL's session, which goes nowhere else. */
 function negotiatedGroup(socket: TLSSocket): string {
+  const key: { readonly name?: unknown } | null = socket.getEphemeralKeyInfo();
+  if (typeof key?.name === "string") return keyTypeNames[key.name] ?? key.name;
   const session = socket.getSession();
   if (session === undefined) return "";
-  const field = derElements(derElement(session).contents).find(({ tag }) => tag === kexGroupTag);
-  if (field === undefined) return "";
-  const id = Number(`0x${derElement(field.contents).contents.toString("hex")}`);
-  return groupNames[id] ?? `0x${id.toString(16).padStart(4, "0")}`;
+  try {
+    const field = derElements(derElement(session).contents).find(({ tag }) => tag === kexGroupTag);
+    if (field === undefined) return "";
+    const id = Number(`0x${derElement(field.contents).contents.toString("hex")}`);
+    return groupNames[id] ?? `0x${id.toString(16).padStart(4, "0")}`;
+  } catch {
+    // The form is OpenSSL's own business; a listing without the group is no reason to lose a tunnel.
+    return "";
+  }
 }

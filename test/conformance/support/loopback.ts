@@ -1,0 +1,34 @@
+/**
+ * Pods on loopback: addresses of 127/8 that no other test process uses, listeners made by the capture addon in this process's
+ * own netns, so that the suite needs neither capture nor namespaces.
+ */
+import { openSync } from "node:fs";
+import { type CaptureAddon, loadCaptureAddon } from "../../../src/capture/addon.ts";
+import type { ListenerRole, PodListener } from "../../../src/model/sockets.ts";
+
+export const ports: Readonly<Record<ListenerRole, number>> = { outbound: 15_001, inbound: 15_006, hbone: 15_008 };
+
+export const addon: CaptureAddon = loadCaptureAddon();
+
+/** This process's own network namespace. */
+export const netns: number = openSync("/proc/self/ns/net", "r");
+
+let lastHost = 0;
+
+/** 127.a.b.n with a and b from the process id: test files run side by side in processes of their own. */
+export function freshAddress(): string {
+  lastHost += 1;
+  return `127.${16 + ((process.pid >> 8) % 200)}.${process.pid & 0xff}.${lastHost}`;
+}
+
+export async function listen(address: string, role: ListenerRole): Promise<PodListener> {
+  const fd = await addon.listen(netns, {
+    family: 4,
+    port: ports[role],
+    address,
+    backlog: 512,
+    transparent: false,
+    reusePort: false,
+  });
+  return { role, family: 4, fd };
+}

@@ -1,0 +1,57 @@
+/** Engine options of the suite: the wire values that the mesh uses, and times short enough to be waited for. */
+import type { EngineLimits, EngineOptions, EngineTimeouts, TlsSettings } from "../../../src/tunnel/engine.ts";
+
+const KiB = 1024;
+const MiB = 1024 * KiB;
+
+const timeouts: EngineTimeouts = {
+  decision: 5_000,
+  credential: 2_000,
+  connect: 2_000,
+  tls: 2_000,
+  http2: 2_000,
+  connectAnswer: 4_000,
+  idle: 0,
+  halfClosed: 0,
+  pingInterval: 10_000,
+  pingTimeout: 20_000,
+  tunnelIdle: 60_000,
+  peerBackoff: 100,
+  peerBackoffMax: 1_000,
+};
+
+const limits: EngineLimits = {
+  flows: 10_000,
+  flowsPerPod: 5_000,
+  flowsPerTunnel: 100,
+  streamsPerInboundTunnel: 200,
+  tunnelsPerGroup: 4,
+  inboundTunnelsPerPod: 64,
+  streamWindow: 4 * MiB,
+  connectionWindow: 16 * MiB,
+  frameSize: MiB,
+  headerListSize: 64 * KiB,
+  bufferPerFlow: 256 * KiB,
+  memory: 512 * MiB,
+};
+
+const tls: TlsSettings = {
+  groups: "X25519MLKEM768:X25519:P-256",
+  ciphers: "TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256",
+  resumption: false,
+};
+
+export interface OptionOverrides {
+  readonly timeouts?: Partial<EngineTimeouts>;
+  readonly limits?: Partial<EngineLimits>;
+  readonly tls?: Partial<TlsSettings>;
+}
+
+export function engineOptions(overrides: OptionOverrides = {}): EngineOptions {
+  return {
+    timeouts: { ...timeouts, ...overrides.timeouts },
+    limits: { ...limits, ...overrides.limits },
+    tls: { ...tls, ...overrides.tls },
+    workers: 1,
+  };
+}
