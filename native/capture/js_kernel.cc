@@ -7,6 +7,7 @@
 #include "js_values.h"
 #include "kernel_support.h"
 #include "netns_routing.h"
+#include "nftables.h"
 #include "probe_socket.h"
 
 namespace warren::capture {
@@ -69,12 +70,36 @@ Napi::Value probe(const Napi::CallbackInfo& info) {
           info.Env(), info[0].As<Napi::Number>().Int32Value(), [request] { return probe_here(request); }, to_fd);
 }
 
+Napi::Value to_string(Napi::Env env, std::string& text) {
+  return Napi::String::New(env, text);
+}
+
+Napi::Value nft(const Napi::CallbackInfo& info) {
+  const std::string commands = info[1].As<Napi::String>().Utf8Value();
+  return state_of(info.Env())
+      .perform_inside<std::string>(
+          info.Env(), info[0].As<Napi::Number>().Int32Value(), [commands] { return run_nft(commands); }, to_string);
+}
+
+Napi::Value nft_try(const Napi::CallbackInfo& info) {
+  const std::string commands = info[0].As<Napi::String>().Utf8Value();
+  AddonState& state = state_of(info.Env());
+  return state.perform<std::string>(
+      info.Env(),
+      [&state, commands] {
+        return state.thread().inside_scratch<std::string>([&commands] { return run_nft(commands); });
+      },
+      to_string);
+}
+
 }  // namespace
 
 void export_kernel(Napi::Env env, Napi::Object exports) {
   exports.Set("probeKernel", Napi::Function::New(env, probe_kernel_js));
   exports.Set("addDeliveryRouting", Napi::Function::New(env, add_routing));
   exports.Set("removeDeliveryRouting", Napi::Function::New(env, remove_routing));
+  exports.Set("nft", Napi::Function::New(env, nft));
+  exports.Set("nftTry", Napi::Function::New(env, nft_try));
   exports.Set("probe", Napi::Function::New(env, probe));
 }
 

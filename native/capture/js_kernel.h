@@ -4,7 +4,7 @@
 
 namespace warren::capture {
 
-// probeKernel, addDeliveryRouting, removeDeliveryRouting, probe.
+// probeKernel, addDeliveryRouting, removeDeliveryRouting, nft, nftTry, probe.
 void export_kernel(Napi::Env env, Napi::Object exports);
 
 }  // namespace warren::capture

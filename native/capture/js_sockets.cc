@@ -91,12 +91,18 @@ Napi::Value original_destination(const Napi::CallbackInfo& info) {
   return found ? socket_address(env, *found) : env.Undefined();
 }
 
+Napi::Value local_port(const Napi::CallbackInfo& info) {
+  const auto local = local_destination(info[0].As<Napi::Number>().Int32Value());
+  return Napi::Number::New(info.Env(), local ? local->port() : 0);
+}
+
 }  // namespace
 
 void export_sockets(Napi::Env env, Napi::Object exports) {
   exports.Set("netnsOpen", Napi::Function::New(env, netns_open));
   exports.Set("netnsAddresses", Napi::Function::New(env, netns_addresses));
   exports.Set("listen", Napi::Function::New(env, listen));
+  exports.Set("localPort", Napi::Function::New(env, local_port));
   exports.Set("openSocket", Napi::Function::New(env, open_socket));
   exports.Set("originalDestination", Napi::Function::New(env, original_destination));
 }

@@ -4,7 +4,7 @@
 
 namespace warren::capture {
 
-// netnsOpen, netnsAddresses, listen, openSocket, originalDestination.
+// netnsOpen, netnsAddresses, listen, localPort, openSocket, originalDestination.
 void export_sockets(Napi::Env env, Napi::Object exports);
 
 }  // namespace warren::capture

@@ -6,6 +6,7 @@
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <memory>
@@ -23,7 +24,7 @@ constexpr std::uint32_t kLoopbackIndex = 1;
 using Message = std::array<char, 512>;
 
 // One netlink request and its acknowledgement. Returns 0 or the errno that the kernel answered.
-int request(Message& buffer, nlmsghdr* header) {
+int request(nlmsghdr* header) {
   const std::unique_ptr<mnl_socket, int (*)(mnl_socket*)> socket(::mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC),
                                                                  ::mnl_socket_close);
   if (!socket || ::mnl_socket_bind(socket.get(), 0, MNL_SOCKET_AUTOPID) < 0) return errno;
@@ -34,7 +35,6 @@ int request(Message& buffer, nlmsghdr* header) {
   const ssize_t length = ::mnl_socket_recvfrom(socket.get(), answer.data(), answer.size());
   if (length < 0) return errno;
   const unsigned port = ::mnl_socket_get_portid(socket.get());
-  static_cast<void>(buffer);
   return ::mnl_cb_run(answer.data(), static_cast<std::size_t>(length), 1, port, nullptr, nullptr) < 0 ? errno : 0;
 }
 
@@ -51,7 +51,7 @@ int change_rule(const DeliveryRouting& routing, Family family, std::uint16_t typ
   ::mnl_attr_put_u32(header, FRA_PRIORITY, routing.priority);
   ::mnl_attr_put_u32(header, FRA_FWMARK, routing.mark);
   ::mnl_attr_put_u32(header, FRA_FWMASK, routing.mask);
-  return request(buffer, header);
+  return request(header);
 }
 
 // local default dev lo table <table>
@@ -68,14 +68,33 @@ int change_route(const DeliveryRouting& routing, Family family, std::uint16_t ty
   route->rtm_type = RTN_LOCAL;
   ::mnl_attr_put_u32(header, RTA_TABLE, routing.table);
   ::mnl_attr_put_u32(header, RTA_OIF, kLoopbackIndex);
-  return request(buffer, header);
+  return request(header);
 }
 
-// The file is the namespace's own: /proc/sys/net follows the thread that opens it.
-Result<Unit> accept_with_mark(bool on) {
-  const UniqueFd file(::open("/proc/sys/net/ipv4/tcp_fwmark_accept", O_WRONLY | O_CLOEXEC));
-  if (!file.valid() || ::write(file.get(), on ? "1" : "0", 1) != 1) {
-    return system_failure(kRoutingFailed, "cannot set net.ipv4.tcp_fwmark_accept in the pod's netns", errno);
+// Sysctls of the pod's netns: /proc/sys/net follows the thread that opens it. A connection answers with the mark of its
+// SYN, and so does a refusal; without the second a delivery to a closed port would wait for a RST that went to the
+// client.
+struct Sysctl {
+  const char* path;
+  Family family;
+};
+constexpr Sysctl kSysctls[] = {
+    {"/proc/sys/net/ipv4/tcp_fwmark_accept", Family::kV4},
+    {"/proc/sys/net/ipv4/fwmark_reflect", Family::kV4},
+    {"/proc/sys/net/ipv6/fwmark_reflect", Family::kV6},
+};
+
+Result<Unit> answer_with_mark(bool on, const std::vector<Family>& families) {
+  for (const Sysctl& sysctl : kSysctls) {
+    // tcp_fwmark_accept stands below ipv4 and is for both.
+    const bool wanted =
+        sysctl.family == Family::kV4 || std::find(families.begin(), families.end(), Family::kV6) != families.end();
+    if (!wanted) continue;
+    const UniqueFd file(::open(sysctl.path, O_WRONLY | O_CLOEXEC));
+    if (!file.valid() && !on && errno == ENOENT) continue;
+    if (!file.valid() || ::write(file.get(), on ? "1" : "0", 1) != 1) {
+      return system_failure(kRoutingFailed, std::string("cannot set ") + sysctl.path + " in the pod's netns", errno);
+    }
   }
   return Unit{};
 }
@@ -92,7 +111,7 @@ Result<Unit> add_delivery_routing(const DeliveryRouting& routing) {
       return system_failure(kRoutingFailed, "cannot add the rule for deliveries", error);
     }
   }
-  return accept_with_mark(true);
+  return answer_with_mark(true, routing.families);
 }
 
 Result<Unit> remove_delivery_routing(const DeliveryRouting& routing) {
@@ -106,7 +125,7 @@ Result<Unit> remove_delivery_routing(const DeliveryRouting& routing) {
       return system_failure(kRoutingFailed, "cannot remove the local route for deliveries", error);
     }
   }
-  return accept_with_mark(false);
+  return answer_with_mark(false, routing.families);
 }
 
 }  // namespace warren::capture

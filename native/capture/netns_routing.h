@@ -18,8 +18,7 @@ struct DeliveryRouting {
 };
 
 // What deliveries with a preserved source address need in the pod's netns (the calling thread's): packets with the mark
-// are local whatever their address, and an accepted connection answers with the mark of its SYN
-// (net.ipv4.tcp_fwmark_accept, both families). Idempotent.
+// are local whatever their address, and answers carry the mark of what they answer. Idempotent.
 Result<Unit> add_delivery_routing(const DeliveryRouting& routing);
 Result<Unit> remove_delivery_routing(const DeliveryRouting& routing);
 

@@ -83,6 +83,13 @@ Result<Unit> NetnsThread::enter(int netns_fd) {
   return Unit{};
 }
 
+Result<Unit> NetnsThread::enter_scratch() {
+  if (::unshare(CLONE_NEWNET) != 0) {
+    return system_failure("MESH_NETNS_UNUSABLE", "cannot make a network namespace", errno);
+  }
+  return Unit{};
+}
+
 void NetnsThread::leave() {
   if (::setns(home_.get(), CLONE_NEWNET) != 0) {
     die("warren: the netns thread cannot return to its own network namespace; aborting rather than working in a "

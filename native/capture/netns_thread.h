@@ -32,16 +32,27 @@ class NetnsThread {
   // To be called by jobs only: enters the namespace, runs, comes home.
   template <class T>
   Result<T> inside(int netns_fd, const std::function<Result<T>()>& visit) {
-    if (auto entered = enter(netns_fd); !entered.ok()) return entered.failure();
-    Result<T> result = visit();
-    leave();
-    return result;
+    return between<T>(enter(netns_fd), visit);
+  }
+
+  // As `inside`, in a new namespace that ends with the visit.
+  template <class T>
+  Result<T> inside_scratch(const std::function<Result<T>()>& visit) {
+    return between<T>(enter_scratch(), visit);
   }
 
  private:
   void start();
   void loop();
-  Result<Unit> enter(int netns_fd);
+  template <class T>
+  Result<T> between(const Result<Unit>& entered, const std::function<Result<T>()>& visit) {
+    if (!entered.ok()) return entered.failure();
+    Result<T> result = visit();
+    leave();
+    return result;
+  }
+  static Result<Unit> enter(int netns_fd);
+  static Result<Unit> enter_scratch();
   void leave();
 
   std::mutex mutex_;

@@ -32,7 +32,13 @@ std::optional<IpEndpoint> conntrack_destination(int socket_fd) {
   const int level = v6 ? IPPROTO_IPV6 : IPPROTO_IP;
   const int name = v6 ? kIp6tSoOriginalDst : SO_ORIGINAL_DST;
   if (::getsockopt(socket_fd, level, name, &original, &size) != 0) return std::nullopt;
-  return from_storage(original);
+  const auto destination = from_storage(original);
+  const auto here = from_storage(local);
+  // Tracked but not redirected: the client addressed this listener itself. Going there again would never end.
+  if (destination && here && destination->address() == here->address() && destination->port() == here->port()) {
+    return std::nullopt;
+  }
+  return destination;
 }
 
 std::optional<IpEndpoint> map_destination(int socket_fd, int map_fd, std::uint64_t netns_cookie) {

@@ -109,11 +109,17 @@ export interface CaptureAddon extends SocketOps {
   netnsAddresses(netnsFd: number): Promise<readonly InterfaceAddress[]>;
   /** A listening, non-blocking, close-on-exec socket in the netns. The caller owns the descriptor. */
   listen(netnsFd: number, options: ListenOptions): Promise<number>;
+  /** The port that a socket is bound to; 0 for none. */
+  localPort(socketFd: number): number;
   probeKernel(): Promise<KernelProbe>;
   /** Idempotent. */
   addDeliveryRouting(netnsFd: number, routing: DeliveryRouting): Promise<void>;
   /** Idempotent. */
   removeDeliveryRouting(netnsFd: number, routing: DeliveryRouting): Promise<void>;
+  /** Runs nft commands in the netns as one transaction; resolves to what they print. */
+  nft(netnsFd: number, commands: string): Promise<string>;
+  /** The same in a netns that exists for this call only. */
+  nftTry(commands: string): Promise<string>;
   /** A connecting socket that a process of that cgroup opened in the netns. The caller owns the descriptor. */
   probe(netnsFd: number, request: ProbeRequest): Promise<number>;
   openSteering(options: SteeringOptions): Promise<Steering>;

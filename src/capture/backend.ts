@@ -1,5 +1,6 @@
 /** What differs between the backends: how traffic is steered to a pod's listeners. Everything else is in `node-capture.ts`. */
 import type { OriginalDestination, PodListener } from "../model/sockets.ts";
+import type { ListenOptions } from "./addon.ts";
 import type { BackendKind, CaptureEvent, Netns } from "./capture.ts";
 
 /** The ports that the agent listens on in every enrolled pod. */
@@ -21,14 +22,16 @@ export interface PodSubject {
 export interface CaptureBackend {
   readonly kind: BackendKind;
   originalDestination(netns: Netns): OriginalDestination;
-  /** Whether connections find listeners that are bound elsewhere than on the pod's ports. */
-  readonly steersToAnyPort: boolean;
+  /** Where a listener is bound instead when its port is taken: steering needs no particular port. */
+  elsewhere(family: 4 | 6): Pick<ListenOptions, "address" | "port" | "transparent">;
   /** New connections go to these listeners from the return of this call on; idempotent, a switch of listeners is atomic. */
   steer(pod: PodSubject, listeners: readonly PodListener[]): Promise<void>;
   /** The pod's addresses changed. */
   readdress(pod: PodSubject): Promise<void>;
   /** Undoes `steer` so that nothing is left; idempotent. */
   unsteer(pod: PodSubject): Promise<void>;
+  /** Throws `MESH_PROBE_FAILED` when what steers the pod is not in force any more. */
+  verify(pod: PodSubject): Promise<void>;
   /** Whether a stranger's connection can be simulated from inside the pod. */
   readonly probesInbound: boolean;
   exempt(cgroupPath: string, kind: "kubelet" | "agent"): Promise<void>;

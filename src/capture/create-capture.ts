@@ -7,6 +7,7 @@ import type { BackendKind, Capture, KernelSupport, Netns } from "./capture.ts";
 import { cgroup2Mount, ownCgroup } from "./cgroup.ts";
 import { EbpfBackend } from "./ebpf/ebpf-backend.ts";
 import { CaptureError } from "./errors.ts";
+import { NftablesBackend, nftablesMissing } from "./nftables/nftables-backend.ts";
 import { NodeCapture } from "./node-capture.ts";
 import { SelfProbe } from "./self-probe.ts";
 
@@ -22,20 +23,39 @@ export interface CaptureOptions {
   /** `auto`: eBPF where the kernel can, nftables for pods where it cannot or that ask for it. */
   readonly backend: "auto" | BackendKind;
   readonly ports: CapturePorts;
+  /**
+   * The node's own addresses, from which the kubelet probes; only the nftables backend needs them, for probe ports. Absent: all
+   * addresses of the agent's netns.
+   */
+  readonly nodeAddresses?: readonly string[];
 }
 
 async function supportOf(addon: CaptureAddon, own: Netns): Promise<KernelSupport> {
   const probe = await addon.probeKernel();
   const cgroup2 = cgroup2Mount(await readFile("/proc/self/mounts", "utf8"));
+  const nftMissing = await nftablesMissing(addon);
   const ebpfMissing = own.cookie === 0n ? [...probe.ebpfMissing, "SO_NETNS_COOKIE (Linux 5.14)"] : probe.ebpfMissing;
   return {
     release: probe.release,
     cgroup2,
     backends: {
       ebpf: { usable: ebpfMissing.length === 0, missing: ebpfMissing },
-      nftables: { usable: false, missing: ["not built yet"] },
+      nftables: { usable: nftMissing === undefined, missing: nftMissing === undefined ? [] : [nftMissing] },
     },
   };
+}
+
+async function openBackend(
+  kind: BackendKind,
+  addon: CaptureAddon,
+  options: CaptureOptions,
+  own: Netns,
+): Promise<CaptureBackend> {
+  if (kind === "ebpf") {
+    return EbpfBackend.open(addon, options, own);
+  }
+  const nodeAddresses = options.nodeAddresses ?? (await addon.netnsAddresses(own.fd)).map(({ address }) => address);
+  return new NftablesBackend(addon, { ...options, nodeAddresses });
 }
 
 /** Throws `MESH_BACKEND_UNUSABLE` when no asked backend can work, naming what is missing. */
@@ -48,7 +68,7 @@ export async function createCapture(options: CaptureOptions): Promise<Capture> {
     const wanted: readonly BackendKind[] = options.backend === "auto" ? ["ebpf", "nftables"] : [options.backend];
     for (const kind of wanted) {
       if (support.backends[kind].usable) {
-        backends.push(await EbpfBackend.open(addon, options, own));
+        backends.push(await openBackend(kind, addon, options, own));
       }
     }
     if (backends.length === 0) {

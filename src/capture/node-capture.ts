@@ -21,8 +21,6 @@ import type { SelfProbe } from "./self-probe.ts";
 const roles = ["outbound", "inbound", "hbone"] as const;
 /** Connections that may wait for the agent to accept them; the kernel caps it at net.core.somaxconn. */
 const backlog = 4096;
-/** Where a listener goes whose port the pod holds: an address that no packet is routed to (RFC 5737, RFC 3849). */
-const nowhere = { 4: "192.0.2.1", 6: "2001:db8::1" } as const;
 
 export interface NodeCaptureDeps {
   readonly addon: CaptureAddon;
@@ -172,28 +170,29 @@ export class NodeCapture implements Capture {
 
   async #listen(netns: Netns, family: 4 | 6, role: (typeof roles)[number], backend: CaptureBackend): Promise<number> {
     const { addon } = this.#deps;
-    // A successor binds the same ports while its predecessor still drains.
     const options: ListenOptions = {
       family,
       port: this.#options.ports[role],
       backlog,
       transparent: false,
-      reusePort: true,
+      // Nobody else may bind what we hold.
+      reusePort: false,
     };
     try {
       return await addon.listen(netns.fd, options);
     } catch (error) {
-      if (!(error instanceof CaptureError && error.code === "MESH_PORT_TAKEN" && backend.steersToAnyPort)) {
+      if (!(error instanceof CaptureError && error.code === "MESH_PORT_TAKEN")) {
         throw error;
       }
-      // A pod that holds our port cannot keep itself out of the mesh: sk_lookup needs no particular port to be bound.
-      return addon.listen(netns.fd, { ...options, address: nowhere[family], port: 0, transparent: true });
+      // Held by a predecessor that drains, or by the pod: neither keeps the pod out of the mesh.
+      return addon.listen(netns.fd, { ...options, ...backend.elsewhere(family) });
     }
   }
 
   probe(uid: string, signal: AbortSignal): Promise<void> {
     return this.#queue.run(uid, async () => {
       const { pod, backend } = this.#known(uid);
+      await backend.verify(pod);
       const directions = backend.probesInbound ? (["outbound", "inbound"] as const) : (["outbound"] as const);
       await this.#deps.selfProbe.run(pod, directions, signal);
     });

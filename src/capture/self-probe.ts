@@ -33,6 +33,7 @@ export class SelfProbe {
 
   /** Throws `MESH_PROBE_FAILED` naming the direction, the family and what was seen. */
   async run(pod: PodSubject, directions: readonly ("outbound" | "inbound")[], signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
     await mkdir(this.#cgroup, { recursive: true });
     for (const family of familiesOf(pod.addresses)) {
       for (const direction of directions) {

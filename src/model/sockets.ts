@@ -12,7 +12,8 @@ export interface PodListener {
 
 /**
  * How the destination that the application asked for is found for a socket accepted on 15001. `map`: look up and delete in the
- * pinned `orig_dst` BPF map, keyed as `bpf/shared.h` says. `conntrack`: getsockopt SO_ORIGINAL_DST / IP6T_SO_ORIGINAL_DST.
+ * pinned `orig_dst` BPF map, keyed as `bpf/shared.h` says. `conntrack`: getsockopt SO_ORIGINAL_DST / IP6T_SO_ORIGINAL_DST; an
+ * answer equal to the socket's own local address means that nothing was redirected, which counts as not found.
  * For 15006 it is the socket's local address with `map` (sk_lookup rewrites nothing) and getsockopt with `conntrack`.
  * `fixed`: one destination for every flow of the pod, for conformance tests and benches that run without capture.
  * Not found means close with `original-destination-lost`, never guess.

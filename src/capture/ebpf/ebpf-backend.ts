@@ -10,6 +10,7 @@ import type { CaptureAddon, Steering } from "../addon.ts";
 import type { CaptureBackend, CapturePorts, PodSubject } from "../backend.ts";
 import type { CaptureEvent, Netns } from "../capture.ts";
 import { deliveryRouting, familiesOf } from "../delivery-routing.ts";
+import { CaptureError } from "../errors.ts";
 import { findNetnsByInode } from "../netns-scan.ts";
 import { PodPins } from "./pins.ts";
 
@@ -28,7 +29,6 @@ export interface EbpfBackendOptions {
 
 export class EbpfBackend implements CaptureBackend {
   readonly kind = "ebpf";
-  readonly steersToAnyPort = true;
   readonly probesInbound = true;
   readonly #addon: CaptureAddon;
   readonly #steering: Steering;
@@ -66,6 +66,11 @@ export class EbpfBackend implements CaptureBackend {
 
   originalDestination(netns: Netns): OriginalDestination {
     return { kind: "map", mapFd: this.#steering.originalDestinationMapFd, netnsCookie: netns.cookie };
+  }
+
+  /** An address that no packet is routed to (RFC 5737, RFC 3849): sk_lookup alone brings connections there. */
+  elsewhere(family: 4 | 6): { readonly address: string; readonly port: number; readonly transparent: boolean } {
+    return { address: family === 4 ? "192.0.2.1" : "2001:db8::1", port: 0, transparent: true };
   }
 
   async steer(pod: PodSubject, listeners: readonly PodListener[]): Promise<void> {
@@ -116,6 +121,17 @@ export class EbpfBackend implements CaptureBackend {
         this.#steering.deletePod(pin.cookie);
         await this.#pins.remove(pin);
       }
+    }
+  }
+
+  /** Someone with the right to may have removed pins; the pod itself cannot. */
+  async verify(pod: PodSubject): Promise<void> {
+    const pin = (await this.#pins.of(pod.uid)).find(({ cookie }) => cookie === pod.netns.cookie);
+    if (pin === undefined || this.#steering.pinnedNetnsInode(pin.path) !== pod.netns.ino) {
+      throw new CaptureError(
+        "MESH_PROBE_FAILED",
+        `the pinned sk_lookup program of pod ${pod.uid} is gone; enrol it again`,
+      );
     }
   }
 
