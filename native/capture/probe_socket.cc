@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstdint>
@@ -27,9 +28,16 @@ struct ChildReport {
 };
 
 // Runs in the child, which shares the descriptor table and nothing else, and is a fork of one thread of many: system
-// calls only.
-void open_and_connect(const ProbeRequest& request, const IpEndpoint& destination, const IpEndpoint* source,
-                      ChildReport* report) {
+// calls only. The child moves itself, because a child cloned straight into another cgroup (CLONE_INTO_CGROUP) is killed
+// at birth on kernels that compare its parent's cgroup.kill count with the target's: every agent whose own cgroup was
+// killed once, which is how a container runtime ends one.
+void open_and_connect(const ProbeRequest& request, int cgroup_procs, const IpEndpoint& destination,
+                      const IpEndpoint* source, ChildReport* report) {
+  report->step = "move into its cgroup";
+  if (::write(cgroup_procs, "0", 1) != 1) {
+    report->error = errno;
+    return;
+  }
   const int domain = socket_domain(request.family);
   const int one = 1;
   report->step = "socket";
@@ -66,20 +74,19 @@ Result<UniqueFd> probe_here(const ProbeRequest& request) {
     if (!parsed.ok()) return parsed.failure();
     source = parsed.value();
   }
-  const UniqueFd cgroup(::open(request.cgroup.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const UniqueFd cgroup(::open((request.cgroup + "/cgroup.procs").c_str(), O_WRONLY | O_CLOEXEC));
   if (!cgroup.valid()) return system_failure("MESH_CGROUP_UNUSABLE", "cannot open cgroup " + request.cgroup, errno);
   void* const shared = ::mmap(nullptr, sizeof(ChildReport), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (shared == MAP_FAILED) return system_failure(kProbeFailed, "cannot share memory with the probe", errno);
   const auto unmap = [](ChildReport* mapped) { ::munmap(mapped, sizeof(ChildReport)); };
-  const std::unique_ptr<ChildReport, decltype(unmap)> report(new (shared) ChildReport{-1, 0, "clone3"}, unmap);
+  const std::unique_ptr<ChildReport, decltype(unmap)> report(new (shared) ChildReport{-1, 0, "start"}, unmap);
   clone_args arguments{};
   // No exit signal: libuv would look for a child of its own.
-  arguments.flags = CLONE_FILES | CLONE_INTO_CGROUP;
-  arguments.cgroup = static_cast<std::uint64_t>(cgroup.get());
+  arguments.flags = CLONE_FILES;
   const long child = ::syscall(SYS_clone3, &arguments, sizeof arguments);
-  if (child < 0) return system_failure(kProbeFailed, "cannot start the probe in " + request.cgroup, errno);
+  if (child < 0) return system_failure(kProbeFailed, "cannot start the probe", errno);
   if (child == 0) {
-    open_and_connect(request, destination.value(), source ? &*source : nullptr, report.get());
+    open_and_connect(request, cgroup.get(), destination.value(), source ? &*source : nullptr, report.get());
     ::_exit(0);
   }
   int status = 0;
