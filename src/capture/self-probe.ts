@@ -7,13 +7,11 @@ import { mkdir, rmdir } from "node:fs/promises";
 import { Socket } from "node:net";
 import { join } from "node:path";
 import { messageOf } from "../lib/errors.ts";
+import { selfProbeAddresses } from "../model/ports.ts";
 import type { CaptureAddon, ProbeRequest } from "./addon.ts";
 import type { CapturePorts, PodSubject } from "./backend.ts";
 import { familiesOf, familyOf, socketMarks } from "./delivery-routing.ts";
 import { CaptureError } from "./errors.ts";
-
-/** Destination of outbound probes and source of inbound ones, by family. */
-export const probeAddresses = { 4: "192.0.2.1", 6: "2001:db8::1" } as const;
 
 export interface SelfProbeOptions {
   readonly podsCgroup: string;
@@ -63,14 +61,14 @@ export class SelfProbe {
     const { ports } = this.#options;
     const base = { cgroup: this.#cgroup, family };
     if (direction === "outbound") {
-      return { ...base, destination: probeAddresses[family], port: ports.outbound, mark: 0 };
+      return { ...base, destination: selfProbeAddresses[family], port: ports.outbound, mark: 0 };
     }
     const destination = pod.addresses.find((address) => familyOf(address) === family) ?? "";
     return {
       ...base,
       destination,
       port: ports.inbound,
-      sourceAddress: probeAddresses[family],
+      sourceAddress: selfProbeAddresses[family],
       mark: socketMarks.deliver,
     };
   }

@@ -7,7 +7,7 @@
  * what was steered stays steered: while no agent runs, connections are refused instead of leaving in clear.
  */
 import { closeSync } from "node:fs";
-import type { Capture } from "../capture/capture.ts";
+import type { Capture, CaptureEvent } from "../capture/capture.ts";
 import {
   type CertificateAuthority,
   CertificateStore,
@@ -55,6 +55,7 @@ export interface AgentOptions {
 
 /** Policies told apart in metric labels; clusters have dozens, and a label value costs memory in every scraper. */
 const policyLabels = 200;
+const lostWarningEveryMs = 10_000;
 
 export class Agent {
   readonly #config: NodeConfig;
@@ -72,6 +73,7 @@ export class Agent {
   #credentials: Credentials | undefined;
   #enrolment: Enrolment | undefined;
   #meshChangedAt = systemClock.now();
+  #lostWarnedAt = -lostWarningEveryMs;
   #stopped: Promise<void> | undefined;
 
   constructor(deps: AgentDeps, { config, version }: AgentOptions) {
@@ -139,12 +141,7 @@ export class Agent {
 
     const capture = await parts.openCapture();
     this.#capture = capture;
-    this.#unsubscribe.push(
-      capture.onEvent((event) => {
-        this.#metrics.captureEvent(event.kind);
-        this.#log.scope("capture").warn({ pid: event.pid, cookie: String(event.cookie) }, event.kind);
-      }),
-    );
+    this.#unsubscribe.push(capture.onEvent((event) => this.#captureEvent(event)));
     this.#release.capture();
 
     await this.#followMesh(signal);
@@ -236,6 +233,19 @@ export class Agent {
     const report = await this.#driver.drain(deadlineMs);
     this.#metrics.drainCut(report.cut.length);
     logDrain(this.#log.scope("drain"), report, performance.now() - started);
+  }
+
+  /**
+   * Pods outside the mesh connect all the time: that is counted, and written only for who looks closer. A steered packet that met no
+   * listener is a connection lost, and is written at most once in a while, because a broken pod loses many.
+   */
+  #captureEvent({ kind, pid, cookie }: CaptureEvent): void {
+    this.#metrics.captureEvent(kind);
+    const fields = { pid, cookie: String(cookie) };
+    const now = performance.now();
+    const loud = kind === "no-listener" && now - this.#lostWarnedAt > lostWarningEveryMs;
+    if (loud) this.#lostWarnedAt = now;
+    this.#log.scope("capture")[loud ? "warn" : "debug"](fields, kind);
   }
 
   /** Resolves when the first complete state is in force. */

@@ -5,14 +5,14 @@ import { NetnsFinder } from "../capture/netns-finder.ts";
 import { CaClient } from "../identity/ca-client.ts";
 import { formatHostPort } from "../lib/host-port.ts";
 import { createManifestSource } from "../manifests/manifest-source.ts";
+import { hbonePort, inboundPort, outboundPort } from "../model/ports.ts";
 import type { EngineOptions } from "../tunnel/engine.ts";
 import { TunnelDriver } from "../tunnel/tunnel-driver.ts";
 import { createTypeScriptEngine } from "../tunnel/typescript/engine.ts";
 import type { AgentParts } from "./agent.ts";
 import type { NodeConfig } from "./config.ts";
 
-/** The ports that the field knows; peers' agents and NetworkPolicies rely on 15008. */
-const ports = { outbound: 15_001, inbound: 15_006, hbone: 15_008 } as const;
+const ports = { outbound: outboundPort, inbound: inboundPort, hbone: hbonePort };
 
 export function agentParts(config: NodeConfig): AgentParts {
   const { capture, control, certificates } = config;

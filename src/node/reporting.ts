@@ -1,10 +1,10 @@
 /** What the agent tells of its parts: to the log, to a scrape, to the admin port. Reads only. */
 import type { Capture } from "../capture/capture.ts";
-import { probeAddresses } from "../capture/self-probe.ts";
 import type { CertificateStore } from "../identity/certificate-store.ts";
 import { formatDuration } from "../lib/duration.ts";
 import { formatHostPort } from "../lib/host-port.ts";
 import type { MeshSource } from "../model/mesh.ts";
+import { isSelfProbeAddress } from "../model/ports.ts";
 import type { LocalPod } from "../model/workload.ts";
 import type { AccessLog } from "../telemetry/access-log.ts";
 import type { LineSink } from "../telemetry/line-sink.ts";
@@ -164,8 +164,7 @@ export function logDrain(log: Logger, { drained, cut }: DrainReport, tookMs: num
 
 /** Capture's own probes end as refused connections; nobody's traffic, so nobody's log line. */
 function isSelfProbe({ reason, source, destination }: FlowClosed): boolean {
-  const known: readonly string[] = Object.values(probeAddresses);
-  return reason === "illegal-port" && (known.includes(source.address) || known.includes(destination.address));
+  return reason === "illegal-port" && (isSelfProbeAddress(source.address) || isSelfProbeAddress(destination.address));
 }
 
 function tunnelFields(info: TunnelInfo, pod: LocalPod | undefined): object {

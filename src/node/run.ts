@@ -25,7 +25,7 @@ export function nodeHelp(): string {
 /** Runs until SIGTERM or SIGINT, then drains. Throws ConfigError before anything was bound or changed. */
 export async function runNode(input: RunInput): Promise<number> {
   const { version } = input;
-  const { value: config, file, origins } = await loadConfig(nodeConfigSchema, input);
+  const { value: config, file } = await loadConfig(nodeConfigSchema, input);
   const fips = getFips() === 1;
   if (config.tls.fips === "required" && !fips) {
     const fix = "give Node an OpenSSL configuration that activates its FIPS provider, or set tls.fips to report";

@@ -9,7 +9,7 @@ import { formatHostPort } from "../lib/host-port.ts";
 import { ipFamily, isLoopback } from "../lib/ip.ts";
 import type { SocketAddress } from "../model/address.ts";
 import type { MeshView } from "../model/mesh.ts";
-import { hbonePort, isMeshPort } from "../model/ports.ts";
+import { hbonePort, isMeshPort, isSelfProbeAddress } from "../model/ports.ts";
 import type { Reason } from "../model/reason.ts";
 import type { Service, ServiceEndpoint } from "../model/service.ts";
 import type { Workload } from "../model/workload.ts";
@@ -45,7 +45,8 @@ export type Route =
   | { readonly kind: "refused"; readonly reason: Reason; readonly service: Service | undefined };
 
 export function routeOutbound(view: MeshView, destination: SocketAddress): Route {
-  if (isLoopback(destination.address) && isMeshPort(destination.port)) {
+  const nobodys = isLoopback(destination.address) || isSelfProbeAddress(destination.address);
+  if (nobodys && isMeshPort(destination.port)) {
     return { kind: "refused", reason: "illegal-port", service: undefined };
   }
   const service = view.serviceByAddress(destination.address);

@@ -111,6 +111,7 @@ describe("routeOutbound", () => {
     ["an enrolled pod's mesh ports are refused", "10.0.0.2", 15006, "refused illegal-port"],
     ["also as target port of a Service", "10.96.0.8", 80, "refused illegal-port"],
     ["also on loopback", "127.0.0.1", 15001, "refused illegal-port"],
+    ["also where capture's own probes go", "192.0.2.1", 15001, "refused illegal-port"],
     ["a pod outside the mesh may use those ports", "10.0.0.4", 15008, "plain 10.0.0.4:15008 outside x1"],
   ] as const)("%s", (_name, address, port, expected) => {
     expect(show(routeOutbound(view, { address, port }))).toBe(expected);
