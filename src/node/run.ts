@@ -53,7 +53,6 @@ export async function runNode(input: RunInput): Promise<number> {
       fips,
       pid: process.pid,
       file,
-      set: [...origins.keys()].join(","),
     },
     "agent starts",
   );
