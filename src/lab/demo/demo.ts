@@ -18,7 +18,7 @@ import { OpenConnection, withoutMesh } from "./scenes/without-mesh.ts";
 import { Stage } from "./stage.ts";
 
 /** Short enough that certificates renew while the demo watches, long enough that a slow machine does not lose one. */
-const certificateLifetime = "40s";
+const certificateLifetime = "20s";
 
 const shop = fileURLToPath(new URL("../../../examples/shop.yaml", import.meta.url));
 

@@ -10,6 +10,7 @@ import { type Segment, tcpSegments } from "./packets.ts";
 export const cast = {
   frontend: "production/frontend",
   api: "production/deploy/api",
+  database: "production/deploy/database",
   iperfClient: "production/iperf-client",
   outsider: "outside/client",
 } as const;

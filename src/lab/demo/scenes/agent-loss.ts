@@ -6,19 +6,24 @@ import { capturedPods } from "./enrolment.ts";
 
 export async function agentLoss(stage: Stage): Promise<void> {
   const { lab, checklist } = stage;
-  const { node } = lab.pod(cast.frontend);
+  const { node } = lab.pod(cast.api);
   const before = (await capturedPods(stage)).length;
   await lab.killAgent(node);
 
-  await checklist.check("connections are refused, nothing leaves in clear", async () => {
+  await checklist.check("connections to and from its pods are refused, nothing goes in clear", async () => {
     const marker = stage.marker();
-    const { segments, result } = await stage.onTheWire(() =>
-      stage.curl(cast.frontend, `http://api:8080/orders?note=${marker}`),
-    );
+    const { segments, result } = await stage.onTheWire(async () => ({
+      to: await stage.curl(cast.frontend, `http://api:8080/orders?note=${marker}`),
+      from: await stage.curl(cast.database, `http://api:8080/orders?note=${marker}`),
+    }));
     const facts = wireFacts(segments, marker);
-    expectThat(result.code === 7, `curl ended with ${result.code}: ${result.stderr.trim()}`);
+    expectThat(result.to.code !== 0, "the request to the pod was answered");
+    expectThat(
+      result.from.code === 7,
+      `curl from the pod ended with ${result.from.code}: ${result.from.stderr.trim()}`,
+    );
     expectThat(facts.inClear === 0, `the marker was readable in ${facts.inClear} packets`);
-    return `curl: ${result.stderr.trim()}; 0 of ${facts.segments} packets hold the marker`;
+    return `to: ${result.to.stderr.trim()}; from: ${result.from.stderr.trim()}; 0 of ${facts.segments} packets hold the marker`;
   });
   await checklist.check("the kubelet's probes still reach the pods", async () => {
     const probed = lab.pods().filter((pod) => pod.node === node && pod.namespace === "production" && pod.probed);
