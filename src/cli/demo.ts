@@ -40,15 +40,20 @@ async function runDemoCommand(options: DemoOptions): Promise<number> {
   process.once("SIGINT", interrupt).once("SIGTERM", interrupt);
   const startedAt = performance.now();
   const seconds = () => ((performance.now() - startedAt) / 1000).toFixed(1);
+  let playing = false;
   const lab = await startDemoLab(
     {
       ...(options.engine !== undefined && { engine: options.engine }),
       ...(options.backend !== undefined && { backend: options.backend }),
-      onEvent: (line: string) => say(colours.dim(`${seconds().padStart(6)} s  ${line}`)),
+      // What ends when the lab is taken down, or because a scene ended it, is no news.
+      onEvent: (line: string) => {
+        if (!playing) say(colours.dim(`${seconds().padStart(6)} s  ${line}`));
+      },
     },
     stop.signal,
   );
   let kept = false;
+  playing = true;
   try {
     await runDemo(lab, checklist);
     kept = options.keep === true;

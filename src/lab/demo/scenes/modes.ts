@@ -20,7 +20,7 @@ export async function modes(stage: Stage): Promise<void> {
       const result = await stage.curl(cast.outsider, "http://api.production:8080/");
       return refusedExits.has(result.code) ? result : undefined;
     });
-    return `curl: ${value.stderr.trim()} (within ${Math.round(performance.now() - changedAt)} ms of the change)`;
+    return `${value.stderr.trim()} (within ${Math.round(performance.now() - changedAt)} ms of the change)`;
   });
   await checklist.check("STRICT does not touch mesh clients", async () => {
     const answer = await stage.http(cast.frontend, "http://api:8080/");
