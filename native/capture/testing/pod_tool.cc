@@ -202,6 +202,19 @@ void run_connect(const Arguments& arguments) {
               local.c_str(), greeting.c_str(), echo.c_str());
 }
 
+// Connects one socket, dissolves the connection (connect(2): AF_UNSPEC), connects it elsewhere: <address> <port> twice.
+void run_reconnect(const Arguments& arguments) {
+  const UniqueFd socket = open_connected(arguments);
+  read_line(socket);
+  const sockaddr nowhere{AF_UNSPEC, {}};
+  if (::connect(socket.get(), &nowhere, sizeof nowhere) != 0) fail("dissolve");
+  const IpEndpoint destination = endpoint(arguments.rest.at(2), arguments.rest.at(3));
+  if (::connect(socket.get(), destination.data(), destination.size()) != 0 && errno != EINPROGRESS) fail("connect");
+  finish_connect(socket);
+  std::printf("{\"ok\":true,\"peer\":\"%s\",\"greeting\":\"%s\"}\n", name_of(socket, ::getpeername).c_str(),
+              read_line(socket).c_str());
+}
+
 // Sends one line and closes at once, as a client does that expects no answer.
 void run_fire(const Arguments& arguments) {
   UniqueFd socket = open_connected(arguments);
@@ -240,6 +253,7 @@ void run_serve(const Arguments& arguments) {
       ::socket(local.family() == Family::kV4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP));
   const int one = 1;
   ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+  if (local.family() == Family::kV6) ::setsockopt(socket.get(), IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
   if (arguments.has("reuseport")) ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEPORT, &one, sizeof one);
   if (arguments.has("fastopen")) {
     const int queue = 16;
@@ -356,6 +370,7 @@ int main(int argc, char** argv) {
   const Arguments arguments = parse(argc, argv);
   enter(arguments);
   if (arguments.command == "connect") run_connect(arguments);
+  if (arguments.command == "reconnect") run_reconnect(arguments);
   if (arguments.command == "fire") run_fire(arguments);
   if (arguments.command == "hold") run_hold(arguments);
   if (arguments.command == "serve") run_serve(arguments);

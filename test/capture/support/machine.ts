@@ -7,8 +7,8 @@ import { once } from "node:events";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface, type Interface } from "node:readline";
-import { promisify } from "node:util";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { cgroup2Mount } from "../../../src/capture/cgroup.ts";
 
 const run = promisify(execFile);
@@ -169,6 +169,8 @@ export class Machine {
   readonly pinDirectory: string;
   /** The node's own network, where kubelet and host processes run. */
   readonly host: Place;
+  /** Addresses from which the node's own processes reach pods. */
+  readonly nodeAddresses: readonly string[];
   readonly #processes: ToolProcess[] = [];
 
   private constructor(number: number) {
@@ -180,6 +182,7 @@ export class Machine {
     this.kubeletCgroup = join(cgroup, "kubelet");
     this.agentCgroup = join(cgroupOfTest(process.pid), "agent");
     this.pinDirectory = join(scratchRoot, `${prefix}-${process.pid}`, "bpf", `node${number}`);
+    this.nodeAddresses = [`10.${number}.0.1`, `fd00:${number}::1`];
     this.host = { netnsPath: `/run/netns/${this.netns}`, cgroup: join(cgroup, "system") };
   }
 
@@ -223,6 +226,11 @@ export class Machine {
     const child = run("nsenter", [`--net=/run/netns/${netns}`, "nft", "-f", "-"]);
     child.child.stdin?.end(ruleset);
     return (await child).stdout;
+  }
+
+  /** Where the kubelet runs. */
+  get kubelet(): Place {
+    return { ...this.host, cgroup: this.kubeletCgroup };
   }
 
   /** stdout of a program in a netns. */
@@ -304,7 +312,20 @@ export class Machine {
 
 /** A cable between two nodes, with routes to each other's pods. */
 export async function link(a: Machine, b: Machine): Promise<void> {
-  await run("ip", ["-n", a.netns, "link", "add", `to${b.number}`, "type", "veth", "peer", "name", `to${a.number}`, "netns", b.netns]);
+  await run("ip", [
+    "-n",
+    a.netns,
+    "link",
+    "add",
+    `to${b.number}`,
+    "type",
+    "veth",
+    "peer",
+    "name",
+    `to${a.number}`,
+    "netns",
+    b.netns,
+  ]);
   for (const [from, to] of [
     [a, b],
     [b, a],

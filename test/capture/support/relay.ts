@@ -1,5 +1,5 @@
 /** The least that an agent does with captured connections: plain TCP on to where they were going. */
-import { createServer, Socket, type Server } from "node:net";
+import { createServer, type Server, Socket } from "node:net";
 import type { CapturedPod } from "../../../src/capture/capture.ts";
 import type { SocketAddress } from "../../../src/model/address.ts";
 import type { SocketOps } from "../../../src/model/sockets.ts";
@@ -38,9 +38,7 @@ export class Relay {
   #accepted(pod: CapturedPod, role: RelayedFlow["role"], family: 4 | 6, socket: Socket): void {
     this.#watch(socket);
     const destination =
-      role === "hbone"
-        ? undefined
-        : this.#sockets.originalDestination(fdOf(socket), pod.originalDestination, role);
+      role === "hbone" ? undefined : this.#sockets.originalDestination(fdOf(socket), pod.originalDestination, role);
     const source = socket.remoteAddress ?? "";
     this.flows.push({ role, source, destination });
     if (destination === undefined || meshPorts.has(destination.port)) {
@@ -58,7 +56,9 @@ export class Relay {
             ...(source === destination.address ? {} : { sourceAddress: source }),
           },
     );
-    const upstream = new Socket({ fd, manualStart: true, allowHalfOpen: true } as ConstructorParameters<typeof Socket>[0]);
+    const upstream = new Socket({ fd, manualStart: true, allowHalfOpen: true } as ConstructorParameters<
+      typeof Socket
+    >[0]);
     this.#watch(upstream);
     upstream.connect({ host: destination.address, port: destination.port });
     for (const [from, to] of [
