@@ -182,7 +182,7 @@ export class Agent {
     await enrolment.start();
     compactHeap();
     this.#release.pods();
-    this.#log.root.info({ bound: bound.join(" "), node: this.#config.node, engine: this.#config.engine }, "agent runs");
+    this.#log.root.info({ bound: bound.join(" "), node: this.#config.node, engine: this.#config.engine }, "running");
     return bound;
   }
 
@@ -220,7 +220,7 @@ export class Agent {
         this.#log.root.error({ error }, `${what} did not stop as it should`);
       }
     }
-    this.#log.root.info("agent stopped");
+    this.#log.root.info("stopped");
   }
 
   #unsubscribeAll(): void {

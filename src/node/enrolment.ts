@@ -85,17 +85,17 @@ export class Enrolment {
     this.#live.add(pod.uid);
     enrolment.start(Promise.all(sameName.map((other) => other.done)));
     void enrolment.done.then(() => {
-      if (this.#pods.get(pod.uid) === enrolment && !this.#stopped) this.#forget(pod.uid);
+      if (this.#pods.get(pod.uid) === enrolment && !this.#stopped) this.#forget(enrolment);
     });
   }
 
   /** A pod can be wanted again while it is leaving; then it comes back as a new one. */
-  #forget(uid: string): void {
+  #forget({ uid, everCaptured }: PodEnrolment): void {
     this.#pods.delete(uid);
     this.#live.delete(uid);
     this.reconcile();
-    // A pod of an earlier agent that this one never managed to adopt is known to nobody but its pins.
-    void this.#collect(1);
+    // What an earlier agent left of a pod that this one never managed to adopt is known to nobody but its pins.
+    if (!everCaptured) void this.#collect(1);
   }
 
   async #collect(attempt: number): Promise<void> {

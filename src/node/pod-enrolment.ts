@@ -96,6 +96,7 @@ export class PodEnrolment {
   #captured: CapturedPod | undefined;
   /** Capture was asked for this pod, so there may be traces of it, whatever the answer was. */
   #touched = false;
+  #everCaptured = false;
   #state: PodState = "pending";
   #capturedAt: number | undefined;
   #verifiedAt: number | undefined;
@@ -124,6 +125,11 @@ export class PodEnrolment {
     this.#wanted = pod;
     this.#known = pod ?? this.#known;
     this.#wake.resolve();
+  }
+
+  /** Whether this agent ever captured the pod, and so knows what it has to undo. */
+  get everCaptured(): boolean {
+    return this.#everCaptured;
   }
 
   /** Resolves when the first attempt has ended, well or badly. */
@@ -204,7 +210,8 @@ export class PodEnrolment {
       const code = error instanceof MeshError ? error.code : "MESH_INTERNAL";
       const retryMs = Math.round(backoffDelay(this.#failures, this.#options.retry, random()));
       metrics.enrolmentFailed(code);
-      log.warn({ ...names(this.#known), code, attempt: this.#failures, retryMs }, `not in place: ${messageOf(error)}`);
+      const what = pod === undefined ? "cannot leave the mesh yet" : "is not in the mesh as it should be";
+      log.warn({ ...names(this.#known), code, attempt: this.#failures, retryMs }, `pod ${what}: ${messageOf(error)}`);
       return retryMs;
     }
   }
@@ -287,6 +294,7 @@ export class PodEnrolment {
       throw error;
     }
     this.#captured = captured;
+    this.#everCaptured = true;
     this.#applied = pod;
     this.#state = "captured";
     this.#capturedAt ??= clock.now();

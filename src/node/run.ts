@@ -54,7 +54,7 @@ export async function runNode(input: RunInput): Promise<number> {
       pid: process.pid,
       file,
     },
-    "agent starts",
+    "starting",
   );
 
   const stopping = new AbortController();

@@ -204,7 +204,7 @@ describe("the node agent", () => {
       .poll(async () => (await fetch(`http://${metrics}/metrics`)).text())
       .toContain('warren_certificate_renewals_total{result="failed"} 1');
     expect(fake.lines).toContainEqual(
-      expect.objectContaining({ message: "agent runs", bound: `${readiness} ${metrics} ${admin}` }),
+      expect.objectContaining({ message: "running", bound: `${readiness} ${metrics} ${admin}` }),
     );
   });
 

@@ -142,7 +142,7 @@ describe("a pod going out", () => {
     node.journal.length = 0;
     node.want();
     await settle();
-    expect(node.journal).toEqual(["release uid-a", "remove uid-a", "collect "]);
+    expect(node.journal).toEqual(["release uid-a", "remove uid-a"]);
     expect(node.enrolment.rows()).toEqual([]);
     expect([...node.held.values()]).toEqual([0]);
   });
@@ -224,7 +224,6 @@ describe("a pod that is replaced by one of the same name", () => {
     expect(node.journal).toEqual([
       "release uid-a",
       "remove uid-a",
-      "collect uid-new",
       "hold a",
       "find uid-new",
       "enrol uid-new",
