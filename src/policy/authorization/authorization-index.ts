@@ -11,11 +11,11 @@ import type {
 } from "../../model/authorization.ts";
 import type { MeshSettings } from "../../model/mesh.ts";
 import type { Workload } from "../../model/workload.ts";
-import { type CompiledPolicy, compilePolicy, type Tier } from "./compiled-policy.ts";
+import { type CompiledPolicy, compilePolicy, type PolicyRule, type Tier } from "./compiled-policy.ts";
 import { type Facts, factsOf } from "./facts.ts";
 import { mayConcernPort } from "./http-ports.ts";
 import { PolicySet } from "./policy-set.ts";
-import type { FiledRule, RuleMatch } from "./rule-index.ts";
+import type { RuleMatch } from "./rule-index.ts";
 import { Selection, type SelectionDeps } from "./selection.ts";
 
 export { authorizationKey } from "./compiled-policy.ts";
@@ -95,8 +95,8 @@ export class AuthorizationIndex {
     let reads = httpPorts.get(port);
     if (reads === undefined) {
       reads = sets.some((set) =>
-        [...set.httpPolicies()].some(({ rules, policy }) =>
-          policy.rules.some((rule, index) => rules[index]?.http === true && mayConcernPort(rule, port)),
+        [...set.httpPolicies()].some(({ rules }) =>
+          rules.some(({ http, source }) => http && mayConcernPort(source, port)),
         ),
       );
       httpPorts.set(port, reads);
@@ -166,7 +166,7 @@ function firstOf(sets: readonly PolicySet[], tier: Tier): string {
   return first;
 }
 
-function before(one: FiledRule | undefined, other: FiledRule | undefined): FiledRule | undefined {
+function before(one: PolicyRule | undefined, other: PolicyRule | undefined): PolicyRule | undefined {
   if (one === undefined || other === undefined) return one ?? other;
   return one.policy.key <= other.policy.key ? one : other;
 }
@@ -184,7 +184,7 @@ function refusal(reason: AuthorizationVerdict["reason"], policy: string): Author
 
 function ruled(
   outcome: AuthorizationVerdict["outcome"],
-  { policy, index }: FiledRule,
+  { policy, index }: PolicyRule,
   shadow: readonly ShadowMatch[],
 ): AuthorizationVerdict {
   return { outcome, reason: outcome === "allow" ? "ok" : "policy-denied", policy: policy.key, rule: index, shadow };

@@ -32,8 +32,6 @@ export interface CompiledRule {
   readonly from: readonly (readonly Literal[])[];
   readonly to: readonly (readonly Literal[])[];
   readonly when: readonly Literal[];
-  /** Some literal asks about HTTP. */
-  readonly http: boolean;
 }
 
 /** `namespace` is the policy's: an account named alone is one of its own namespace. */
@@ -42,11 +40,16 @@ export function compileRule(rule: AuthorizationRule, namespace: string): Compile
     from: rule.from.map((source, index) => compileSource(source, namespace, `from[${index}].source`)),
     to: rule.to.map((operation, index) => compileOperation(operation, `to[${index}].operation`)),
     when: rule.when.flatMap((condition, index) => compileCondition(condition, namespace, `when[${index}]`)),
-    http:
-      rule.to.some(({ hosts, notHosts, methods, notMethods, paths, notPaths }) =>
-        [hosts, notHosts, methods, notMethods, paths, notPaths].some((values) => values.length > 0),
-      ) || rule.when.some(({ key }) => headerOfKey(key) !== undefined),
   };
+}
+
+/** True if some field of the rule asks about requests. */
+export function asksHttp(rule: AuthorizationRule): boolean {
+  return (
+    rule.to.some(({ hosts, notHosts, methods, notMethods, paths, notPaths }) =>
+      [hosts, notHosts, methods, notMethods, paths, notPaths].some((values) => values.length > 0),
+    ) || rule.when.some(({ key }) => headerOfKey(key) !== undefined)
+  );
 }
 
 export function matchRule(rule: CompiledRule, facts: Facts, sure: boolean): Answer {

@@ -1,13 +1,35 @@
-/** An AuthorizationPolicy with its rules compiled, and the order in which policies are named. */
-import type { AuthorizationPolicy } from "../../model/authorization.ts";
-import { type CompiledRule, compileRule } from "./compile-rule.ts";
+/** An AuthorizationPolicy as it is evaluated, and the order in which policies are named. */
+import type { AuthorizationPolicy, AuthorizationRule } from "../../model/authorization.ts";
+import { asksHttp, type CompiledRule, compileRule } from "./compile-rule.ts";
 
 export interface CompiledPolicy {
   /** `namespace/name`. */
   readonly key: string;
   readonly policy: AuthorizationPolicy;
-  readonly rules: readonly CompiledRule[];
+  readonly rules: readonly PolicyRule[];
   readonly tier: Tier;
+}
+
+/** One rule of a policy. It is compiled when it is first asked: of many rules most never are. */
+export class PolicyRule {
+  readonly policy: CompiledPolicy;
+  readonly index: number;
+  readonly source: AuthorizationRule;
+  /** Some of its fields ask about HTTP. */
+  readonly http: boolean;
+  #compiled: CompiledRule | undefined;
+
+  constructor(policy: CompiledPolicy, index: number, source: AuthorizationRule) {
+    this.policy = policy;
+    this.index = index;
+    this.source = source;
+    this.http = asksHttp(source);
+  }
+
+  get compiled(): CompiledRule {
+    this.#compiled ??= compileRule(this.source, this.policy.policy.namespace);
+    return this.#compiled;
+  }
 }
 
 /**
@@ -23,12 +45,12 @@ export function authorizationKey(policy: Pick<AuthorizationPolicy, "namespace" |
 
 export function compilePolicy(policy: AuthorizationPolicy): CompiledPolicy {
   const tier = tierOf(policy);
-  return {
-    key: authorizationKey(policy),
-    policy,
-    tier,
-    rules: tier === "closed" || tier === "inert" ? [] : policy.rules.map((rule) => compileRule(rule, policy.namespace)),
-  };
+  const rules: PolicyRule[] = [];
+  const compiled: CompiledPolicy = { key: authorizationKey(policy), policy, tier, rules };
+  if (tier !== "closed" && tier !== "inert") {
+    for (const [index, rule] of policy.rules.entries()) rules.push(new PolicyRule(compiled, index, rule));
+  }
+  return compiled;
 }
 
 function tierOf({ action, dryRun, problems }: AuthorizationPolicy): Tier {

@@ -5,26 +5,28 @@
 import { parseCidr } from "../../lib/ip.ts";
 import type { AuthorizationRule } from "../../model/authorization.ts";
 import { CidrMap } from "./cidr-map.ts";
-import { type Answer, type CompiledRule, matchRule, qualifiedAccount } from "./compile-rule.ts";
-import { type CompiledPolicy, mustBeSure } from "./compiled-policy.ts";
+import { type Answer, matchRule, qualifiedAccount } from "./compile-rule.ts";
+import { type CompiledPolicy, mustBeSure, type PolicyRule } from "./compiled-policy.ts";
 import type { Facts } from "./facts.ts";
 import { parsePattern, parsePrincipal } from "./pattern.ts";
 import { PatternMap } from "./pattern-map.ts";
 
-/** A rule of a policy, as filed. */
-export interface FiledRule {
-  readonly policy: CompiledPolicy;
-  readonly index: number;
-  readonly rule: CompiledRule;
-}
-
 /** The first rule (by policy name, then position) with each answer. */
 export interface RuleMatch {
-  readonly yes: FiledRule | undefined;
-  readonly later: FiledRule | undefined;
+  readonly yes: PolicyRule | undefined;
+  readonly later: PolicyRule | undefined;
 }
 
-type Shelf = Set<FiledRule>;
+/** Rules filed in one place, in no order. */
+class Shelf {
+  readonly rules: PolicyRule[] = [];
+
+  remove(rule: PolicyRule): void {
+    const at = this.rules.indexOf(rule);
+    const last = this.rules.pop();
+    if (at !== -1 && last !== undefined && last !== rule) this.rules[at] = last;
+  }
+}
 
 /** A place on a shelf, which need not exist yet. */
 interface Place {
@@ -37,27 +39,28 @@ type Filing = readonly Place[];
 
 /** The shelves, one kind per field that rules are found by. */
 class Shelves {
-  readonly principals = new PatternMap<Shelf>(() => new Set());
-  readonly namespaces = new PatternMap<Shelf>(() => new Set());
-  readonly trustDomains = new PatternMap<Shelf>(() => new Set());
+  readonly principals = new PatternMap<Shelf>(() => new Shelf());
+  readonly namespaces = new PatternMap<Shelf>(() => new Shelf());
+  readonly trustDomains = new PatternMap<Shelf>(() => new Shelf());
   readonly accounts = new Map<string, Shelf>();
-  readonly sources = new CidrMap<Shelf>(() => new Set());
+  readonly sources = new CidrMap<Shelf>(() => new Shelf());
   readonly ports = new Map<number, Shelf>();
   /** Rules without a positive field. */
-  readonly always: Shelf = new Set();
+  readonly always = new Shelf();
 }
 
 /** Emptied shelves are cleared away by filing anew, once this many rules have left. */
 const clearAfter = 1000;
 
-function isBefore(one: FiledRule, other: FiledRule): boolean {
+function isBefore(one: PolicyRule, other: PolicyRule): boolean {
   if (one.policy.key !== other.policy.key) return one.policy.key < other.policy.key;
   return one.index < other.index;
 }
 
 export class RuleIndex {
   #shelves = new Shelves();
-  readonly #filed = new Map<CompiledPolicy, readonly (readonly [FiledRule, readonly Shelf[]])[]>();
+  /** By policy, the shelves of each of its rules. */
+  readonly #filed = new Map<CompiledPolicy, readonly (readonly Shelf[])[]>();
   #rules = 0;
   #left = 0;
 
@@ -67,8 +70,10 @@ export class RuleIndex {
   }
 
   remove(policy: CompiledPolicy): void {
-    for (const [entry, shelves] of this.#filed.get(policy) ?? []) for (const shelf of shelves) shelf.delete(entry);
-    if (!this.#filed.delete(policy)) return;
+    const filed = this.#filed.get(policy);
+    if (filed === undefined) return;
+    for (const rule of policy.rules) for (const shelf of filed[rule.index] ?? []) shelf.remove(rule);
+    this.#filed.delete(policy);
     this.#rules -= policy.rules.length;
     this.#left += policy.rules.length;
     if (this.#left > clearAfter && this.#left > this.#rules) {
@@ -79,23 +84,20 @@ export class RuleIndex {
   }
 
   #file(policy: CompiledPolicy): void {
-    const { rules, namespace } = policy.policy;
-    const filed = policy.rules.map((rule, index): [FiledRule, readonly Shelf[]] => {
-      const entry: FiledRule = { policy, index, rule };
-      const source = rules[index];
-      const shelves = source === undefined ? [this.#shelves.always] : this.#shelvesFor(source, namespace);
-      for (const shelf of shelves) shelf.add(entry);
-      return [entry, shelves];
+    const filed = policy.rules.map((rule) => {
+      const shelves = this.#shelvesFor(rule.source, policy.policy.namespace);
+      for (const shelf of shelves) shelf.rules.push(rule);
+      return shelves;
     });
     this.#filed.set(policy, filed);
   }
 
   match(facts: Facts): RuleMatch {
-    let yes: FiledRule | undefined;
-    let later: FiledRule | undefined;
+    let yes: PolicyRule | undefined;
+    let later: PolicyRule | undefined;
     this.#visit(facts, (entry) => {
       if (yes !== undefined && !isBefore(entry, yes)) return;
-      const answer = matchRule(entry.rule, facts, mustBeSure(entry.policy));
+      const answer = matchRule(entry.compiled, facts, mustBeSure(entry.policy));
       if (answer === "yes") yes = entry;
       else if (answer === "later" && (later === undefined || isBefore(entry, later))) later = entry;
     });
@@ -107,15 +109,17 @@ export class RuleIndex {
     const answers = new Map<CompiledPolicy, Exclude<Answer, "no">>();
     this.#visit(facts, (entry) => {
       if (answers.get(entry.policy) === "yes") return;
-      const answer = matchRule(entry.rule, facts, mustBeSure(entry.policy));
+      const answer = matchRule(entry.compiled, facts, mustBeSure(entry.policy));
       if (answer !== "no") answers.set(entry.policy, answer);
     });
     for (const [policy, answer] of answers) each(policy, answer);
   }
 
-  #visit(facts: Facts, each: (entry: FiledRule) => void): void {
+  #visit(facts: Facts, each: (entry: PolicyRule) => void): void {
     const { always, ports, sources, namespaces, accounts, principals, trustDomains } = this.#shelves;
-    const all = (shelf: Shelf | undefined): void => shelf?.forEach(each);
+    const all = (shelf: Shelf | undefined): void => {
+      if (shelf !== undefined) for (const rule of shelf.rules) each(rule);
+    };
     all(always);
     all(ports.get(facts.port));
     sources.visit(facts.source, all);
@@ -132,13 +136,14 @@ export class RuleIndex {
     let best: Filing | undefined;
     let crowd = Number.POSITIVE_INFINITY;
     for (const filing of this.#filings(rule, namespace)) {
-      const largest = filing.reduce((most, place) => Math.max(most, place.peek()?.size ?? 0), 0);
+      const largest = filing.reduce((most, place) => Math.max(most, place.peek()?.rules.length ?? 0), 0);
       if (largest < crowd) {
         best = filing;
         crowd = largest;
       }
     }
-    return best === undefined ? [this.#shelves.always] : best.map((place) => place.make());
+    // Two values of one field may stand in the same place.
+    return best === undefined ? [this.#shelves.always] : [...new Set(best.map((place) => place.make()))];
   }
 
   /** Each way in which the rule can be found whenever it could match. */
@@ -209,7 +214,7 @@ function placeIn<K>(shelves: Map<K, Shelf>, key: K): Place {
     make: () => {
       let shelf = shelves.get(key);
       if (shelf === undefined) {
-        shelf = new Set();
+        shelf = new Shelf();
         shelves.set(key, shelf);
       }
       return shelf;
