@@ -178,6 +178,13 @@ const table = {
     "tunnels refused: PeerAuthentication is DISABLE here",
     "the peer's view of the mesh is stale; it should send plaintext",
   ],
+  "malformed-request": [
+    38,
+    400,
+    "DENY",
+    "the HTTP request is malformed, or could be read in more than one way",
+    "see the detail; the client or a proxy before it breaks RFC 9110 or RFC 9112",
+  ],
   internal: [36, 503, "CONNECT", "an internal error", "please report with the agent's log"],
 } as const satisfies Record<string, readonly [number, ReasonInfo["status"], ReasonInfo["flags"], string, string]>;
 
