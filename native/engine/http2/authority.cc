@@ -1,0 +1,97 @@
+#include "engine/http2/authority.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cstdio>
+
+namespace warren::engine {
+
+namespace {
+
+constexpr size_t kLongestHost = 253;  // RFC 1035 §2.3.4, without the trailing dot
+
+std::optional<uint16_t> parsePort(std::string_view text) {
+  unsigned port = 0;
+  if (text.empty() || text.size() > 5) return std::nullopt;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port);
+  if (error != std::errc{} || end != text.data() + text.size() || port == 0 || port > 65535) return std::nullopt;
+  return static_cast<uint16_t>(port);
+}
+
+bool isHostChar(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_';
+}
+
+// A name that ends in a number would be read as an address by others (WHATWG URL, "ends in a number").
+bool isHostName(std::string_view host) {
+  if (host.empty() || host.size() > kLongestHost || !std::all_of(host.begin(), host.end(), isHostChar)) return false;
+  if (host.front() == '.' || host.front() == '-' || host.find("..") != std::string_view::npos) return false;
+  const std::string_view last = host.substr(host.rfind('.') + 1);
+  return last.empty() || !std::all_of(last.begin(), last.end(), [](char c) { return c >= '0' && c <= '9'; });
+}
+
+bool isLowerHex(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
+}
+
+bool isZero(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return c == '0'; });
+}
+
+}  // namespace
+
+std::optional<Authority> parseAuthority(std::string_view text) {
+  Authority out;
+  if (text.starts_with('[')) {
+    const size_t close = text.find(']');
+    if (close == std::string_view::npos || close + 1 >= text.size() || text[close + 1] != ':') return std::nullopt;
+    const auto port = parsePort(text.substr(close + 2));
+    const std::string_view inner = text.substr(1, close - 1);
+    if (!port || inner.find(':') == std::string_view::npos) return std::nullopt;
+    const auto address = Address::parseHost(inner, *port);
+    if (!address) return std::nullopt;
+    out.address = *address;
+    out.host = inner;
+    return out;
+  }
+  const size_t colon = text.find(':');
+  if (colon == std::string_view::npos) return std::nullopt;
+  out.host = text.substr(0, colon);
+  const auto port = parsePort(text.substr(colon + 1));
+  if (!port) return std::nullopt;
+  if (const auto address = Address::parseHost(out.host, *port)) {
+    out.address = *address;
+    return out;
+  }
+  if (!isHostName(out.host)) return std::nullopt;
+  out.address.port = *port;
+  return out;
+}
+
+bool isPlainText(std::string_view value, size_t most) {
+  return value.size() <= most && std::all_of(value.begin(), value.end(), [](char c) { return c >= 0x20 && c <= 0x7e; });
+}
+
+bool isTraceparent(std::string_view value) {
+  if (value.size() != 55 || value[2] != '-' || value[35] != '-' || value[52] != '-') return false;
+  const std::string_view trace = value.substr(3, 32);
+  const std::string_view span = value.substr(36, 16);
+  return value.substr(0, 2) == "00" && isLowerHex(trace) && isLowerHex(span) && isLowerHex(value.substr(53)) &&
+         !isZero(trace) && !isZero(span);
+}
+
+std::string formatForwarded(const Address& source, std::string_view host) {
+  std::string out = "for=\"" + source.text() + "\"";
+  if (!host.empty()) out.append(";host=").append(host);
+  return out;
+}
+
+std::string formatTraceparent(uint64_t high, uint64_t low, uint64_t span) {
+  std::array<char, 56> text{};
+  std::snprintf(text.data(), text.size(), "00-%016llx%016llx-%016llx-00", static_cast<unsigned long long>(high),
+                static_cast<unsigned long long>(low), static_cast<unsigned long long>(span));
+  return text.data();
+}
+
+}  // namespace warren::engine
