@@ -30,7 +30,31 @@ export function canonicalIp(text: string): string | undefined {
 
 /** Bytes in network order: 4 or, for IPv6 that is not IPv4-mapped, 16. */
 export function ipBytes(text: string): readonly number[] | undefined {
-  return parse(text)?.toByteArray();
+  return dottedBytes(text) ?? parse(text)?.toByteArray();
+}
+
+const zero = 48;
+const nine = 57;
+const dot = 46;
+
+/** Dotted IPv4 without the general parser: this is asked once per connection. */
+function dottedBytes(text: string): number[] | undefined {
+  const bytes: number[] = [];
+  let start = 0;
+  for (let at = 0; at <= text.length; at += 1) {
+    const code = at === text.length ? dot : text.charCodeAt(at);
+    if (code !== dot) {
+      if (code < zero || code > nine) return undefined;
+      continue;
+    }
+    const length = at - start;
+    if (length < 1 || length > 3 || (length > 1 && text.charCodeAt(start) === zero)) return undefined;
+    const byte = Number(text.slice(start, at));
+    if (byte > 255) return undefined;
+    bytes.push(byte);
+    start = at + 1;
+  }
+  return bytes.length === 4 ? bytes : undefined;
 }
 
 /** Family of a canonical text. */

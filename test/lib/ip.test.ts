@@ -84,6 +84,17 @@ test("bytes come back as the canonical text", () => {
   expect(ipFromBytes([1, 2, 3])).toBeUndefined();
 });
 
+test.each(["0.0.0.0", "255.255.255.255", "10.0.0.1"])("bytes of %s are read", (text) => {
+  expect(ipBytes(text)).toEqual(text.split(".").map(Number));
+});
+
+test.each(["", "1.2.3", "1.2.3.4.5", "1..2.3", "1.2.3.", "01.2.3.4", "1.2.3.256", "1.2.3.x", "1.2.3.1000"])(
+  "%s has no bytes",
+  (text) => {
+    expect(ipBytes(text)).toBeUndefined();
+  },
+);
+
 test("family and loopback are told from the canonical text", () => {
   expect([ipFamily("10.0.0.1"), ipFamily("::1")]).toEqual([4, 6]);
   expect(["127.0.0.1", "127.9.9.9", "::1", "128.0.0.1", "::2"].map(isLoopback)).toEqual([
