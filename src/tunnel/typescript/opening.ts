@@ -63,7 +63,8 @@ export function awaitSettings(
   session.on("error", (thrown) => {
     error ??= thrown;
   });
-  socket.once("close", () => finish(closedEarly(error)));
+  // After the socket's own `close`, and after the error if there is one.
+  session.once("close", () => finish(closedEarly(error)));
   return () => {
     settled = true;
     clearTimeout(timer);

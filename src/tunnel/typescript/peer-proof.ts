@@ -34,7 +34,10 @@ export function judgePeer(
 ): PeerVerdict {
   const chain = verifiedChain(socket);
   const [leaf] = chain;
-  const identity = leaf === undefined ? undefined : identityOfNames(leaf.subjectAltName);
+  const root = chain.at(-1);
+  // Without the whole chain nobody could say that none of it is revoked.
+  if (leaf === undefined || root?.checkIssued(root) !== true) return refused("tls-failed", "the chain is not complete");
+  const identity = identityOfNames(leaf.subjectAltName);
   if (identity === undefined) return refused("identity-mismatch", "the certificate proves no SPIFFE id");
   if (!rules.trustDomains.has(trustDomainOf(identity))) {
     return refused("identity-mismatch", `${identity} is of a trust domain that is not ours`);

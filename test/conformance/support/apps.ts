@@ -14,8 +14,7 @@ export interface App extends SocketAddress {
 export async function startApp(handle: (socket: Socket) => void): Promise<App> {
   const connections: Socket[] = [];
   const server = createServer({ allowHalfOpen: true }, (socket) => {
-    socket.on("error", () => {});
-    connections.push(socket);
+    connections.push(watchErrors(socket));
     handle(socket);
   });
   server.listen(0, "127.0.0.1");
@@ -33,8 +32,7 @@ export function echo(socket: Socket): void {
 }
 
 export async function dialApp(to: SocketAddress): Promise<Socket> {
-  const socket = connect({ host: to.address, port: to.port, allowHalfOpen: true });
-  socket.on("error", () => {});
+  const socket = watchErrors(connect({ host: to.address, port: to.port, allowHalfOpen: true }));
   onTestFinished(() => {
     socket.destroy();
   });
@@ -71,17 +69,31 @@ export async function ping(socket: Socket, text = "ping"): Promise<string> {
   return answer;
 }
 
-/** The error code that the socket ends with; `""` for an end without one. */
-export async function closeCode(socket: Socket): Promise<string> {
-  if (socket.errored !== null) return codeOf(socket.errored);
-  if (socket.closed) return "";
-  let code = "";
-  socket.once("error", (error) => {
-    code = codeOf(error);
+const errors = new WeakMap<Socket, Error>();
+
+/** Remembers the first error of a socket for `closeCode`, and keeps it from being nobody's. */
+export function watchErrors<S extends Socket>(socket: S): S {
+  socket.on("error", (error) => {
+    if (!errors.has(socket)) errors.set(socket, error);
   });
-  socket.resume();
-  await once(socket, "close");
-  return code;
+  return socket;
+}
+
+/** How the connection ends: the error's code, or `""` for a regular end, which is answered by an end. */
+export function closeCode(socket: Socket): Promise<string> {
+  return new Promise((resolve) => {
+    const over = () => {
+      const error = errors.get(socket);
+      resolve(error === undefined ? "" : codeOf(error));
+    };
+    if (socket.closed) {
+      over();
+      return;
+    }
+    socket.once("close", over);
+    socket.once("end", () => socket.end());
+    socket.resume();
+  });
 }
 
 function codeOf(error: Error & { code?: unknown }): string {
