@@ -159,7 +159,7 @@ export class Carrier {
         this.#tryAddress(flow, decision, others, result.reason, result.detail);
         return;
       }
-      flow.target = destination;
+      flow.target = { address: destination.address, port: destination.port };
       this.#join(flow, result.leg, decision.baggage);
     });
     flow.connecting(cancel);

@@ -21,10 +21,11 @@ export function parseAuthority(text: string): Authority | undefined {
   const parts = parseHostPort(text);
   if (parts === undefined || parts.port === 0) return undefined;
   const { host, port } = parts;
+  // Only IPv6 addresses stand in brackets (RFC 3986 §3.2.2).
+  if (text.startsWith("[") && !host.includes(":")) return undefined;
   const address = canonicalIp(host);
   if (address !== undefined) return { kind: "address", address, port };
-  // Only IPv6 addresses stand in brackets (RFC 3986 §3.2.2).
-  if (text.startsWith("[") || endsInNumber.test(host) || !hostname.test(host)) return undefined;
+  if (host.includes(":") || endsInNumber.test(host) || !hostname.test(host)) return undefined;
   return { kind: "hostname", hostname: host.toLowerCase(), port };
 }
 
