@@ -97,7 +97,7 @@ function routesOf(lab: Lab, onDown: () => (() => void) | undefined): Map<string,
 }
 
 async function agentAction(lab: Lab, node: string, action: string): Promise<void> {
-  if (action === "start") lab.startAgent(node);
+  if (action === "start") await lab.startAgent(node);
   else if (action === "stop") await lab.stopAgent(node);
   else if (action === "kill") await lab.killAgent(node);
   else throw new MeshError("MESH_LAB_FAILED", `an agent cannot ${action}; it can start, stop and kill`);

@@ -6,7 +6,8 @@
  */
 import type { ChildProcess, StdioOptions } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { mkdirSync, readFileSync } from "node:fs";
+import { mkdirSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { MeshError } from "../lib/errors.ts";
@@ -238,7 +239,7 @@ export class Lab {
           "MESH_LAB_TIMEOUT",
           `not ready in time: ${unready.join("; ")}; see the logs in ${join(this.folder, "logs")}`,
         );
-      await delay(20, undefined, { signal: options.signal });
+      await delay(20);
     }
   }
 
@@ -265,8 +266,9 @@ export class Lab {
     return JSON.parse(body) as unknown;
   }
 
-  startAgent(node: string): void {
-    this.#meshOrThrow().agent(node).start();
+  /** Resolves when the process runs; it says itself when it is ready. */
+  startAgent(node: string): Promise<void> {
+    return this.#meshOrThrow().agent(node).start();
   }
 
   /** SIGTERM; resolves when the agent drained and ended. */
@@ -280,8 +282,8 @@ export class Lab {
   }
 
   /** All that the agents of a node have said since the lab began. */
-  agentLog(node: string): string {
-    return readFileSync(this.#meshOrThrow().agent(node).logPath, "utf8");
+  agentLog(node: string): Promise<string> {
+    return readFile(this.#meshOrThrow().agent(node).logPath, "utf8");
   }
 
   /** `deploy/x`, `pod/x`, `x`, `agent/<node>` or `control`; of a pod the first container's unless named. */

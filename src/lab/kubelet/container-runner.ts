@@ -1,6 +1,6 @@
 /** One container of a pod: starts its program, keeps its output, probes it and starts it again as its pod's policy says. */
 import type { ChildProcess } from "node:child_process";
-import { closeSync, openSync, writeSync } from "node:fs";
+import { appendFileSync, closeSync, openSync } from "node:fs";
 import { messageOf } from "../../lib/errors.ts";
 import type { Container, Pod, Probe } from "../cluster/objects.ts";
 import type { ContainerReport, ContainerState } from "../cluster/pod-status.ts";
@@ -67,30 +67,42 @@ export class ContainerRunner {
 
   start(): void {
     if (this.#stopping) return;
-    const { sandbox, cgroup, command, onChange } = this.#deps;
+    try {
+      this.#launch();
+    } catch (error) {
+      // A reference that cannot be resolved now may be later: the kubelet tries again, too.
+      this.#fail(error);
+    }
+    this.#deps.onChange();
+  }
+
+  #launch(): void {
+    const { sandbox, cgroup, command } = this.#deps;
     const { container, logPath } = this.#options;
+    const { argv, env } = command();
     const log = openSync(logPath, "a");
     try {
-      const { argv, env } = command();
       const child = launch(sandbox.place(cgroup), argv, { stdio: ["ignore", log, log], env, detached: true });
+      child.once("exit", (code, signal) => this.#onExit(code ?? (signal === "SIGKILL" ? 137 : 143)));
+      child.once("error", (error) => this.#fail(error));
       child.unref();
       this.#child = child;
       this.#startedAt = Date.now();
       this.#state = { kind: "running", since: new Date() };
       this.#startProbes(container);
-      child.once("exit", (code, signal) => this.#onExit(code ?? (signal === "SIGKILL" ? 137 : 143)));
-      child.once("error", (error) => {
-        writeSync(log, `${error.message}\n`);
-        this.#onExit(128);
-      });
-    } catch (error) {
-      // A reference that cannot be resolved now may be later: the kubelet tries again, too.
-      writeSync(log, `${messageOf(error)}\n`);
-      this.#onExit(128);
     } finally {
       closeSync(log);
     }
-    onChange();
+  }
+
+  /** The program did not even begin. */
+  #fail(error: unknown): void {
+    try {
+      appendFileSync(this.#options.logPath, `${messageOf(error)}\n`);
+    } catch {
+      // The lab's folder is gone, and with it whoever would read this.
+    }
+    this.#onExit(128);
   }
 
   /** Starts and probes nothing any more. */
@@ -100,11 +112,11 @@ export class ContainerRunner {
     this.#stopProbes();
   }
 
-  /** SIGTERM, and SIGKILL for what is left after the grace period. */
+  /** SIGTERM for the container's first process, SIGKILL for all of them after the grace period. */
   async stop(graceMs: number): Promise<void> {
     this.close();
     if (this.#child !== undefined) {
-      this.#deps.cgroup.signal("SIGTERM");
+      this.#child.kill("SIGTERM");
       const timer = setTimeout(() => this.#deps.cgroup.kill(), graceMs);
       await this.#stopped.promise;
       clearTimeout(timer);
@@ -179,8 +191,8 @@ export class ContainerRunner {
 
   #killFor(probe: string): void {
     this.#deps.event(`container ${this.#options.container.name} failed its ${probe} probe and is started again`);
-    this.#deps.cgroup.signal("SIGTERM");
     const child = this.#child;
+    child?.kill("SIGTERM");
     const timer = setTimeout(() => {
       if (this.#child === child) this.#deps.cgroup.kill();
     }, 2000);

@@ -23,6 +23,15 @@ const quietIpv6 = ["all", "default"]
   ])
   .join("\n");
 
+/**
+ * Where br_netfilter is in the kernel, frames that cross a bridge pass the hooks of IP, too, and what is rewritten there goes on as a
+ * frame, past the routing and back to the port it came from. The lab's nodes route: their bridges must be bridges and no more.
+ */
+const plainBridges = ["iptables", "ip6tables", "arptables"]
+  .map((table) => `/proc/sys/net/bridge/bridge-nf-call-${table}`)
+  .map((file) => `if [ -e ${file} ]; then echo 0 > ${file}; fi`)
+  .join("\n");
+
 function ipBatch(lines: readonly string[], netnsOf?: number): string {
   const enter = netnsOf === undefined ? "" : `nsenter --net=/proc/${netnsOf}/ns/net `;
   // The here document is expanded by the shell: $$ is the sandbox's pid.
@@ -32,6 +41,7 @@ function ipBatch(lines: readonly string[], netnsOf?: number): string {
 export function fabricScript(): string {
   return [
     quietIpv6,
+    plainBridges,
     ipBatch(["link set lo up", "link add fabric type bridge mcast_snooping 0", "link set fabric up"]),
   ].join("\n");
 }
@@ -60,6 +70,7 @@ export function nodeScript(
   const { node, gateway, gatewayMac, serviceCidrs } = clusterAddresses;
   return [
     quietIpv6,
+    plainBridges,
     "echo 1 > /proc/sys/net/ipv4/ip_forward",
     "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding",
     // Pods of one node meet through their gateway, on one link: telling them of a shorter way would lead around service addresses.

@@ -1,5 +1,6 @@
 /** A long-running program of the lab that can be stopped, killed and started again: an agent or the control plane. */
 import type { ChildProcess } from "node:child_process";
+import { once } from "node:events";
 import { closeSync, openSync } from "node:fs";
 import { launch, type Place } from "../machine/launch.ts";
 
@@ -35,7 +36,8 @@ export class Daemon {
     return this.#child !== undefined;
   }
 
-  start(): void {
+  /** Resolves when the process runs. */
+  async start(): Promise<void> {
     if (this.#child !== undefined) return;
     const { place, argv, env, logPath, name } = this.#options;
     const log = openSync(logPath, "a");
@@ -52,8 +54,9 @@ export class Daemon {
       this.#wanted = false;
       resolve();
     };
-    child.once("error", (error) => onEnd(`before it began: ${error.message}`));
+    child.on("error", (error) => onEnd(`before it began: ${error.message}`));
     child.once("exit", (code, signal) => onEnd(signal === null ? `with code ${code}` : `by ${signal}`));
+    await once(child, "spawn");
   }
 
   /** SIGTERM, and after the grace period SIGKILL. Resolves when it is gone. */

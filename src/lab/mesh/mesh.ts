@@ -73,7 +73,7 @@ export class LabMesh {
 
   /** Starts the control plane, then the agents as soon as there is a root certificate for them to trust. */
   async start(signal: AbortSignal): Promise<void> {
-    this.control.daemon.start();
+    await this.control.daemon.start();
     const deadline = Date.now() + controlStartMs;
     while (!existsSync(this.control.rootCertificate)) {
       if (!this.control.daemon.running || Date.now() > deadline)
@@ -81,9 +81,10 @@ export class LabMesh {
           "MESH_LAB_CONTROL",
           `the control plane did not start; its log says: ${lastLines(this.control.daemon.logPath)}`,
         );
-      await delay(10, undefined, { signal });
+      signal.throwIfAborted();
+      await delay(10);
     }
-    for (const agent of this.agents.values()) agent.start();
+    await Promise.all([...this.agents.values()].map((agent) => agent.start()));
   }
 
   agent(node: string): Daemon {
