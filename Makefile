@@ -23,7 +23,7 @@ node_modules/.installed: package.json package-lock.json
 build/.deps: Makefile
 	@missing=$$(for p in $(DEBIAN_PACKAGES); do \
 	  [ "$$(dpkg-query -W -f '$${db:Status-Status}' $$p 2>/dev/null)" = installed ] || echo $$p; done); \
-	if [ -n "$$missing" ]; then $(MAKE) --no-print-directory deps MISSING="$$missing"; fi
+	if [ -n "$$missing" ]; then $(MAKE) --no-print-directory deps MISSING="$$(echo $$missing)"; fi
 	@mkdir -p build && touch $@
 
 # policy-rc.d keeps apt from starting the services that some packages bring; a policy of the machine's own stays in force.
