@@ -77,6 +77,7 @@ export class NftablesBackend implements CaptureBackend {
     await this.#addon.addDeliveryRouting(pod.netns.fd, deliveryRouting(familiesOf(pod.addresses)));
     await this.#addon.nft(pod.netns.fd, this.#rulesOf(pod, bound));
     this.#steered.set(pod.uid, { pod, listeners: bound });
+    this.#leftovers?.delete(pod.netns.ino);
     if (pod.failOpen) {
       this.#heartbeat ??= setInterval(() => this.#beat(), heartbeatIntervalMs).unref();
     }
@@ -186,33 +187,36 @@ export class NftablesBackend implements CaptureBackend {
     return found;
   }
 
+  /** False if the netns or the table went by itself meanwhile. */
   async #clearByInode(ino: bigint, uid: string): Promise<boolean> {
+    let cleared = false;
     for await (const sighting of allNetns()) {
       if (sighting.ino === ino) {
-        return this.#visit(sighting.path, async (netns) => {
+        await this.#visit(sighting.path, async (netns) => {
           if (uidOfListing((await this.#listing(netns.fd)) ?? "", this.#owner) === pinName(uid)) {
             await this.#clear(netns.fd);
+            cleared = true;
           }
         });
+        break;
       }
     }
-    return false;
+    return cleared;
   }
 
-  /** False if the netns ended between the look and the visit. */
-  async #visit(path: string, task: (netns: Netns) => Promise<void>): Promise<boolean> {
+  async #visit(path: string, task: (netns: Netns) => Promise<void>): Promise<void> {
     let netns: Netns;
     try {
       netns = this.#addon.netnsOpen(path);
     } catch {
-      return false;
+      // It ended between the look and the visit.
+      return;
     }
     try {
       await task(netns);
     } finally {
       closeSync(netns.fd);
     }
-    return true;
   }
 
   stats(): Readonly<Record<string, number>> {

@@ -1,0 +1,91 @@
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { loadCaptureAddon } from "../../src/capture/addon.ts";
+import { isCgroupOfPod, NetnsFinder } from "../../src/capture/netns-finder.ts";
+import { Machine, type Pod } from "./support/machine.ts";
+
+const uid = "8a6f2b1c-0d3e-4f5a-9b7c-1d2e3f4a5b6c";
+const underscored = uid.replaceAll("-", "_");
+
+describe("the cgroup of a process", () => {
+  it.each([
+    ["cgroupfs driver", `0::/kubepods/burstable/pod${uid}/0123abcd`, true],
+    [
+      "systemd driver",
+      `0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod${underscored}.slice/cri-0.scope`,
+      true,
+    ],
+    ["cgroup v1 lines", `12:cpu:/kubepods/pod${uid}/x\n0::/`, true],
+    ["the pod's own cgroup", `0::/kubepods/pod${uid}`, true],
+    ["another pod", `0::/kubepods/pod${uid.replace("8", "9")}/x`, false],
+    ["a uid that only begins alike", `0::/kubepods/pod${uid}0/x`, false],
+    ["a name that only ends alike", `0::/kubepods/xpod${uid}/x`, false],
+    ["no pod", "0::/system.slice/kubelet.service", false],
+    ["nothing", "", false],
+  ])("names its pod: %s", (_, text, expected) => {
+    expect(isCgroupOfPod(text, uid)).toBe(expected);
+  });
+
+  it("does not take a uid for a pattern", () => {
+    expect(isCgroupOfPod("0::/kubepods/podabc/x", "a.c")).toBe(false);
+    expect(isCgroupOfPod("0::/kubepods/poda.c/x", "a.c")).toBe(true);
+  });
+});
+
+describe("finding a pod's netns through /proc", () => {
+  const addon = loadCaptureAddon();
+  const finder = new NetnsFinder(addon, { procRoot: "/proc" });
+  let machine: Machine;
+  let a: Pod;
+  let b: Pod;
+
+  beforeAll(async () => {
+    machine = await Machine.start();
+    a = await machine.addPod("a");
+    b = await machine.addPod("b");
+    await machine.start(a, "park");
+    await machine.start(b, "park");
+  });
+  afterAll(() => Machine.stopAll([machine]));
+
+  it("holds the netns that the pod's process is in", async () => {
+    const found = await finder.find(a.uid, a.addresses);
+    const named = addon.netnsOpen(a.netnsPath);
+    expect(found.netns.ino).toBe(named.ino);
+    expect(addon.netnsOpen(found.path).ino).toBe(named.ino);
+    found.close();
+  });
+
+  it("prefers the oldest process when a later one of the pod sits in another pod's netns", async () => {
+    const visitor = await machine.start({ netnsPath: b.netnsPath, cgroup: a.cgroup }, "park");
+    const found = await finder.find(a.uid, a.addresses);
+    expect(found.netns.ino).toBe(addon.netnsOpen(a.netnsPath).ino);
+    found.close();
+    await visitor.stop();
+  });
+
+  it("does not believe an older process whose netns lacks the pod's address", async () => {
+    const c = await machine.addPod("c");
+    await machine.start({ netnsPath: b.netnsPath, cgroup: c.cgroup }, "park");
+    await expect(finder.find(c.uid, c.addresses)).rejects.toMatchObject({
+      code: "MESH_NETNS_NOT_FOUND",
+      message: expect.stringContaining(c.ip4),
+    });
+    await machine.start(c, "park");
+    const found = await finder.find(c.uid, c.addresses);
+    expect(found.netns.ino).toBe(addon.netnsOpen(c.netnsPath).ino);
+    found.close();
+  });
+
+  it("never answers with the netns of this process or of init", async () => {
+    const d = await machine.addPod("d");
+    await machine.start({ netnsPath: "/proc/self/ns/net", cgroup: d.cgroup }, "park");
+    await expect(finder.find(d.uid, ["127.0.0.1"])).rejects.toMatchObject({ code: "MESH_NETNS_NOT_FOUND" });
+  });
+
+  it("says when there is no process", async () => {
+    await expect(finder.find("no-such-pod", ["10.0.0.1"])).rejects.toMatchObject({
+      code: "MESH_NETNS_NOT_FOUND",
+      message: expect.stringMatching(/no process of pod no-such-pod/),
+    });
+  });
+});
