@@ -5,7 +5,7 @@ import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 const main = fileURLToPath(new URL("../dist/main.js", import.meta.url));
-const bundledNode = fileURLToPath(new URL("../node_modules/.bin/node", import.meta.url));
+const bundledNode = fileURLToPath(new URL(`../node_modules/node-linux-${process.arch}/bin/node`, import.meta.url));
 
 if (!existsSync(main)) {
   process.stderr.write("warren: not built yet: run `make` in the checkout first\n");
