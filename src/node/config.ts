@@ -365,7 +365,9 @@ export const nodeConfigSchema = z
     engine: z
       .enum(["typescript", "native"])
       .prefault("typescript")
-      .describe("What moves the bytes. typescript runs everywhere on node:http2."),
+      .describe(
+        "What moves the bytes: native in C++ threads of its own, typescript on node:http2 in one thread, wherever Node runs.",
+      ),
     workers: z
       .int()
       .min(1)

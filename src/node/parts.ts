@@ -6,9 +6,10 @@ import { CaClient } from "../identity/ca-client.ts";
 import { formatHostPort } from "../lib/host-port.ts";
 import { createManifestSource } from "../manifests/manifest-source.ts";
 import { hbonePort, inboundPort, outboundPort } from "../model/ports.ts";
+import type { SocketOps } from "../model/sockets.ts";
+import type { EngineFactory } from "../tunnel/driver.ts";
 import type { EngineOptions } from "../tunnel/engine.ts";
 import { TunnelDriver } from "../tunnel/tunnel-driver.ts";
-import { createTypeScriptEngine } from "../tunnel/typescript/engine.ts";
 import type { AgentParts } from "./agent.ts";
 import type { NodeConfig } from "./config.ts";
 
@@ -37,8 +38,7 @@ export function agentParts(config: NodeConfig): AgentParts {
       settings: { ...settings, localTraffic: config.localTraffic },
       defaultNamespace,
     }),
-    engine: async (opened) => (events) =>
-      createTypeScriptEngine({ events, sockets: opened.sockets }, engineOptions(config)),
+    engine: async (opened) => engineFactory(config, opened.sockets),
     driver: (deps, options) => new TunnelDriver(deps, options),
     authority: new CaClient({
       address: formatHostPort(control.address.host, control.address.port),
@@ -51,6 +51,18 @@ export function agentParts(config: NodeConfig): AgentParts {
   };
 }
 
-function engineOptions({ timeouts, limits, tls, workers }: NodeConfig): EngineOptions {
-  return { timeouts, limits, tls, workers };
+/** Loads the engine asked for and leaves the other one on the disk. */
+async function engineFactory(config: NodeConfig, sockets: SocketOps): Promise<EngineFactory> {
+  const { timeouts, limits, tls, workers } = config;
+  const options: EngineOptions = { timeouts, limits, tls, workers };
+  switch (config.engine) {
+    case "typescript": {
+      const { createTypeScriptEngine } = await import("../tunnel/typescript/engine.ts");
+      return (events) => createTypeScriptEngine({ events, sockets }, options);
+    }
+    case "native": {
+      const { createNativeEngine } = await import("../tunnel/native/engine.ts");
+      return (events) => createNativeEngine({ events }, options);
+    }
+  }
 }
