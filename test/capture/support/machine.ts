@@ -212,8 +212,17 @@ export class Machine {
     return machine;
   }
 
-  async ip(netns: string, commands: readonly string[]): Promise<void> {
-    const child = run("ip", ["-n", netns, "-batch", "-"]);
+  ip(netns: string, commands: readonly string[]): Promise<void> {
+    return this.#ip(["-n", netns], commands);
+  }
+
+  /** ip(8) commands in the netns of the test itself: for netns by name. */
+  batch(commands: readonly string[]): Promise<void> {
+    return this.#ip([], commands);
+  }
+
+  async #ip(options: readonly string[], commands: readonly string[]): Promise<void> {
+    const child = run("ip", [...options, "-batch", "-"]);
     child.child.stdin?.end(`${commands.join("\n")}\n`);
     await child;
   }
