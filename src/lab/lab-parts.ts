@@ -46,6 +46,7 @@ export async function buildLabParts(claim: FoundLab, options: LabOptions, signal
   const nodes = await Promise.all(
     indexes.map((index) => LabNode.create({ index, nodes: indexes, fabric, cgroup, folder }, signal)),
   );
+  event(`the fabric and ${count === 1 ? "a node" : `${count} nodes`} are up`);
   const store = new ObjectStore();
   // No name server: what the hosts file does not know is unknown at once.
   const resolver = join(folder, "resolv.conf");

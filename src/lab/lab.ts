@@ -329,6 +329,7 @@ export class Lab {
   down(): Promise<void> {
     this.#down ??= (async () => {
       this.#loop.close();
+      this.mesh?.close();
       await removeLab(this.#claim);
       await this.#socket.close();
     })();

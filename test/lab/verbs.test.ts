@@ -31,7 +31,7 @@ beforeAll(async () => {
   writeFileSync(join(folder, "shop.yaml"), manifests);
   const up = await warren("up", "--no-mesh", "--name", "verbs", "-f", join(folder, "shop.yaml"));
   expect(up).toMatchObject({ code: 0, stderr: "" });
-  expect(up.stdout).toMatch(/^ +\d+\.\d\d s {2}all pods ready$/m);
+  expect(up.stdout).toMatch(/^ +\d+\.\d\d s {2}all pods are ready$/m);
   expect(up.stdout).toContain("lab verbs is up. Try:");
 });
 afterAll(async () => {

@@ -59,6 +59,11 @@ export class Daemon {
     await once(child, "spawn");
   }
 
+  /** Its end is expected from now on. */
+  close(): void {
+    this.#wanted = false;
+  }
+
   /** SIGTERM, and after the grace period SIGKILL. Resolves when it is gone. */
   async stop(graceMs = 30_000): Promise<void> {
     this.#wanted = false;

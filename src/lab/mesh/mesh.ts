@@ -36,11 +36,13 @@ export class LabMesh {
   readonly control: LabControl;
   readonly agents: ReadonlyMap<string, Daemon>;
   readonly #nodes: readonly LabNode[];
+  readonly #event: (line: string) => void;
 
-  private constructor(control: LabControl, agents: ReadonlyMap<string, Daemon>, nodes: readonly LabNode[]) {
+  private constructor(control: LabControl, agents: ReadonlyMap<string, Daemon>, { nodes, event }: MeshRequest) {
     this.control = control;
     this.agents = agents;
     this.#nodes = nodes;
+    this.#event = event;
   }
 
   static async create(request: MeshRequest, signal: AbortSignal): Promise<LabMesh> {
@@ -68,7 +70,7 @@ export class LabMesh {
       node.name,
       makeAgent({ node, folder, manifests, rootCertificate, tokens, engine, backend, localTraffic, settings, event }),
     ]);
-    return new LabMesh(control, new Map(agents), nodes);
+    return new LabMesh(control, new Map(agents), request);
   }
 
   /** Starts the control plane, then the agents as soon as there is a root certificate for them to trust. */
@@ -84,7 +86,14 @@ export class LabMesh {
       signal.throwIfAborted();
       await delay(10);
     }
+    this.#event("the control plane is up");
     await Promise.all([...this.agents.values()].map((agent) => agent.start()));
+    this.#event("the agents are starting");
+  }
+
+  /** The lab goes: processes end with its cgroup. */
+  close(): void {
+    for (const daemon of [this.control.daemon, ...this.agents.values()]) daemon.close();
   }
 
   agent(node: string): Daemon {

@@ -66,9 +66,9 @@ export async function upForeground(request: UpRequest): Promise<void> {
   let lab: Lab | undefined;
   try {
     lab = await Lab.up({ ...request.options, owner: "supervisor", onEvent: progress }, stop.signal);
-    progress(`${lab.nodes().length} nodes, ${lab.pods().length} pods started`);
+    progress(`${lab.pods().length} pods are starting`);
     await lab.waitReady({ signal: stop.signal, timeoutMs: request.timeoutMs });
-    progress(lab.mesh === undefined ? "all pods ready" : "all pods and agents ready");
+    progress(lab.mesh === undefined ? "all pods are ready" : "all pods and agents are ready");
   } catch (error) {
     await lab?.down();
     tell({
