@@ -19,6 +19,19 @@ struct {
 	__type(value, __u64);
 } event_times SEC(".maps");
 
+/* Not inlined, so that BTF has the struct and the layout test can see it. */
+static __noinline int fill(struct warren_event *event, __u64 netns_cookie, __u64 cgroup_id,
+			   __u32 kind, __u32 pid)
+{
+	if (!event)
+		return 0;
+	event->netns_cookie = netns_cookie;
+	event->cgroup_id = cgroup_id;
+	event->kind = kind;
+	event->pid = pid;
+	return 0;
+}
+
 /* Reports at most one event of a kind per netns and second. */
 static __always_inline void report(__u32 kind, __u64 netns_cookie, __u64 cgroup_id, __u32 pid)
 {
@@ -33,10 +46,7 @@ static __always_inline void report(__u32 kind, __u64 netns_cookie, __u64 cgroup_
 	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 	if (!event)
 		return;
-	event->netns_cookie = netns_cookie;
-	event->cgroup_id = cgroup_id;
-	event->kind = kind;
-	event->pid = pid;
+	fill(event, netns_cookie, cgroup_id, kind, pid);
 	bpf_ringbuf_submit(event, 0);
 }
 
