@@ -35,6 +35,8 @@ export interface ConfigInput {
   /** Arguments after the verb. */
   readonly args: readonly string[];
   readonly environment: Readonly<Record<string, string | undefined>>;
+  /** Variables that start like ours and are read elsewhere. */
+  readonly otherVariables?: readonly string[];
   /** Reads the file that `--config` or `WARREN_CONFIG` names; replaced in tests. */
   readonly read?: (path: string) => Promise<string>;
 }
@@ -60,7 +62,7 @@ export async function loadConfig<S extends z.ZodObject>(
   const flags = readFlags(input.args, knobs, draft.problems);
   const file = flags.get(fileFlag)?.[0] ?? input.environment[fileVariable];
   if (file !== undefined) await readYaml(file, input.read ?? ((name) => readFile(name, "utf8")), draft);
-  readVariables(input.environment, knobs, draft);
+  readVariables(input, knobs, draft);
   for (const knob of knobs.list) {
     const texts = flags.get(knob.flag);
     if (texts !== undefined) draft.set(knob, texts.join(","), knob.flag);
@@ -174,14 +176,14 @@ function readFlags(args: readonly string[], knobs: Knobs, problems: ConfigProble
 /** What a kubelet adds to every container for a Service whose name starts with "warren"; never meant for us. */
 const serviceLink = /_SERVICE_HOST$|_SERVICE_PORT(_[A-Z0-9_]+)?$|_PORT$|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$/;
 
-function readVariables(environment: ConfigInput["environment"], knobs: Knobs, draft: Draft): void {
+function readVariables({ environment, otherVariables = [] }: ConfigInput, knobs: Knobs, draft: Draft): void {
   const byVariable = new Map(knobs.list.map((knob) => [knob.variable, knob]));
   for (const [name, text] of Object.entries(environment)) {
     if (!name.startsWith("WARREN_") || name === fileVariable || text === undefined) continue;
     const knob = byVariable.get(name);
     if (knob !== undefined) {
       draft.set(knob, text, name);
-    } else if (!serviceLink.test(name)) {
+    } else if (!serviceLink.test(name) && !otherVariables.includes(name)) {
       const text = `unknown variable${suggestion(name, byVariable.keys())}`;
       draft.problems.push({ key: name, from: "environment", text });
     }

@@ -29,9 +29,9 @@ const table = {
     200,
     "-",
     "no bytes moved for the configured idle time",
-    "raise limits.idleTimeout or use TCP keepalive",
+    "raise timeouts.idle or use TCP keepalive",
   ],
-  "half-closed-timeout": [4, 200, "-", "one side ended and the other stayed silent", "raise limits.halfClosedTimeout"],
+  "half-closed-timeout": [4, 200, "-", "one side ended and the other stayed silent", "raise timeouts.halfClosed"],
   "strict-plaintext": [
     5,
     401,

@@ -28,7 +28,14 @@ import { Enrolment } from "./enrolment.ts";
 import { HttpServer, type Routes, text } from "./http-server.ts";
 import type { PodEnrolmentDeps } from "./pod-enrolment.ts";
 import { Readiness } from "./readiness.ts";
-import { adminSources, logDrain, metricsSources, type ReportingSource, tunnelTelemetry } from "./reporting.ts";
+import {
+  adminSources,
+  logDrain,
+  type MeshProblem,
+  metricsSources,
+  type ReportingSource,
+  tunnelTelemetry,
+} from "./reporting.ts";
 
 /** The parts that touch the kernel, the disk and other machines; replaced in tests. */
 export interface AgentParts {
@@ -73,6 +80,7 @@ export class Agent {
   #credentials: Credentials | undefined;
   #enrolment: Enrolment | undefined;
   #meshChangedAt = systemClock.now();
+  #problems: ReadonlySet<string> = new Set();
   #lostWarnedAt = -lostWarningEveryMs;
   #stopped: Promise<void> | undefined;
 
@@ -251,20 +259,27 @@ export class Agent {
   /** Resolves when the first complete state is in force. */
   async #followMesh(signal: AbortSignal): Promise<void> {
     const { source } = this.#deps.parts;
-    const log = this.#log.scope("mesh");
     this.#unsubscribe.push(
       source.onChange((change) => {
         this.#meshChangedAt = systemClock.now();
         if (change.settings) this.#credentials?.settingsChanged();
         if (change.nodes.has(this.#config.node)) this.#enrolment?.reconcile();
       }),
-      source.onProblems((problems) => {
-        for (const { message: problem, ...where } of problems)
-          log.warn({ ...where, problem }, "an object of the mesh is wrong; its last good version stays in force");
-      }),
+      source.onProblems((problems) => this.#tellProblems(problems)),
     );
     await source.start(signal);
     this.#release["mesh-state"]();
+  }
+
+  /** The source tells of everything that is wrong each time; the log has each problem once, until it was repaired. */
+  #tellProblems(problems: readonly MeshProblem[]): void {
+    const now = new Set(problems.map((problem) => JSON.stringify(problem)));
+    for (const { message: problem, ...where } of problems.filter((one) => !this.#problems.has(JSON.stringify(one)))) {
+      this.#log
+        .scope("mesh")
+        .warn({ ...where, problem }, "an object of the mesh is wrong; its last good version stays in force");
+    }
+    this.#problems = now;
   }
 
   #makeEnrolment(capture: Capture, driver: Driver, credentials: Credentials): Enrolment {

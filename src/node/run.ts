@@ -12,6 +12,9 @@ import { nodeConfigSchema } from "./config.ts";
 /** How long the last lines of the log may take at exit. */
 const logFlushMs = 1000;
 
+/** Which build of the native engine to load: a sanitizer's, in tests. */
+const otherVariables = ["WARREN_ENGINE_ADDON"];
+
 export interface RunInput extends ConfigInput {
   readonly version: string;
 }
@@ -25,7 +28,7 @@ export function nodeHelp(): string {
 /** Runs until SIGTERM or SIGINT, then drains. Throws ConfigError before anything was bound or changed. */
 export async function runNode(input: RunInput): Promise<number> {
   const { version } = input;
-  const { value: config, file } = await loadConfig(nodeConfigSchema, input);
+  const { value: config, file } = await loadConfig(nodeConfigSchema, { ...input, otherVariables });
   const fips = getFips() === 1;
   if (config.tls.fips === "required" && !fips) {
     const fix = "give Node an OpenSSL configuration that activates its FIPS provider, or set tls.fips to report";

@@ -120,6 +120,11 @@ describe("loadConfig", () => {
     expect((await load(["--node=n"], environment)).value.node).toBe("n");
   });
 
+  it("leaves variables alone that are read elsewhere", async () => {
+    const input = { args: ["--node=n"], environment: { WARREN_ELSEWHERE: "x" }, otherVariables: ["WARREN_ELSEWHERE"] };
+    expect((await loadConfig(schema, input)).value.node).toBe("n");
+  });
+
   const wrong: [name: string, input: Parameters<typeof load>, expected: string[]][] = [
     ["a missing key", [[]], ["node |  | is required; set --node, WARREN_NODE, or node in the file"]],
     ["an unknown flag", [["--node=n", "--wokers=3"]], ["--wokers | argument | unknown flag; did you mean --workers?"]],

@@ -314,8 +314,11 @@ describe("the node agent", () => {
     await agent.start(never);
     for (const listener of fake.captureListeners) listener({ kind: "no-listener", cookie: 7n, cgroupId: 1n, pid: 42 });
     const problem = { file: "a.yaml", field: "spec", message: "is empty" };
-    for (const listener of fake.problemListeners) listener([problem]);
+    for (const all of [[problem], [problem], [], [problem]])
+      for (const listener of fake.problemListeners) listener(all);
     expect(fake.lines).toContainEqual(expect.objectContaining({ scope: "capture", pid: 42, cookie: "7" }));
+    // Once when it came, once when it came back.
+    expect(fake.lines.filter((line) => line.message.includes("is wrong"))).toHaveLength(2);
     expect(fake.lines).toContainEqual(
       expect.objectContaining({ scope: "mesh", file: "a.yaml", field: "spec", problem: "is empty" }),
     );
