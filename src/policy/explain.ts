@@ -9,6 +9,7 @@ import type { Workload } from "../model/workload.ts";
 import { type Answer, type CompiledRule, type Literal, matchAll, matchRule } from "./authorization/compile-rule.ts";
 import { type CompiledPolicy, compilePolicy, mustBeSure } from "./authorization/compiled-policy.ts";
 import { type Facts, factsOf } from "./authorization/facts.ts";
+import { refusedByTransport } from "./transport.ts";
 
 export interface FieldTrace {
   /** `from[0].source.principals`. */
@@ -51,21 +52,13 @@ export function explain(view: MeshView, workload: Workload, request: Authorizati
   const policies = view.authorizationFor(workload).map(compilePolicy);
   const facts = factsOf(request, view.settings);
   const traces = policies.map((policy) => tracePolicy(policy, facts));
-  const refused = refusedByMode(mode, request);
+  const refused = refusedByTransport(view, workload, request);
   if (refused !== undefined) {
-    return { outcome: "deny", reason: refused, decidedBy: mode.policy, rule: -1, mode, policies: traces };
-  }
-  if (request.peer !== "" && view.settings.deniedIdentities.includes(request.peer)) {
-    return { outcome: "deny", reason: "certificate-revoked", decidedBy: "", rule: -1, mode, policies: traces };
+    const { reason, policy } = refused;
+    return { outcome: "deny", reason, decidedBy: policy, rule: -1, mode, policies: traces };
   }
   const { outcome, reason, policy, rule } = view.authorize(workload, request);
   return { outcome, reason, decidedBy: policy, rule, mode, policies: traces };
-}
-
-function refusedByMode({ mode }: EffectiveMode, { peer }: AuthorizationRequest): Reason | undefined {
-  if (mode === "STRICT" && peer === "") return "strict-plaintext";
-  if (mode === "DISABLE" && peer !== "") return "tunnel-disabled";
-  return undefined;
 }
 
 function tracePolicy(policy: CompiledPolicy, facts: Facts | undefined): PolicyTrace {

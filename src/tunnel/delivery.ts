@@ -1,12 +1,13 @@
-/** The last step of both inbound deciders: what AuthorizationPolicies say, then delivery with the client's own address. */
+/** The last step of both inbound deciders: what policy says, then delivery with the client's own address. */
 import type { SocketAddress } from "../model/address.ts";
 import type { ShadowMatch } from "../model/authorization.ts";
 import type { Identity } from "../model/identity.ts";
 import type { MeshView } from "../model/mesh.ts";
 import type { Reason } from "../model/reason.ts";
 import type { LocalPod, Workload } from "../model/workload.ts";
+import { refusedByTransport } from "../policy/transport.ts";
 import type { RememberField } from "./engine.ts";
-import type { DialVerdict, RefuseVerdict, VerdictBase } from "./verdict.ts";
+import type { DialVerdict, HandOverVerdict, HttpStance, RefuseVerdict, VerdictBase } from "./verdict.ts";
 
 /** A connection that reached an enrolled pod, with or without proof of who sent it. */
 export interface Arrival {
@@ -35,24 +36,28 @@ export function refuser(arrival: Arrival): Refuse {
   return (reason, policy = "", shadow = []) => ({ ...baseOf(arrival), kind: "refuse", reason, policy, shadow });
 }
 
-export function deliver(view: MeshView, arrival: Arrival, destination: SocketAddress): DialVerdict | RefuseVerdict {
+/**
+ * A connection that policy lets in whatever it says goes the native way. On a port with HTTP rules every other one is handed over, a
+ * refused identity too: its client is owed an HTTP answer.
+ */
+export function deliver(
+  view: MeshView,
+  arrival: Arrival,
+  destination: SocketAddress,
+  http: HttpStance,
+): DialVerdict | HandOverVerdict | RefuseVerdict {
   const { peer, sourceAddress, workload } = arrival;
+  const refused = refusedByTransport(view, workload, { peer, destination });
+  if (refused !== undefined) return refuser(arrival)(refused.reason, refused.policy);
   const { outcome, reason, policy, shadow } = view.authorize(workload, { peer, sourceAddress, destination });
-  switch (outcome) {
-    case "allow":
-      return {
-        ...baseOf(arrival),
-        kind: "dial",
-        policy,
-        shadow,
-        targets: [{ destination, weight: 1 }],
-        purpose: "deliver",
-        sourceAddress,
-      };
-    case "deny":
-      return refuser(arrival)(reason, policy, shadow);
-    case "needs-http":
-      // Nobody here reads requests, so what only a request could decide stays closed.
-      return refuser(arrival)("policy-unevaluable", policy, shadow);
+  if (outcome === "allow") {
+    const targets = [{ destination, weight: 1 }];
+    return { ...baseOf(arrival), kind: "dial", policy, shadow, targets, purpose: "deliver", sourceAddress };
   }
+  if (http === "enforced" && view.readsHttp(workload, destination.port)) {
+    // Who handed a flow over must know it by its event, so the engine may not repeat this alone.
+    return { ...baseOf(arrival), kind: "hand-over", reason, policy, shadow, dependsOn: undefined };
+  }
+  // Nobody here reads requests, so what only a request could decide stays closed.
+  return refuser(arrival)(outcome === "needs-http" ? "policy-unevaluable" : reason, policy, shadow);
 }

@@ -3,6 +3,9 @@
  * `inbound`, `inbound-passthrough`), keeps pods, credentials, tunnel groups and labels as handles of that engine, and re-judges open
  * flows whenever the mesh changes. The agent (`node/`) owns one driver and tells it which pods are captured.
  */
+import type { Duplex } from "node:stream";
+import type { SocketAddress } from "../model/address.ts";
+import type { AuthorizationVerdict, HttpRequestFacts } from "../model/authorization.ts";
 import type { FlowLabel } from "../model/flow-label.ts";
 import type { Identity } from "../model/identity.ts";
 import type { MeshSource } from "../model/mesh.ts";
@@ -19,6 +22,7 @@ import type {
   FlowFilter,
   FlowId,
   FlowRow,
+  PodHandle,
   TunnelDown,
   TunnelId,
   TunnelInfo,
@@ -37,10 +41,36 @@ export interface TunnelTelemetry {
   internalError(error: unknown): void;
 }
 
+/** An inbound flow whose requests are judged one by one. */
+export interface HandedFlow {
+  readonly flow: FlowId;
+  readonly pod: PodHandle;
+  /** Proven by the peer's certificate; empty for plaintext. */
+  readonly peer: Identity | "";
+  readonly source: SocketAddress;
+  /** The pod's own address and port. */
+  readonly destination: SocketAddress;
+}
+
+/** Reads and enforces requests on flows that the engine handed over. */
+export interface RequestEnforcer {
+  /** Ends the flow by ending or destroying `plaintext`. */
+  enforce(flow: HandedFlow, plaintext: Duplex): void;
+}
+
+/** What the driver offers an enforcer. */
+export interface RequestJudge {
+  /** What policy says now about a request on this flow. */
+  authorize(flow: HandedFlow, request: HttpRequestFacts): AuthorizationVerdict;
+  localPod(pod: PodHandle): LocalPod | undefined;
+}
+
 export interface DriverDeps {
   readonly engine: EngineFactory;
   readonly mesh: MeshSource;
   readonly telemetry: TunnelTelemetry;
+  /** Called once, by the driver's constructor. Without one, connections whose requests policy wants to see are refused. */
+  readonly requests?: (judge: RequestJudge) => RequestEnforcer;
 }
 
 export interface DriverOptions {
@@ -75,6 +105,7 @@ export interface DriverStats {
   readonly groups: number;
   readonly labels: number;
   readonly heldFlows: number;
+  readonly handedOverFlows: number;
   readonly rejudgedTotal: number;
   readonly policyClosedTotal: number;
 }

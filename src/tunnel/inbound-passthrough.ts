@@ -4,7 +4,7 @@ import type { MeshView } from "../model/mesh.ts";
 import { isMeshPort } from "../model/ports.ts";
 import type { LocalPod } from "../model/workload.ts";
 import { deliver, refuser } from "./delivery.ts";
-import { hold, type Verdict } from "./verdict.ts";
+import { type HttpStance, hold, type Verdict } from "./verdict.ts";
 
 export interface PlaintextArrival {
   readonly source: SocketAddress;
@@ -13,7 +13,12 @@ export interface PlaintextArrival {
 
 const dependsOn = ["source-address", "destination"] as const;
 
-export function decidePlaintext(view: MeshView, pod: LocalPod, { source, destination }: PlaintextArrival): Verdict {
+export function decidePlaintext(
+  view: MeshView,
+  pod: LocalPod,
+  { source, destination }: PlaintextArrival,
+  http: HttpStance,
+): Verdict {
   const workload = view.workload(pod.workload);
   if (workload === undefined) return hold;
   const arrival = {
@@ -24,9 +29,6 @@ export function decidePlaintext(view: MeshView, pod: LocalPod, { source, destina
     sourceAddress: source.address,
     dependsOn,
   };
-  const refuse = refuser(arrival);
-  if (isMeshPort(destination.port)) return refuse("illegal-port");
-  const { mode, policy } = view.inboundMode(workload, destination.port);
-  if (mode === "STRICT") return refuse("strict-plaintext", policy);
-  return deliver(view, arrival, destination);
+  if (isMeshPort(destination.port)) return refuser(arrival)("illegal-port");
+  return deliver(view, arrival, destination, http);
 }

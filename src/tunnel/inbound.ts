@@ -10,7 +10,7 @@ import type { MeshView } from "../model/mesh.ts";
 import { isMeshPort } from "../model/ports.ts";
 import type { LocalPod } from "../model/workload.ts";
 import { deliver, refuser } from "./delivery.ts";
-import { hold, type Verdict } from "./verdict.ts";
+import { type HttpStance, hold, type Verdict } from "./verdict.ts";
 
 export interface ConnectRequest {
   readonly peer: Identity;
@@ -22,7 +22,7 @@ export interface ConnectRequest {
 
 const dependsOn = ["source-address", "peer-identity", "authority"] as const;
 
-export function decideConnect(view: MeshView, pod: LocalPod, request: ConnectRequest): Verdict {
+export function decideConnect(view: MeshView, pod: LocalPod, request: ConnectRequest, http: HttpStance): Verdict {
   const workload = view.workload(pod.workload);
   if (workload === undefined) return hold;
   const claimed = view.workloadByAddress(request.source.address);
@@ -41,8 +41,5 @@ export function decideConnect(view: MeshView, pod: LocalPod, request: ConnectReq
   const address = canonicalIp(target.host);
   if (address === undefined || !pod.addresses.includes(address)) return refuse("not-this-pod");
   if (isMeshPort(target.port)) return refuse("illegal-port");
-  if (view.settings.deniedIdentities.includes(request.peer)) return refuse("certificate-revoked");
-  const { mode, policy } = view.inboundMode(workload, target.port);
-  if (mode === "DISABLE") return refuse("tunnel-disabled", policy);
-  return deliver(view, arrival, { address, port: target.port });
+  return deliver(view, arrival, { address, port: target.port }, http);
 }

@@ -11,7 +11,7 @@ import type { LocalPod } from "../model/workload.ts";
 import type { FlowId, FlowRole, FlowRow, PodHandle } from "./engine.ts";
 import { decideConnect } from "./inbound.ts";
 import { decidePlaintext } from "./inbound-passthrough.ts";
-import type { RefuseVerdict } from "./verdict.ts";
+import type { HttpStance, RefuseVerdict, Verdict } from "./verdict.ts";
 
 /** Refusals that mean "forbidden"; others (a stale address, an illegal port) are about getting there, and this flow is there. */
 const forbidding: ReadonlySet<Reason> = new Set<Reason>([
@@ -38,22 +38,29 @@ export function copyRow(row: FlowRow): JudgedFlow | undefined {
   return { flow, pod, role, peer, source: { ...source }, destination: { ...destination } };
 }
 
-/** The refusal that an open flow would meet today; undefined if it may go on. */
-export function forbidden(view: MeshView, pod: LocalPod, flow: JudgedFlow): RefuseVerdict | undefined {
-  const verdict =
-    flow.role === "inbound-plaintext"
-      ? decidePlaintext(view, pod, flow)
-      : flow.peer === ""
-        ? undefined
-        : decideConnect(view, pod, {
-            peer: flow.peer,
-            source: flow.source,
-            authority: formatHostPort(flow.destination.address, flow.destination.port),
-          });
+/**
+ * The refusal that an open flow would meet today; undefined if it may go on. `handedOver`: its requests are judged one by one. Bytes of
+ * other flows pass unread, so they end when requests begin to matter.
+ */
+export function forbidden(
+  view: MeshView,
+  pod: LocalPod,
+  flow: JudgedFlow,
+  http: { readonly stance: HttpStance; readonly handedOver: boolean },
+): RefuseVerdict | undefined {
+  const verdict = judge(view, pod, flow, http.stance);
+  if (verdict?.kind === "hand-over") return http.handedOver ? undefined : { ...verdict, kind: "refuse" };
   return verdict?.kind === "refuse" && forbidding.has(verdict.reason) ? verdict : undefined;
 }
 
+function judge(view: MeshView, pod: LocalPod, flow: JudgedFlow, stance: HttpStance): Verdict | undefined {
+  if (flow.role === "inbound-plaintext") return decidePlaintext(view, pod, flow, stance);
+  if (flow.peer === "") return undefined;
+  const authority = formatHostPort(flow.destination.address, flow.destination.port);
+  return decideConnect(view, pod, { peer: flow.peer, source: flow.source, authority }, stance);
+}
+
 /** Flows that agree in this get the same judgement. */
-export function judgementKey({ pod, role, peer, source, destination }: JudgedFlow): string {
-  return `${pod} ${role} ${peer} ${source.address} ${destination.address} ${destination.port}`;
+export function judgementKey({ pod, role, peer, source, destination }: JudgedFlow, handedOver: boolean): string {
+  return `${pod} ${role} ${peer} ${source.address} ${destination.address} ${destination.port} ${handedOver}`;
 }

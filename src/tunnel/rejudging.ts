@@ -6,7 +6,7 @@ import type { MeshView } from "../model/mesh.ts";
 import type { LocalPod, WorkloadUid } from "../model/workload.ts";
 import type { Engine, FlowId, PodHandle } from "./engine.ts";
 import { copyRow, forbidden, type JudgedFlow, judgementKey } from "./rejudge.ts";
-import type { RefuseVerdict } from "./verdict.ts";
+import type { HttpStance, RefuseVerdict } from "./verdict.ts";
 
 /** Longest uninterrupted work, milliseconds. */
 const slice = 5;
@@ -15,6 +15,8 @@ export interface RejudgingDeps {
   readonly engine: Engine;
   view(): MeshView;
   pod(handle: PodHandle): LocalPod | undefined;
+  readonly stance: HttpStance;
+  isHandedOver(flow: FlowId): boolean;
   /** Called before a flow is closed, so that its record can tell what for. */
   closing(flow: FlowId, verdict: RefuseVerdict): void;
   failed(error: unknown): void;
@@ -86,11 +88,12 @@ export class Rejudging {
     const pod = this.#deps.pod(flow.pod);
     if (pod === undefined) return false;
     this.rejudgedTotal += 1;
-    const key = judgementKey(flow);
+    const handedOver = this.#deps.isHandedOver(flow.flow);
+    const key = judgementKey(flow, handedOver);
     let verdict = this.#memo.get(key);
     if (verdict === undefined && !this.#memo.has(key)) {
       try {
-        verdict = forbidden(this.#deps.view(), pod, flow);
+        verdict = forbidden(this.#deps.view(), pod, flow, { stance: this.#deps.stance, handedOver });
       } catch (thrown) {
         // What can't be judged must not go on.
         this.#deps.failed(thrown);

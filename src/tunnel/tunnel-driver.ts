@@ -1,4 +1,7 @@
 /** The driver (see `driver.ts` for what it is to the agent). One engine, one mesh source, all pods of this node. */
+import type { Duplex } from "node:stream";
+import { parseHostPort } from "../lib/host-port.ts";
+import { canonicalIp } from "../lib/ip.ts";
 import type { FlowLabel } from "../model/flow-label.ts";
 import type { Identity } from "../model/identity.ts";
 import type { MeshChange } from "../model/mesh.ts";
@@ -6,7 +9,17 @@ import type { Reason } from "../model/reason.ts";
 import type { LocalPod } from "../model/workload.ts";
 import { baggageOf } from "./baggage.ts";
 import { CredentialTable } from "./credential-table.ts";
-import type { Driver, DriverDeps, DriverOptions, DriverStats, OpenFlow, OpenTunnel, PodSockets } from "./driver.ts";
+import type {
+  Driver,
+  DriverDeps,
+  DriverOptions,
+  DriverStats,
+  HandedFlow,
+  OpenFlow,
+  OpenTunnel,
+  PodSockets,
+  RequestEnforcer,
+} from "./driver.ts";
 import {
   type ConnectArrived,
   type CredentialSpec,
@@ -27,12 +40,14 @@ import {
   type TunnelInfo,
 } from "./engine.ts";
 import { GroupTable } from "./group-table.ts";
+import { HeldFlows } from "./held-flows.ts";
 import { decideConnect } from "./inbound.ts";
 import { decidePlaintext } from "./inbound-passthrough.ts";
 import { LabelTable } from "./label-table.ts";
 import { decideOutbound } from "./outbound.ts";
 import { Rejudging } from "./rejudging.ts";
-import type { RefuseVerdict, Verdict } from "./verdict.ts";
+import { judgeRequest } from "./request-judge.ts";
+import type { HttpStance, RefuseVerdict, Verdict } from "./verdict.ts";
 
 /** Live labels; at about 300 bytes each some 20 MB, far above what 250 pods make in one epoch. */
 const labelLimit = 65_536;
@@ -48,15 +63,16 @@ interface DrivenPod {
   readonly handle: PodHandle;
 }
 
-interface HeldFlow {
+/** A flow that arrived, and how it is judged. */
+interface Arrived {
   readonly pod: PodHandle;
   readonly judge: (pod: DrivenPod) => Verdict;
-  readonly timer: NodeJS.Timeout;
+  /** What an enforcer is told if requests on the flow are to be judged. */
+  readonly inbound?: Omit<HandedFlow, "flow" | "pod">;
 }
 
 export class TunnelDriver implements Driver, EngineEvents {
   readonly #deps: DriverDeps;
-  readonly #options: DriverOptions;
   readonly #engine: Engine;
   readonly #credentials: CredentialTable;
   readonly #groups: GroupTable;
@@ -64,7 +80,12 @@ export class TunnelDriver implements Driver, EngineEvents {
   readonly #rejudging: Rejudging;
   readonly #byUid = new Map<string, DrivenPod>();
   readonly #byHandle = new Map<PodHandle, DrivenPod>();
-  readonly #held = new Map<FlowId, HeldFlow>();
+  /** Flows of pods that the mesh doesn't know yet: capture can be quicker than discovery. */
+  readonly #held: HeldFlows<Arrived>;
+  /** Flows whose requests are judged, from their decision to their end. */
+  readonly #handedOver = new Map<FlowId, HandedFlow>();
+  readonly #requests: RequestEnforcer | undefined;
+  readonly #stance: HttpStance;
   /** What a flow is closed for when that is not what it was judged to be; until its record comes. */
   readonly #closing = new Map<FlowId, RefuseVerdict>();
   #epoch = 1;
@@ -73,14 +94,25 @@ export class TunnelDriver implements Driver, EngineEvents {
 
   constructor(deps: DriverDeps, options: DriverOptions) {
     this.#deps = deps;
-    this.#options = options;
     this.#engine = deps.engine(this);
     this.#credentials = new CredentialTable(this.#engine);
     this.#groups = new GroupTable(this.#engine);
+    const localPod = (handle: PodHandle): LocalPod | undefined => this.#byHandle.get(handle)?.local;
+    this.#requests = deps.requests?.({
+      localPod,
+      authorize: (flow, request) => judgeRequest(deps.mesh.view, localPod(flow.pod), flow, request),
+    });
+    this.#held = new HeldFlows({
+      patience: options.unknownSourceHold,
+      giveUp: (flow) => this.#refuse(flow, "unknown-source"),
+    });
+    this.#stance = this.#requests === undefined ? "refused" : "enforced";
     this.#rejudging = new Rejudging({
       engine: this.#engine,
       view: () => deps.mesh.view,
-      pod: (handle) => this.#byHandle.get(handle)?.local,
+      pod: localPod,
+      stance: this.#stance,
+      isHandedOver: (flow) => this.#handedOver.has(flow),
       closing: (flow, verdict) => this.#closing.set(flow, verdict),
       failed: (error) => deps.telemetry.internalError(error),
     });
@@ -196,6 +228,7 @@ export class TunnelDriver implements Driver, EngineEvents {
       groups: this.#groups.size,
       labels: this.#labels.size,
       heldFlows: this.#held.size,
+      handedOverFlows: this.#handedOver.size,
       rejudgedTotal: this.#rejudging.rejudgedTotal,
       policyClosedTotal: this.#rejudging.closedTotal,
     };
@@ -214,7 +247,6 @@ export class TunnelDriver implements Driver, EngineEvents {
     this.#unfollow = undefined;
     clearInterval(this.#sweeper);
     this.#rejudging.stop();
-    for (const { timer } of this.#held.values()) clearTimeout(timer);
     this.#held.clear();
     await this.#engine.stop();
   }
@@ -222,29 +254,42 @@ export class TunnelDriver implements Driver, EngineEvents {
   flowArrived({ flow, pod, role, source, destination }: FlowArrived): void {
     if (role === "outbound") {
       const wanted = { ...destination };
-      this.#judge(flow, pod, ({ local }) => decideOutbound(this.#deps.mesh.view, local, wanted, Math.random()));
-    } else {
-      const arrival = { source: { ...source }, destination: { ...destination } };
-      this.#judge(flow, pod, ({ local }) => decidePlaintext(this.#deps.mesh.view, local, arrival));
+      const judge = ({ local }: DrivenPod): Verdict =>
+        decideOutbound(this.#deps.mesh.view, local, wanted, Math.random());
+      this.#judge(flow, { pod, judge });
+      return;
     }
+    const arrival = { source: { ...source }, destination: { ...destination } };
+    const judge = ({ local }: DrivenPod): Verdict =>
+      decidePlaintext(this.#deps.mesh.view, local, arrival, this.#stance);
+    this.#judge(flow, { pod, judge, inbound: { ...arrival, peer: "" } });
   }
 
   connectArrived({ flow, pod, peer, source, authority }: ConnectArrived): void {
     const request = { peer, authority, source: { ...source } };
-    this.#judge(flow, pod, ({ local }) => decideConnect(this.#deps.mesh.view, local, request));
+    const judge = ({ local }: DrivenPod): Verdict => decideConnect(this.#deps.mesh.view, local, request, this.#stance);
+    const target = parseHostPort(authority);
+    const destination = { address: canonicalIp(target?.host ?? "") ?? "", port: target?.port ?? 0 };
+    this.#judge(flow, { pod, judge, inbound: { peer, source: request.source, destination } });
   }
 
-  flowHandedOver(_flow: FlowId, plaintext: Parameters<EngineEvents["flowHandedOver"]>[1]): void {
-    // No decision of this driver hands a flow over; one that comes all the same must not pass unread.
+  flowHandedOver(flow: FlowId, plaintext: Duplex): void {
+    const handed = this.#handedOver.get(flow);
+    if (handed !== undefined && this.#requests !== undefined) {
+      this.#requests.enforce(handed, plaintext);
+      return;
+    }
+    // Nobody asked for this flow's bytes; they must not pass unread.
     plaintext.on("error", () => undefined);
     plaintext.destroy(new FlowEnd("internal"));
   }
 
   flowClosed(record: FlowClosed): void {
-    this.#unhold(record.flow);
+    this.#held.forget(record.flow);
     const label = this.#labels.resolve(record.label, record.target);
     const closedFor = this.#closing.get(record.flow);
     this.#closing.delete(record.flow);
+    this.#handedOver.delete(record.flow);
     this.#deps.telemetry.flowClosed(record, relabel(label, closedFor), this.#byHandle.get(record.pod)?.local);
   }
 
@@ -258,20 +303,33 @@ export class TunnelDriver implements Driver, EngineEvents {
 
   batchEnd(): void {}
 
-  #judge(flow: FlowId, handle: PodHandle, judge: HeldFlow["judge"]): void {
-    const pod = this.#byHandle.get(handle);
+  /** False if the flow must wait. */
+  #judge(flow: FlowId, arrived: Arrived): boolean {
+    const pod = this.#byHandle.get(arrived.pod);
     if (pod === undefined) {
-      this.#engine.decide(flow, { kind: "refuse", reason: "pod-removed", label: 0 });
-      return;
+      this.#refuse(flow, "pod-removed");
+      return true;
     }
     try {
-      const verdict = judge(pod);
-      if (verdict.kind === "hold") this.#hold(flow, pod, judge);
-      else this.#engine.decide(flow, this.#decisionOf(pod, verdict));
+      const verdict = arrived.judge(pod);
+      if (verdict.kind === "hold") {
+        this.#held.hold(flow, arrived);
+        return false;
+      }
+      if (verdict.kind === "hand-over" && arrived.inbound !== undefined) {
+        this.#handedOver.set(flow, { flow, pod: arrived.pod, ...arrived.inbound });
+      }
+      this.#engine.decide(flow, this.#decisionOf(pod, verdict));
     } catch (thrown) {
+      this.#handedOver.delete(flow);
       this.#deps.telemetry.internalError(thrown);
-      this.#engine.decide(flow, { kind: "refuse", reason: "internal", label: 0 });
+      this.#refuse(flow, "internal");
     }
+    return true;
+  }
+
+  #refuse(flow: FlowId, reason: Reason): void {
+    this.#engine.decide(flow, { kind: "refuse", reason, label: 0 });
   }
 
   #decisionOf(pod: DrivenPod, verdict: Exclude<Verdict, { kind: "hold" }>): Decision {
@@ -297,45 +355,20 @@ export class TunnelDriver implements Driver, EngineEvents {
         const dial = { ...base, kind: "dial", targets, from: pod.handle, purpose, baggage } as const;
         return sourceAddress === undefined ? dial : { ...dial, sourceAddress };
       }
+      case "hand-over":
+        return { ...base, kind: "hand-over", baggage };
       case "refuse":
         return { ...base, kind: "refuse", reason: verdict.reason };
     }
-  }
-
-  /** The pod is captured but the mesh doesn't know it yet: capture can be quicker than discovery. */
-  #hold(flow: FlowId, pod: DrivenPod, judge: HeldFlow["judge"]): void {
-    const timer = setTimeout(() => {
-      this.#held.delete(flow);
-      this.#engine.decide(flow, { kind: "refuse", reason: "unknown-source", label: 0 });
-    }, this.#options.unknownSourceHold);
-    timer.unref();
-    this.#held.set(flow, { pod: pod.handle, judge, timer });
-  }
-
-  #unhold(flow: FlowId): HeldFlow | undefined {
-    const held = this.#held.get(flow);
-    if (held !== undefined) {
-      clearTimeout(held.timer);
-      this.#held.delete(flow);
-    }
-    return held;
   }
 
   #meshChanged(change: MeshChange): void {
     this.#advance();
     if (change.workloads.size > 0) {
       this.#groups.prune(this.#deps.mesh.view);
-      this.#judgeHeld();
+      this.#held.review((flow, arrived) => this.#judge(flow, arrived));
     }
     this.#rejudging.begin(change.policyScope);
-  }
-
-  #judgeHeld(): void {
-    const waiting = new Map(this.#held);
-    for (const [flow, { pod, judge }] of waiting) {
-      this.#unhold(flow);
-      this.#judge(flow, pod, judge);
-    }
   }
 
   /** Nothing decided so far is repeated from here on, for all pods or one. */
@@ -356,11 +389,11 @@ export class TunnelDriver implements Driver, EngineEvents {
   }
 
   async #retire(pod: DrivenPod, how: { graceMs: number; reason: Reason }): Promise<void> {
-    for (const [flow, held] of this.#held) {
-      if (held.pod !== pod.handle) continue;
-      this.#unhold(flow);
-      this.#engine.decide(flow, { kind: "refuse", reason: how.reason, label: 0 });
-    }
+    this.#held.review((flow, arrived) => {
+      if (arrived.pod !== pod.handle) return false;
+      this.#refuse(flow, how.reason);
+      return true;
+    });
     this.#groups.releasePod(pod.handle);
     try {
       await this.#engine.removePod(pod.handle, how);

@@ -39,6 +39,13 @@ export interface DialVerdict extends VerdictBase {
   readonly sourceAddress: string | undefined;
 }
 
+/** The connection may be, or not; each request on it is asked about. */
+export interface HandOverVerdict extends VerdictBase {
+  readonly kind: "hand-over";
+  /** Why the connection alone is not let in. */
+  readonly reason: Reason;
+}
+
 export interface RefuseVerdict extends VerdictBase {
   readonly kind: "refuse";
   readonly reason: Reason;
@@ -49,7 +56,10 @@ export interface HoldVerdict {
   readonly kind: "hold";
 }
 
-export type Verdict = CarryVerdict | DialVerdict | RefuseVerdict | HoldVerdict;
+export type Verdict = CarryVerdict | DialVerdict | HandOverVerdict | RefuseVerdict | HoldVerdict;
+
+/** What becomes of connections whose requests policy wants to see: someone here reads them, or nobody does and they are refused. */
+export type HttpStance = "enforced" | "refused";
 
 export const hold: HoldVerdict = { kind: "hold" };
 

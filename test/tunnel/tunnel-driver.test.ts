@@ -1,10 +1,11 @@
+import { PassThrough } from "node:stream";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { MeshIndex } from "../../src/mesh/mesh-index.ts";
 import type { FlowLabel } from "../../src/model/flow-label.ts";
 import type { MeshSource } from "../../src/model/mesh.ts";
 import type { LocalPod } from "../../src/model/workload.ts";
-import type { PodSockets } from "../../src/tunnel/driver.ts";
-import type { CredentialSpec, Decision, FlowClosed, PodHandle } from "../../src/tunnel/engine.ts";
+import type { DriverDeps, HandedFlow, PodSockets, RequestJudge } from "../../src/tunnel/driver.ts";
+import type { CredentialSpec, Decision, FlowClosed, FlowId, PodHandle } from "../../src/tunnel/engine.ts";
 import { TunnelDriver } from "../../src/tunnel/tunnel-driver.ts";
 import { authorizationPolicy, localPod, peerAuthentication, service, settings, workload } from "../mesh/build.ts";
 import { FakeEngine } from "./fake-engine.ts";
@@ -26,7 +27,7 @@ class Bench {
   readonly driver: TunnelDriver;
   #engine: FakeEngine | undefined;
 
-  constructor() {
+  constructor(requests?: DriverDeps["requests"]) {
     const index = this.index;
     const mesh: MeshSource = {
       view: index,
@@ -47,6 +48,7 @@ class Bench {
           tunnelDown: () => undefined,
           internalError: (error) => this.errors.push(error),
         },
+        ...(requests === undefined ? {} : { requests }),
       },
       { unknownSourceHold: 5000 },
     );
@@ -288,6 +290,75 @@ describe("a pod that the mesh does not know yet", () => {
   });
 });
 
+describe("requests", () => {
+  const gets = authorizationPolicy("ALLOW", [{ from: [{ namespaces: ["shop"] }], to: [{ methods: ["GET"] }] }]);
+  const get = { method: "GET", host: "api", path: "/", header: () => [] };
+  const post = { ...get, method: "POST" };
+  let judge: RequestJudge | undefined;
+  let handed: HandedFlow[] = [];
+
+  beforeEach(() => {
+    handed = [];
+    bench = new Bench((offered) => {
+      judge = offered;
+      return { enforce: (flow) => handed.push(flow) };
+    });
+    bench.index.apply({ workloads: [web, api], authorizationPolicies: [gets] });
+  });
+
+  const outcome = (flow: HandedFlow | undefined, request: typeof get): string | undefined =>
+    flow && judge?.authorize(flow, request).outcome;
+
+  test("on a port with HTTP rules are judged one by one, by the policies of their time", () => {
+    const pod = bench.capture(localPod(api));
+    const { flow, decision } = bench.tunnelled(pod);
+    expect(decision).toEqual({ kind: "hand-over", label: 1, baggage: expect.stringContaining("service.name=api") });
+    bench.engine.events.flowHandedOver(flow, new PassThrough());
+    const destination = { address: "10.0.1.1", port: 80 };
+    expect(handed).toEqual([
+      { flow, pod, peer: web.identity, source: { address: "10.0.0.1", port: 40000 }, destination },
+    ]);
+    expect([outcome(handed[0], get), outcome(handed[0], post)]).toEqual(["allow", "deny"]);
+    bench.index.apply({ authorizationPolicies: [authorizationPolicy("DENY", [{ to: [{ methods: ["GET"] }] }])] });
+    expect(bench.engine.closed).toEqual([]);
+    expect(outcome(handed[0], get)).toBe("deny");
+    bench.engine.end(flow, "ok");
+    expect(bench.driver.stats().handedOverFlows).toBe(0);
+  });
+
+  test("are refused with the connection's reason once it is forbidden, and after the pod has left", () => {
+    const pod = bench.capture(localPod(api));
+    const { flow } = bench.plain(pod);
+    bench.engine.events.flowHandedOver(flow, new PassThrough());
+    bench.index.apply({ peerAuthentications: [peerAuthentication({ mode: "STRICT" })] });
+    expect(bench.engine.closed).toEqual([{ flow, reason: "policy-changed" }]);
+    expect(handed[0] && judge?.authorize(handed[0], get)).toMatchObject({
+      outcome: "deny",
+      reason: "strict-plaintext",
+    });
+    bench.index.apply({ removedWorkloads: [api.uid] });
+    expect(handed[0] && judge?.authorize(handed[0], get)).toMatchObject({ outcome: "deny", reason: "pod-removed" });
+  });
+
+  test("that begin to matter end the flows that pass unread, and only those", () => {
+    bench.index.apply({ removedAuthorizationPolicies: ["shop/allow"] });
+    const pod = bench.capture(localPod(api));
+    const { flow } = bench.tunnelled(pod);
+    bench.index.apply({ authorizationPolicies: [gets] });
+    expect(bench.engine.closed).toEqual([{ flow, reason: "policy-changed" }]);
+    bench.tunnelled(pod);
+    bench.index.apply({ authorizationPolicies: [{ ...gets, createdAt: 2 }] });
+    expect(bench.engine.closed).toHaveLength(1);
+  });
+
+  test("that nobody was to read are not passed", () => {
+    const plaintext = new PassThrough();
+    bench.engine.events.flowHandedOver(4242 as FlowId, plaintext);
+    expect(plaintext.destroyed).toBe(true);
+    expect(handed).toEqual([]);
+  });
+});
+
 describe("pods and credentials", () => {
   const spec = (identity: CredentialSpec["identity"]): CredentialSpec => ({
     identity,
@@ -362,6 +433,24 @@ describe("pods and credentials", () => {
     expect(bench.engine.groups.size).toBe(1);
     void bench.driver.removePod("uid-web");
     expect(bench.engine.groups.size).toBe(0);
+  });
+
+  test("labels that no flow has any more are swept, those of open flows stay", () => {
+    vi.useFakeTimers();
+    bench = new Bench();
+    bench.index.apply({ workloads: [web, api] });
+    const pod = bench.capture(localPod(web));
+    const { flow } = bench.out(pod, "10.0.1.1", 80);
+    for (let index = 0; index < 300; index += 1) {
+      const passing = workload(`p${index}`, `10.3.0.${index % 250}`);
+      bench.index.apply({ workloads: [passing] });
+      bench.engine.end(bench.out(pod, passing.addresses[0] ?? "", 80).flow, "ok");
+    }
+    expect(bench.driver.stats().labels).toBe(301);
+    vi.advanceTimersByTime(30_000);
+    expect(bench.driver.stats().labels).toBeLessThan(5);
+    bench.engine.end(flow, "ok", { address: "10.0.1.1", port: 15008 });
+    expect(bench.closed.at(-1)?.label).toMatchObject({ source: web, destination: api });
   });
 
   test("listings tell pod and judgement", () => {
