@@ -3,6 +3,7 @@ import { once } from "node:events";
 import type { ServerHttp2Stream } from "node:http2";
 import type { TLSSocket } from "node:tls";
 import { beforeAll, describe, expect, it } from "vitest";
+import type { Identity } from "../../src/model/identity.ts";
 import type { Reason } from "../../src/model/reason.ts";
 import type { CredentialSpec } from "../../src/tunnel/engine.ts";
 import { closeCode, dialApp, echo, ping, startApp } from "./support/apps.ts";
@@ -27,9 +28,9 @@ interface WrongPeer {
   readonly title: string;
   readonly reason: Reason;
   /** The peer's papers; `who` is the identity that they would have if they were right. */
-  papers(who: ReturnType<typeof identity>): Promise<Papers>;
+  readonly papers: (who: Identity) => Promise<Papers>;
   /** What our own end is told of this peer beforehand. */
-  rules?(papers: Papers, who: ReturnType<typeof identity>): Promise<Partial<CredentialSpec>>;
+  readonly rules?: (papers: Papers, who: Identity) => Promise<Partial<CredentialSpec>>;
 }
 
 const wrongPeers: readonly WrongPeer[] = [

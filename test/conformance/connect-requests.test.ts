@@ -15,7 +15,7 @@ import { identity, MeshPki } from "./support/mesh-pki.ts";
 import { deliverTo } from "./support/mesh-under-test.ts";
 import { NodeUnderTest } from "./support/node-under-test.ts";
 import { engineOptions, type OptionOverrides } from "./support/options.ts";
-import { flag, frameType, RawFrames } from "./support/raw-frames.ts";
+import { frameType, RawFrames } from "./support/raw-frames.ts";
 import { rawClient, rawConnect, rawRequest, rawTls } from "./support/raw-peers.ts";
 
 const run = promisify(execFile);

@@ -92,6 +92,7 @@ export class Tunnel {
     parts.session.on("goaway", (code) => this.#goawayReceived(code));
     parts.session.on("error", (error) => this.#over("tunnel-lost", error.message));
     // Before the session hears of it and closes its streams: flows must know that the tunnel broke and not their peer.
+    parts.socket.prependOnceListener("error", (error) => this.#over("tunnel-lost", error.message));
     parts.socket.prependOnceListener("close", () => this.#over("tunnel-lost", "the connection closed"));
     parts.session.once("close", () => this.#closed());
     this.#watchIdle();
@@ -108,7 +109,8 @@ export class Tunnel {
 
   /** Why the tunnel ends, once it does: its streams' own errors then mean nothing. */
   get ending(): { readonly reason: Reason; readonly detail: string } | undefined {
-    return this.#end;
+    // Node closes the streams of a broken session before it tells anybody about the session.
+    return this.#end ?? (this.session.destroyed ? { reason: "tunnel-lost", detail: "" } : undefined);
   }
 
   /** Counts a stream, opened or about to be; undone by `releaseStream`. */

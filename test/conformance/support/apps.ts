@@ -31,12 +31,16 @@ export function echo(socket: Socket): void {
   socket.pipe(socket);
 }
 
+/** A connection that is up, or that was reset as soon as it was. */
 export async function dialApp(to: SocketAddress): Promise<Socket> {
   const socket = watchErrors(connect({ host: to.address, port: to.port, allowHalfOpen: true }));
   onTestFinished(() => {
     socket.destroy();
   });
-  await once(socket, "connect");
+  await new Promise((resolve) => {
+    socket.once("connect", resolve);
+    socket.once("close", resolve);
+  });
   return socket;
 }
 

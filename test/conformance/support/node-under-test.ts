@@ -12,6 +12,7 @@ import type {
   Decision,
   Engine,
   EngineEvents,
+  EngineOptions,
   FlowArrived,
   FlowClosed,
   FlowId,
@@ -37,6 +38,7 @@ export interface PodUnderTest {
 
 export class NodeUnderTest {
   readonly engine: Engine;
+  readonly options: EngineOptions;
   readonly arrived: FlowArrived[] = [];
   readonly connects: ConnectArrived[] = [];
   readonly closed: FlowClosed[] = [];
@@ -50,7 +52,8 @@ export class NodeUnderTest {
   #stopped = false;
 
   constructor(kind: EngineKind, overrides: OptionOverrides = {}) {
-    this.engine = kind.create({ events: this.#events(), sockets: addon }, engineOptions(overrides));
+    this.options = engineOptions(overrides);
+    this.engine = kind.create({ events: this.#events(), sockets: addon }, this.options);
     onTestFinished(() => this.stop());
   }
 

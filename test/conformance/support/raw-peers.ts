@@ -94,11 +94,12 @@ export interface RawServer extends SocketAddress {
   readonly server: Server;
 }
 
-/** An HBONE server on an address of its own. `handle` answers each CONNECT. */
+/** An HBONE server, on an address of its own unless one is given. `handle` answers each CONNECT. */
 export async function rawServer(
   papers: Papers,
   handle: (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => void,
   options: SecureServerOptions = {},
+  address: string = freshAddress(),
 ): Promise<RawServer> {
   const server = createSecureServer({
     cert: papers.chain,
@@ -124,7 +125,6 @@ export async function rawServer(
     stream.on("error", () => {});
     handle(stream, headers);
   });
-  const address = freshAddress();
   server.listen(ports.hbone, address);
   await once(server, "listening");
   onTestFinished(() => {
