@@ -76,7 +76,10 @@ export class MeshIndex implements MeshView {
   readonly #serviceAddresses = new AddressBook<ServiceEntry>(() => false);
   readonly #localPods = new Map<string, { node: string; pod: LocalPod }>();
   readonly #nodes = new Map<string, Map<string, LocalPod>>();
-  readonly #peerAuthentications = new Map<string, PeerAuthentication>();
+  /** By namespace, then name. */
+  readonly #peerAuthentications = new Map<string, Map<string, PeerAuthentication>>();
+  /** Services by the pods behind them. */
+  readonly #memberships = new Map<WorkloadUid, Set<string>>();
   readonly #authorization: AuthorizationIndex;
   readonly #modes = new Map<WorkloadUid, WorkloadModes>();
   readonly #listeners = new Set<(change: MeshChange) => void>();
@@ -161,6 +164,13 @@ export class MeshIndex implements MeshView {
     return this.#services.get(serviceKey(service))?.endpoints.get(port) ?? [];
   }
 
+  *servicesOf(workload: Workload): Iterable<Service> {
+    for (const key of this.#memberships.get(workload.uid) ?? []) {
+      const entry = this.#services.get(key);
+      if (entry !== undefined) yield entry.service;
+    }
+  }
+
   localPods(node: string): Iterable<LocalPod> {
     return this.#nodes.get(node)?.values() ?? [];
   }
@@ -192,12 +202,16 @@ export class MeshIndex implements MeshView {
     return this.#authorization.policies();
   }
 
-  peerAuthentications(): Iterable<PeerAuthentication> {
-    return this.#peerAuthentications.values();
+  *peerAuthentications(): Iterable<PeerAuthentication> {
+    for (const policies of this.#peerAuthentications.values()) yield* policies.values();
   }
 
   #compileModes(workload: Workload): WorkloadModes {
-    return compileModes(this.#peerAuthentications.values(), workload, this.#settings.rootNamespace);
+    const { rootNamespace } = this.#settings;
+    const policies = [...new Set([rootNamespace, workload.namespace])].flatMap((namespace) => [
+      ...(this.#peerAuthentications.get(namespace)?.values() ?? []),
+    ]);
+    return compileModes(policies, workload, rootNamespace);
   }
 
   #setSettings(settings: MeshSettings, log: ChangeLog): void {
@@ -234,7 +248,7 @@ export class MeshIndex implements MeshView {
     if (before !== undefined) this.#serviceAddresses.release(before.service.addresses, before);
     this.#services.set(key, entry);
     this.#serviceAddresses.claim(entry.service.addresses, entry);
-    this.#membersChanged(before?.members, entry.members, log);
+    this.#membersChanged(key, before?.members, entry.members, log);
     log.services.add(key);
   }
 
@@ -243,17 +257,28 @@ export class MeshIndex implements MeshView {
     if (before === undefined) return;
     this.#serviceAddresses.release(before.service.addresses, before);
     this.#services.delete(key);
-    this.#membersChanged(before.members, undefined, log);
+    this.#membersChanged(key, before.members, undefined, log);
     log.services.add(key);
   }
 
   #membersChanged(
+    key: string,
     before: ReadonlySet<WorkloadUid> | undefined,
     after: ReadonlySet<WorkloadUid> | undefined,
     log: ChangeLog,
   ): void {
-    for (const uid of before ?? []) if (after?.has(uid) !== true) log.members.add(uid);
-    for (const uid of after ?? []) if (before?.has(uid) !== true) log.members.add(uid);
+    for (const uid of before ?? []) {
+      if (after?.has(uid) === true) continue;
+      const services = this.#memberships.get(uid);
+      services?.delete(key);
+      if (services?.size === 0) this.#memberships.delete(uid);
+      log.members.add(uid);
+    }
+    for (const uid of after ?? []) {
+      if (before?.has(uid) === true) continue;
+      this.#memberships.set(uid, (this.#memberships.get(uid) ?? new Set()).add(key));
+      log.members.add(uid);
+    }
     if (log.members.size > 0) this.#authorization.membersChanged();
   }
 
@@ -279,13 +304,16 @@ export class MeshIndex implements MeshView {
 
   #applyPolicies(delta: MeshDelta, log: ChangeLog): void {
     for (const key of delta.removedPeerAuthentications ?? []) {
-      if (this.#peerAuthentications.delete(key)) log.peerAuthentications.add(key);
+      const [namespace = "", name = ""] = key.split("/");
+      const policies = this.#peerAuthentications.get(namespace);
+      if (policies?.delete(name)) log.peerAuthentications.add(key);
+      if (policies?.size === 0) this.#peerAuthentications.delete(namespace);
     }
     for (const policy of delta.peerAuthentications ?? []) {
-      const key = peerAuthenticationKey(policy);
-      if (isDeepStrictEqual(this.#peerAuthentications.get(key), policy)) continue;
-      this.#peerAuthentications.set(key, policy);
-      log.peerAuthentications.add(key);
+      const policies = this.#peerAuthentications.get(policy.namespace) ?? new Map<string, PeerAuthentication>();
+      if (isDeepStrictEqual(policies.get(policy.name), policy)) continue;
+      this.#peerAuthentications.set(policy.namespace, policies.set(policy.name, policy));
+      log.peerAuthentications.add(peerAuthenticationKey(policy));
     }
     if (log.peerAuthentications.size > 0) this.#modes.clear();
     for (const key of delta.removedAuthorizationPolicies ?? []) {

@@ -40,6 +40,8 @@ export interface MeshView {
   services(): Iterable<Service>;
   /** Ready endpoints of a service port; empty when there are none, undefined when the service has no such port. */
   endpoints(service: Service, port: number): readonly ServiceEndpoint[] | undefined;
+  /** Services that the workload stands behind, ready or not. */
+  servicesOf(workload: Workload): Iterable<Service>;
   /** Enrolled pods of a node. */
   localPods(node: string): Iterable<LocalPod>;
   /** Effective PeerAuthentication of a workload's port. */

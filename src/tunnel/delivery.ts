@@ -6,6 +6,7 @@ import type { MeshView } from "../model/mesh.ts";
 import type { Reason } from "../model/reason.ts";
 import type { LocalPod, Workload } from "../model/workload.ts";
 import { refusedByTransport } from "../policy/transport.ts";
+import { serviceOf } from "../routing/service-of.ts";
 import type { RememberField } from "./engine.ts";
 import type { DialVerdict, HandOverVerdict, HttpStance, RefuseVerdict, VerdictBase } from "./verdict.ts";
 
@@ -33,7 +34,11 @@ function baseOf({ pod, workload, source, dependsOn }: Arrival): VerdictBase {
 type Refuse = (reason: Reason, policy?: string, shadow?: readonly ShadowMatch[]) => RefuseVerdict;
 
 export function refuser(arrival: Arrival): Refuse {
-  return (reason, policy = "", shadow = []) => ({ ...baseOf(arrival), kind: "refuse", reason, policy, shadow });
+  return refuserFrom(baseOf(arrival));
+}
+
+function refuserFrom(base: VerdictBase): Refuse {
+  return (reason, policy = "", shadow = []) => ({ ...base, kind: "refuse", reason, policy, shadow });
 }
 
 /**
@@ -47,17 +52,19 @@ export function deliver(
   http: HttpStance,
 ): DialVerdict | HandOverVerdict | RefuseVerdict {
   const { peer, sourceAddress, workload } = arrival;
+  const base: VerdictBase = { ...baseOf(arrival), service: serviceOf(view, workload, destination) };
+  const refuse = refuserFrom(base);
   const refused = refusedByTransport(view, workload, { peer, destination });
-  if (refused !== undefined) return refuser(arrival)(refused.reason, refused.policy);
+  if (refused !== undefined) return refuse(refused.reason, refused.policy);
   const { outcome, reason, policy, shadow } = view.authorize(workload, { peer, sourceAddress, destination });
   if (outcome === "allow") {
     const targets = [{ destination, weight: 1 }];
-    return { ...baseOf(arrival), kind: "dial", policy, shadow, targets, purpose: "deliver", sourceAddress };
+    return { ...base, kind: "dial", policy, shadow, targets, purpose: "deliver", sourceAddress };
   }
   if (http === "enforced" && view.readsHttp(workload, destination.port)) {
     // Who handed a flow over must know it by its event, so the engine may not repeat this alone.
-    return { ...baseOf(arrival), kind: "hand-over", reason, policy, shadow, dependsOn: undefined };
+    return { ...base, kind: "hand-over", reason, policy, shadow, dependsOn: undefined };
   }
   // Nobody here reads requests, so what only a request could decide stays closed.
-  return refuser(arrival)(outcome === "needs-http" ? "policy-unevaluable" : reason, policy, shadow);
+  return refuse(outcome === "needs-http" ? "policy-unevaluable" : reason, policy, shadow);
 }
