@@ -1,4 +1,5 @@
 /** The agent's real parts, loaded when an agent is made and not before: `--help` and a wrong configuration need none of them. */
+import { stat } from "node:fs/promises";
 import { loadCaptureAddon } from "../capture/addon.ts";
 import { createCapture } from "../capture/create-capture.ts";
 import { NetnsFinder } from "../capture/netns-finder.ts";
@@ -29,9 +30,13 @@ export function agentParts(config: NodeConfig): AgentParts {
         ...(capture.agentCgroup === undefined ? {} : { agentCgroup: capture.agentCgroup }),
       }),
     findNetns: async ({ uid, addresses }) => {
-      const finder = new NetnsFinder(loadCaptureAddon(), { procRoot: "/proc" });
-      const found = await finder.find(uid, addresses);
-      return { path: found.path, dev: found.netns.dev, ino: found.netns.ino, close: () => found.close() };
+      const found = await new NetnsFinder(loadCaptureAddon(), { procRoot: "/proc" }).find(uid, addresses);
+      const { dev, ino } = found.netns;
+      const stillHeld = async () => {
+        const now = await stat(`/proc/${found.pid}/ns/net`, { bigint: true }).catch(() => undefined);
+        return now?.ino === ino && now.dev === dev;
+      };
+      return { path: found.path, dev, ino, stillHeld, close: () => found.close() };
     },
     source: createManifestSource({
       folder: config.manifests,

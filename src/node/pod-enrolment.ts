@@ -23,6 +23,8 @@ export interface FoundNetns {
   readonly path: string;
   readonly dev: bigint;
   readonly ino: bigint;
+  /** Whether the process that it was found by still runs in it: a cheap look that spares the search. Good after `close` too. */
+  stillHeld(): Promise<boolean>;
   close(): void;
 }
 
@@ -94,6 +96,7 @@ export class PodEnrolment {
   /** What capture and engine were last told. */
   #applied: LocalPod | undefined;
   #captured: CapturedPod | undefined;
+  #stillHeld: FoundNetns["stillHeld"] = async () => false;
   /** Capture was asked for this pod, so there may be traces of it, whatever the answer was. */
   #touched = false;
   #everCaptured = false;
@@ -259,6 +262,7 @@ export class PodEnrolment {
 
   async #withNetns<T>(pod: LocalPod, work: (netns: FoundNetns) => Promise<T>): Promise<T> {
     const netns = await this.#deps.findNetns(pod);
+    this.#stillHeld = () => netns.stillHeld();
     try {
       return await work(netns);
     } finally {
@@ -327,25 +331,30 @@ export class PodEnrolment {
    * Is what was captured still the pod, and does its traffic still come here? A sandbox that was made anew has the pod's uid and
    * another namespace; the old one lives on only because our listeners hold it, and probing it would prove nothing.
    */
-  #verify(pod: LocalPod, signal: AbortSignal): Promise<void> {
+  async #verify(pod: LocalPod, signal: AbortSignal): Promise<void> {
+    const { log } = this.#deps;
+    if (!(await this.#stillHeld()) && (await this.#moved(pod, signal))) return this.#probe(pod, signal);
+    try {
+      return await this.#probe(pod, signal);
+    } catch (error) {
+      signal.throwIfAborted();
+      log.warn(names(pod), `redirection is lost and set up again: ${messageOf(error)}`);
+    }
+    await this.#withNetns(pod, (netns) => this.#take(pod, netns, signal));
+    return this.#probe(pod, signal);
+  }
+
+  /** Searches for the pod's namespace anew, and moves the capture when it is another one. */
+  #moved(pod: LocalPod, signal: AbortSignal): Promise<boolean> {
     const { capture, log } = this.#deps;
     return this.#withNetns(pod, async (netns) => {
       const held = this.#captured?.netns;
-      if (held !== undefined && (held.ino !== netns.ino || held.dev !== netns.dev)) {
-        log.warn({ ...names(pod), was: String(held.ino), is: String(netns.ino) }, "pod has another network namespace");
-        await capture.release(pod.uid);
-        this.#applied = undefined;
-        await this.#take(pod, netns, signal);
-        return this.#probe(pod, signal);
-      }
-      try {
-        return await this.#probe(pod, signal);
-      } catch (error) {
-        signal.throwIfAborted();
-        log.warn(names(pod), `redirection is lost and set up again: ${messageOf(error)}`);
-      }
+      if (held === undefined || (held.ino === netns.ino && held.dev === netns.dev)) return false;
+      log.warn({ ...names(pod), was: String(held.ino), is: String(netns.ino) }, "pod has another network namespace");
+      await capture.release(pod.uid);
+      this.#applied = undefined;
       await this.#take(pod, netns, signal);
-      return this.#probe(pod, signal);
+      return true;
     });
   }
 

@@ -111,7 +111,7 @@ class FakeAgent {
         this.#note("capture opened");
         return capture as Capture;
       },
-      findNetns: async () => ({ path: "/x", dev: 1n, ino: 2n, close: () => undefined }),
+      findNetns: async () => ({ path: "/x", dev: 1n, ino: 2n, stillHeld: async () => true, close: () => undefined }),
       source: {
         view,
         onChange: (listener) => {

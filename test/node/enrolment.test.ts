@@ -253,7 +253,7 @@ describe("a captured pod", () => {
     await node.clock.advance(59_999);
     expect(node.journal).toEqual([]);
     await node.clock.advance(1);
-    expect(node.journal).toEqual(["find uid-a", "probe uid-a"]);
+    expect(node.journal).toEqual(["probe uid-a"]);
     await node.clock.advance(60_000);
     expect(node.metrics).toEqual(["probed ok", "probed ok"]);
   });
@@ -261,7 +261,7 @@ describe("a captured pod", () => {
   it("is captured anew when a check finds that redirection is lost", async () => {
     node.hook = failing("probe uid-a", 1);
     await node.clock.advance(60_000);
-    expect(node.journal).toEqual(["find uid-a", "probe uid-a", "enrol uid-a", "add uid-a", "probe uid-a"]);
+    expect(node.journal).toEqual(["probe uid-a", "find uid-a", "enrol uid-a", "add uid-a", "probe uid-a"]);
     expect(node.state("uid-a")).toBe("captured");
     expect(node.logged.at(-1)).toEqual({ level: "warn", message: "redirection is lost and set up again: not now" });
   });

@@ -65,7 +65,7 @@ export class FakeNode {
   readonly clock = new FakeClock();
   readonly journal: string[] = [];
   readonly logged: { level: string; message: string }[] = [];
-  readonly netns = new Map<string, Omit<FoundNetns, "close">>();
+  readonly netns = new Map<string, Omit<FoundNetns, "close" | "stillHeld">>();
   /** Namespaces found and not closed yet. */
   opened = 0;
   readonly leftovers = new Set<string>();
@@ -125,7 +125,8 @@ export class FakeNode {
           const found = this.netns.get(uid);
           if (found === undefined) throw new MeshError("MESH_NETNS_NOT_FOUND", "no process of the pod runs yet");
           this.opened++;
-          return { ...found, close: () => void this.opened-- };
+          const stillHeld = async () => this.netns.get(uid)?.ino === found.ino;
+          return { ...found, stillHeld, close: () => void this.opened-- };
         },
         tunnels: {
           addPod: (local) => {
