@@ -30,6 +30,8 @@ export interface CaptureBackend {
   readdress(pod: PodSubject): Promise<void>;
   /** Undoes `steer` so that nothing is left; idempotent. */
   unsteer(pod: PodSubject): Promise<void>;
+  /** Removes what an earlier agent left of this backend for a pod that another backend is about to steer. */
+  evict(pod: PodSubject): Promise<void>;
   /** Throws `MESH_PROBE_FAILED` when what steers the pod is not in force any more. */
   verify(pod: PodSubject): Promise<void>;
   /** Whether a stranger's connection can be simulated from inside the pod. */

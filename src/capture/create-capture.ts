@@ -5,7 +5,7 @@ import { type CaptureAddon, loadCaptureAddon } from "./addon.ts";
 import type { CaptureBackend, CapturePorts } from "./backend.ts";
 import type { BackendKind, Capture, KernelSupport, Netns } from "./capture.ts";
 import { cgroup2Mount, ownCgroup } from "./cgroup.ts";
-import { EbpfBackend } from "./ebpf/ebpf-backend.ts";
+import { EbpfBackend, removeEbpfPins } from "./ebpf/ebpf-backend.ts";
 import { CaptureError } from "./errors.ts";
 import { NftablesBackend, nftablesMissing } from "./nftables/nftables-backend.ts";
 import { NodeCapture } from "./node-capture.ts";
@@ -75,8 +75,14 @@ export async function createCapture(options: CaptureOptions): Promise<Capture> {
       const reasons = wanted.map((kind) => `${kind}: ${support.backends[kind].missing.join("; ")}`);
       throw new CaptureError("MESH_BACKEND_UNUSABLE", `this kernel can capture by none of ${reasons.join(" | ")}`);
     }
+    const retired: CaptureBackend[] = [];
+    if (!wanted.includes("ebpf")) {
+      await removeEbpfPins(options.pinDirectory);
+    } else if (!wanted.includes("nftables") && support.backends.nftables.usable) {
+      retired.push(await openBackend("nftables", addon, options, own));
+    }
     const selfProbe = new SelfProbe(addon, options);
-    const capture = new NodeCapture({ addon, backends, selfProbe, support, own }, options);
+    const capture = new NodeCapture({ addon, backends, retired, selfProbe, support, own }, options);
     const agentCgroup = options.agentCgroup ?? (await ownCgroup(support.cgroup2));
     if (agentCgroup !== undefined) {
       await capture.exempt(agentCgroup, "agent");

@@ -26,6 +26,8 @@ export interface NodeCaptureDeps {
   readonly addon: CaptureAddon;
   /** Usable ones, the preferred first. */
   readonly backends: readonly CaptureBackend[];
+  /** Not used any more, but earlier agents may have left something of theirs. */
+  readonly retired: readonly CaptureBackend[];
   readonly selfProbe: SelfProbe;
   readonly support: KernelSupport;
   /** The agent's own netns: never a pod's. */
@@ -143,6 +145,11 @@ export class NodeCapture implements Capture {
         }
       }
       signal.throwIfAborted();
+      for (const other of [...this.#deps.backends, ...this.#deps.retired]) {
+        if (other !== backend && known === undefined) {
+          await other.evict(pod);
+        }
+      }
       await backend.steer(pod, listeners);
     } catch (error) {
       for (const listener of listeners) {
@@ -244,12 +251,12 @@ export class NodeCapture implements Capture {
   }
 
   async collectGarbage(liveUids: ReadonlySet<string>): Promise<readonly string[]> {
-    const keep = (uid: string, netnsIno: bigint): boolean => {
-      const known = this.#enrolled.get(uid);
-      return known === undefined ? liveUids.has(uid) : known.pod.netns.ino === netnsIno;
-    };
     const removed = new Set<string>();
-    for (const backend of this.#deps.backends) {
+    for (const backend of [...this.#deps.backends, ...this.#deps.retired]) {
+      const keep = (uid: string, netnsIno: bigint): boolean => {
+        const known = this.#enrolled.get(uid);
+        return known === undefined ? liveUids.has(uid) : known.pod.netns.ino === netnsIno && known.backend === backend;
+      };
       for (const uid of await backend.collectGarbage(keep)) {
         removed.add(uid);
       }
@@ -285,7 +292,7 @@ export class NodeCapture implements Capture {
       closeSync(pod.netns.fd);
     }
     this.#enrolled.clear();
-    for (const backend of this.#deps.backends) {
+    for (const backend of [...this.#deps.backends, ...this.#deps.retired]) {
       await backend.close();
     }
     await this.#deps.selfProbe.close();

@@ -4,6 +4,7 @@
  * changes nothing for the kernel: new connections are refused until a successor has put its listeners into the map.
  */
 import { closeSync } from "node:fs";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { OriginalDestination, PodListener } from "../../model/sockets.ts";
 import type { CaptureAddon, Steering } from "../addon.ts";
@@ -13,6 +14,11 @@ import { deliveryRouting, familiesOf } from "../delivery-routing.ts";
 import { CaptureError } from "../errors.ts";
 import { findNetnsByInode } from "../netns-scan.ts";
 import { PodPins } from "./pins.ts";
+
+/** Takes away what an earlier agent pinned and with it all its capture, for an agent that shall not capture by eBPF any more. */
+export async function removeEbpfPins(pinDirectory: string): Promise<void> {
+  await rm(join(pinDirectory, pinVersion), { recursive: true, force: true });
+}
 
 /** Grows when a map changes its layout: old and new agents then run side by side until the old one has drained. */
 const pinVersion = "v1";
@@ -112,6 +118,13 @@ export class EbpfBackend implements CaptureBackend {
       await this.#pins.remove(pin);
     }
     await this.#addon.removeDeliveryRouting(pod.netns.fd, deliveryRouting([4, 6]));
+  }
+
+  async evict(pod: PodSubject): Promise<void> {
+    for (const pin of await this.#pins.of(pod.uid)) {
+      this.#steering.deletePod(pin.cookie);
+      await this.#pins.remove(pin);
+    }
   }
 
   /** A pod of this uid lived in another netns before: that netns is gone or no longer this pod's. */

@@ -53,7 +53,7 @@ export class NftablesBackend implements CaptureBackend {
   readonly #owner: string;
   readonly #steered = new Map<string, Steered>();
   /** Tables of earlier agents by netns inode; undefined until the first look. */
-  #leftovers: Map<bigint, string> | undefined;
+  #leftovers: Promise<Map<bigint, string>> | undefined;
   #heartbeat: NodeJS.Timeout | undefined;
   #beating: Promise<void> = Promise.resolve();
 
@@ -75,12 +75,19 @@ export class NftablesBackend implements CaptureBackend {
   async steer(pod: PodSubject, listeners: readonly PodListener[]): Promise<void> {
     const bound = listeners.map(({ role, family, fd }) => ({ role, family, port: this.#addon.localPort(fd) }));
     await this.#addon.addDeliveryRouting(pod.netns.fd, deliveryRouting(familiesOf(pod.addresses)));
-    await this.#addon.nft(pod.netns.fd, this.#rulesOf(pod, bound));
+    await this.#apply(pod, bound);
     this.#steered.set(pod.uid, { pod, listeners: bound });
-    this.#leftovers?.delete(pod.netns.ino);
+    (await this.#leftBehind()).delete(pod.netns.ino);
     if (pod.failOpen) {
       this.#heartbeat ??= setInterval(() => this.#beat(), heartbeatIntervalMs).unref();
     }
+  }
+
+  /** Deleting a table costs the kernel a grace period of some milliseconds, so it is not done for a pod without one. */
+  async #apply(pod: PodSubject, listeners: RulesetInput["listeners"]): Promise<void> {
+    const exists = (await this.#listing(pod.netns.fd)) !== undefined;
+    const rules = this.#rulesOf(pod, listeners);
+    await this.#addon.nft(pod.netns.fd, exists ? `${removal}\n${rules}` : rules);
   }
 
   #rulesOf(pod: PodSubject, listeners: RulesetInput["listeners"]): string {
@@ -110,7 +117,7 @@ export class NftablesBackend implements CaptureBackend {
       await this.#addon.nft(pod.netns.fd, signOfLife(failOpenSeconds));
     } catch {
       // The elements expired after all, or the pod flushed its rules: put the whole table back.
-      await this.#addon.nft(pod.netns.fd, this.#rulesOf(pod, listeners)).catch(() => {});
+      await this.#apply(pod, listeners).catch(() => {});
     }
   }
 
@@ -130,7 +137,9 @@ export class NftablesBackend implements CaptureBackend {
   }
 
   async #clear(netnsFd: number): Promise<void> {
-    await this.#addon.nft(netnsFd, removal);
+    if ((await this.#listing(netnsFd)) !== undefined) {
+      await this.#addon.nft(netnsFd, removal);
+    }
     await this.#addon.removeDeliveryRouting(netnsFd, deliveryRouting([4, 6]));
   }
 
@@ -155,23 +164,36 @@ export class NftablesBackend implements CaptureBackend {
     }
   }
 
-  /**
-   * Looks into every netns once, at the start: the rules themselves say whose they are, so nothing that could be lost is written
-   * down elsewhere. Later calls look again only where a pod was live but not enrolled.
-   */
+  async evict(pod: PodSubject): Promise<void> {
+    const leftovers = await this.#leftBehind();
+    if (leftovers.has(pod.netns.ino)) {
+      await this.#clear(pod.netns.fd);
+      leftovers.delete(pod.netns.ino);
+    }
+  }
+
   async collectGarbage(keep: (uid: string, netnsIno: bigint) => boolean): Promise<readonly string[]> {
-    this.#leftovers ??= await this.#findLeftovers();
+    const leftovers = await this.#leftBehind();
     const removed: string[] = [];
-    for (const [ino, uid] of this.#leftovers) {
+    for (const [ino, uid] of leftovers) {
       if (keep(uid, ino)) {
         continue;
       }
-      this.#leftovers.delete(ino);
+      leftovers.delete(ino);
       if (await this.#clearByInode(ino, uid)) {
         removed.push(uid);
       }
     }
     return removed;
+  }
+
+  /**
+   * Tables of earlier agents. Every netns is looked into, once, at the start: the rules themselves say whose they are, so nothing
+   * that could be lost is written down elsewhere.
+   */
+  #leftBehind(): Promise<Map<bigint, string>> {
+    this.#leftovers ??= this.#findLeftovers();
+    return this.#leftovers;
   }
 
   async #findLeftovers(): Promise<Map<bigint, string>> {

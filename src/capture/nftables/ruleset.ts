@@ -82,7 +82,7 @@ function aliveSet(seconds: number): string {
 }
 
 /**
- * Only SYNs are steered: a connection that was open before enrolment would else be taken for a new one, in mid-stream, when
+ * The table of a pod that has none yet. Only SYNs are steered: a connection that was open before enrolment would else be taken for a new one, in mid-stream, when
  * conntrack first sees it. Priorities are numbers because nft knows the name `dstnat` for prerouting only.
  */
 export function ruleset(input: RulesetInput): string {
@@ -114,10 +114,10 @@ export function ruleset(input: RulesetInput): string {
     ]),
     "}",
   ];
-  return `${removal}\n${table.join("\n")}\n`;
+  return `${table.join("\n")}\n`;
 }
 
-/** Works whether the table is there or not. */
+/** Works whether the table is there or not; followed by a ruleset it makes one transaction that replaces. */
 export const removal: string = `table ${tableName}\ndelete table ${tableName}`;
 
 /** Another `seconds` of redirection for a pod that fails open. */

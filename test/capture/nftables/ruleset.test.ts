@@ -65,8 +65,7 @@ describe("the ruleset of a pod", () => {
   it("is understood by nftables, in every form", async () => {
     const addon = loadCaptureAddon();
     expect(await nftablesMissing(addon)).toBeUndefined();
-    const twice = `${ruleset({ ...base, failOpenAfter: 3 })}\n${ruleset(base)}`;
-    await addon.nftTry(`${removal}\n${twice}\n${removal}`);
+    await addon.nftTry(`${ruleset({ ...base, failOpenAfter: 3 })}\n${removal}\n${ruleset(base)}\n${removal}`);
     const listing = await addon.nftTry(
       `${ruleset({ ...base, failOpenAfter: 3 })}\n${signOfLife(3)}\nlist table ${tableName}`,
     );
