@@ -1,0 +1,98 @@
+#include <cerrno>
+#include <string>
+
+#include "generators.h"
+#include "report.h"
+
+namespace warren::load {
+
+namespace {
+
+struct Connection {
+  Fd socket;
+  std::size_t missing = 0;
+  Nanoseconds sent_at = 0;
+};
+
+class ClosedLoopRun {
+ public:
+  explicit ClosedLoopRun(const ClosedLoop& load) : load_(load), request_(load.size, 'w'), answer_(load.size, '\0') {}
+
+  int run() {
+    connections_.resize(load_.connections);
+    for (std::uint64_t i = 0; i < load_.connections; i++) open(i);
+    const Nanoseconds started = now();
+    counting_from_ = started + load_.warm_up;
+    const Nanoseconds end = counting_from_ + load_.duration;
+    while (now() < end && living_ > 0) {
+      for (const epoll_event& event : poller_.wait_until(end)) ready(event.data.u64, event.events);
+    }
+    // A request that is still out belongs to the picture: leaving it out would hide a stall at the end.
+    for (const Connection& connection : connections_)
+      if (connection.socket.open() && connection.missing > 0 && connection.sent_at >= counting_from_) unanswered_++;
+    report_.number("requests", static_cast<double>(latency_.count()));
+    report_.number("seconds", static_cast<double>(load_.duration) / kSecond);
+    report_.number("unanswered", static_cast<double>(unanswered_));
+    report_.histogram("latency", latency_);
+    report_.print();
+    return living_ == 0 ? 1 : 0;
+  }
+
+ private:
+  void open(std::uint64_t index) {
+    Connection& connection = connections_[index];
+    connection.socket = start_connect(load_.target);
+    if (!connection.socket.open()) return report_.failed(errno);
+    living_++;
+    poller_.add(connection.socket, EPOLLOUT, index);
+  }
+
+  void ready(std::uint64_t index, std::uint32_t events) {
+    Connection& connection = connections_[index];
+    if (!connection.socket.open()) return;
+    if ((events & EPOLLOUT) != 0 && connection.sent_at == 0) {
+      const int error = connect_result(connection.socket);
+      if (error != 0) return lost(connection, error);
+      poller_.change(connection.socket, EPOLLIN, index);
+      return ask(connection);
+    }
+    const ssize_t received = recv(connection.socket.get(), answer_.data(), connection.missing, 0);
+    if (received < 0 && errno == EAGAIN) return;
+    if (received <= 0) return lost(connection, received < 0 ? errno : ECONNRESET);
+    connection.missing -= static_cast<std::size_t>(received);
+    if (connection.missing > 0) return;
+    if (connection.sent_at >= counting_from_) latency_.record(now() - connection.sent_at);
+    ask(connection);
+  }
+
+  void ask(Connection& connection) {
+    connection.sent_at = now();
+    connection.missing = load_.size;
+    if (!send_all(connection.socket, request_)) lost(connection, errno);
+  }
+
+  void lost(Connection& connection, int error) {
+    report_.failed(error);
+    connection.socket.reset();
+    living_--;
+  }
+
+  const ClosedLoop& load_;
+  const std::string request_;
+  std::string answer_;
+  Poller poller_;
+  std::vector<Connection> connections_;
+  Histogram latency_;
+  Report report_;
+  Nanoseconds counting_from_ = 0;
+  std::uint64_t living_ = 0;
+  std::uint64_t unanswered_ = 0;
+};
+
+}  // namespace
+
+int closed_loop(const ClosedLoop& load) {
+  return ClosedLoopRun(load).run();
+}
+
+}  // namespace warren::load
