@@ -256,18 +256,12 @@ describe.each(enginePairs)("a flow carried from $name", (kinds) => {
     const received: Socket[] = [];
     const app = await startApp((socket) => {
       received.push(socket);
-      socket.once("data", (kind: Buffer) => {
-        if (kind.toString() === "slow") socket.pause();
-        else echo(socket);
-      });
+      if (received.length > 1) echo(socket);
     });
     const { client, server, caller } = await startMesh(kinds, { app });
     const slow = await dialApp(caller.outbound);
-    slow.write("slow");
     const stuck = await stall(slow);
     const fast = await dialApp(caller.outbound);
-    fast.write("fast");
-    await expect.poll(() => received.length, { interval: 5 }).toBe(2);
     const sent = pour(
       fast,
       Array.from({ length: 24 }, () => Buffer.alloc(MiB, 1)),
