@@ -1,5 +1,6 @@
 // The capture addon: what src/capture needs of the kernel and JavaScript cannot do. It decides nothing and logs
 // nothing. Exceptions exist in this file and its siblings js_*.cc only; everything below returns Result.
+#include <malloc.h>
 #include <napi.h>
 
 #include "addon_state.h"
@@ -16,9 +17,18 @@ Napi::Value use_error_class(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+// Freed memory that the allocator keeps in its arenas goes back to the kernel; only glibc keeps and gives any.
+Napi::Value trim_memory(const Napi::CallbackInfo& info) {
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
+  return info.Env().Undefined();
+}
+
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData(new AddonState(env));  // NOLINT(cppcoreguidelines-owning-memory): Node-API deletes it
   exports.Set("useErrorClass", Napi::Function::New(env, use_error_class));
+  exports.Set("trimMemory", Napi::Function::New(env, trim_memory));
   export_sockets(env, exports);
   export_kernel(env, exports);
   export_steering(env, exports);

@@ -123,6 +123,8 @@ export interface CaptureAddon extends SocketOps {
   /** A connecting socket that a process of that cgroup opened in the netns. The caller owns the descriptor. */
   probe(netnsFd: number, request: ProbeRequest): Promise<number>;
   openSteering(options: SteeringOptions): Promise<Steering>;
+  /** Gives memory that was freed back to the kernel. Takes the allocator's locks for some milliseconds. */
+  trimMemory(): void;
 }
 
 interface RawAddon extends CaptureAddon {

@@ -14,7 +14,6 @@ import {
   certificateStoreDefaults,
 } from "../identity/certificate-store.ts";
 import { systemClock } from "../lib/clock.ts";
-import { compactHeap } from "../lib/compact-heap.ts";
 import { Slots } from "../lib/slots.ts";
 import { AccessLog } from "../telemetry/access-log.ts";
 import type { LineSink } from "../telemetry/line-sink.ts";
@@ -45,6 +44,8 @@ export interface AgentParts {
   readonly engine: (capture: Capture) => Promise<EngineFactory>;
   readonly driver: (deps: DriverDeps, options: DriverOptions) => Driver;
   readonly authority: CertificateAuthority & { stop(): void };
+  /** Gives back what only the start needed; called once, at its end. */
+  readonly compactMemory: () => void;
 }
 
 export interface AgentDeps {
@@ -188,7 +189,7 @@ export class Agent {
     driver.start();
     credentials.start();
     await enrolment.start();
-    compactHeap();
+    parts.compactMemory();
     this.#release.pods();
     this.#log.root.info({ bound: bound.join(" "), node: this.#config.node, engine: this.#config.engine }, "running");
     return bound;

@@ -4,6 +4,7 @@ import { loadCaptureAddon } from "../capture/addon.ts";
 import { createCapture } from "../capture/create-capture.ts";
 import { NetnsFinder } from "../capture/netns-finder.ts";
 import { CaClient } from "../identity/ca-client.ts";
+import { compactHeap } from "../lib/compact-heap.ts";
 import { formatHostPort } from "../lib/host-port.ts";
 import { createManifestSource } from "../manifests/manifest-source.ts";
 import { hbonePort, inboundPort, outboundPort } from "../model/ports.ts";
@@ -44,6 +45,10 @@ export function agentParts(config: NodeConfig): AgentParts {
       defaultNamespace,
     }),
     engine: async (opened) => engineFactory(config, opened.sockets),
+    compactMemory: () => {
+      compactHeap();
+      loadCaptureAddon().trimMemory();
+    },
     driver: (deps, options) => new TunnelDriver(deps, options),
     authority: new CaClient({
       address: formatHostPort(control.address.host, control.address.port),

@@ -142,6 +142,7 @@ class FakeAgent {
         },
         stop: () => this.#note("authority stopped"),
       },
+      compactMemory: () => undefined,
     };
   }
 
