@@ -29,7 +29,7 @@ const root = fileURLToPath(new URL("../..", import.meta.url));
 const buf = (...args: string[]) =>
   execFileSync(join(root, "node_modules/.bin/buf"), args, {
     cwd: root,
-    env: { ...process.env, PATH: `${join(root, "node_modules/.bin")}:${process.env.PATH}` },
+    env: { ...process.env, PATH: `${join(root, "node_modules/.bin")}:${process.env["PATH"]}` },
     stdio: "pipe",
   });
 

@@ -30,7 +30,7 @@ export class OpenConnection {
   }
 
   static async open(stage: Stage): Promise<OpenConnection> {
-    const child = await stage.lab.spawn(cast.frontend, ["redis-cli", "-h", "database", "-p", "6379"], {
+    const child = stage.lab.spawn(cast.frontend, ["redis-cli", "-h", "database", "-p", "6379"], {
       stdio: ["pipe", "pipe", "pipe"],
     });
     if (child.stdout === null) throw new Error("redis-cli has no output");
