@@ -1,4 +1,5 @@
 #include "engine/core/engine.h"
+#include "engine/net/error_text.h"
 
 #include <fcntl.h>
 
@@ -40,7 +41,7 @@ uint64_t Engine::addPod(const PodSpec& spec) {
   pod->uid = spec.uid;
   pod->setCredential(findCredential(spec.credential));
   pod->netns = adoptNetns(spec.netns);
-  if (!pod->netns.fd.valid()) throw EngineError(std::string("the netns is not usable: ") + std::strerror(errno));
+  if (!pod->netns.fd.valid()) throw EngineError(std::string("the netns is not usable: ") + errorText(errno));
   for (const ListenerSpec& listener : spec.listeners) {
     int listening = 0;
     socklen_t length = sizeof listening;
@@ -296,6 +297,7 @@ bool Engine::takeEvents(RecordBuffer& into) {
     workers_[nextTaken_++]->events().take(into);
     if (!into.empty()) return true;
   }
+  into.clear();
   nextTaken_ = 0;
   batches_++;
   return false;

@@ -8,6 +8,7 @@
 #include "engine/base/clock.h"
 #include "engine/core/engine.h"
 #include "engine/core/worker.h"
+#include "engine/net/error_text.h"
 
 namespace warren::engine {
 
@@ -84,7 +85,7 @@ void Flow::adoptStream(Tunnel& tunnel, int32_t stream, std::string authority) {
 
 void Flow::watch(FlowSocket& socket) {
   socket.watched = worker_->watch(socket, socket.fd.get(), kWatched);
-  if (!socket.watched) finish(Reason::internal, std::strerror(errno));
+  if (!socket.watched) finish(Reason::internal, errorText(errno));
 }
 
 void Flow::arm(int64_t milliseconds) {

@@ -9,6 +9,7 @@
 #include "engine/core/engine.h"
 #include "engine/core/flow.h"
 #include "engine/core/worker.h"
+#include "engine/net/error_text.h"
 
 namespace warren::engine {
 
@@ -207,7 +208,7 @@ void Flow::dialTo(uint16_t index) {
   const Address& to = decision.dial[index].destination;
   const auto failed = [&](Reason reason, int error) {
     opening_->reason = reason;
-    opening_->detail = std::string(std::strerror(error)) + ": " + to.text();
+    opening_->detail = errorText(error) + " " + to.text();
     opening_->tried.push_back(index);
     openNext();
   };
@@ -255,15 +256,14 @@ void Flow::dialed() {
   closeSocket(out, true);
   opening_->tried.push_back(opening_->current);
   opening_->reason = error == ETIMEDOUT ? Reason::connectTimeout : Reason::connectFailed;
-  opening_->detail =
-      std::string(std::strerror(error)) + ": " + opening_->decision->dial[opening_->current].destination.text();
+  opening_->detail = errorText(error) + " " + opening_->decision->dial[opening_->current].destination.text();
   openNext();
 }
 
 void Flow::handOver() {
   int pair[2] = {-1, -1};
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) != 0) {
-    return finish(Reason::outOfDescriptors, std::strerror(errno));
+    return finish(Reason::outOfDescriptors, errorText(errno));
   }
   FlowSocket& ours = socket(Side::destination);
   ours.fd.reset(pair[0]);

@@ -10,6 +10,7 @@
 #include "engine/core/engine.h"
 #include "engine/core/flow.h"
 #include "engine/core/worker.h"
+#include "engine/net/error_text.h"
 
 namespace warren::engine {
 
@@ -264,7 +265,7 @@ void Flow::socketReset(Side side, int error) {
   if (state_ == State::deciding || state_ == State::opening || error == ECONNRESET || error == EPIPE) {
     return finish(source ? Reason::resetBySource : Reason::resetByDestination);
   }
-  finish(source ? Reason::resetBySource : Reason::resetByDestination, std::strerror(error));
+  finish(source ? Reason::resetBySource : Reason::resetByDestination, errorText(error));
 }
 
 }  // namespace warren::engine

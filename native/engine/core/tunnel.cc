@@ -9,6 +9,7 @@
 #include "engine/base/clock.h"
 #include "engine/core/engine.h"
 #include "engine/core/worker.h"
+#include "engine/net/error_text.h"
 
 namespace warren::engine {
 
@@ -120,23 +121,23 @@ void Tunnel::connect() {
   fd_ = worker_.sockets().open(pod_->netns, spec);
   if (!fd_.valid()) {
     const bool exhausted = errno == EMFILE || errno == ENFILE;
-    return setupFailed(exhausted ? Reason::outOfDescriptors : Reason::connectFailed, std::strerror(errno));
+    return setupFailed(exhausted ? Reason::outOfDescriptors : Reason::connectFailed, errorText(errno));
   }
   sockaddr_storage address{};
   const socklen_t length = peerAddress_.toSockaddr(address);
   if (::connect(fd_.get(), reinterpret_cast<const sockaddr*>(&address), length) != 0 && errno != EINPROGRESS) {
-    return setupFailed(Reason::connectFailed, std::string(std::strerror(errno)) + ": " + peerAddress_.text());
+    return setupFailed(Reason::connectFailed, errorText(errno) + " " + peerAddress_.text());
   }
   state_ = State::connecting;
   watched_ = worker_.watch(*this, fd_.get(), kWatched);
-  if (!watched_) return setupFailed(Reason::internal, std::strerror(errno));
+  if (!watched_) return setupFailed(Reason::internal, errorText(errno));
   arm(worker_.engine().options().timeouts.connect);
 }
 
 void Tunnel::connected() {
   tuneTunnelSocket(fd_.get());
   if (!watched_) watched_ = worker_.watch(*this, fd_.get(), kWatched);
-  if (!watched_) return setupFailed(Reason::internal, std::strerror(errno));
+  if (!watched_) return setupFailed(Reason::internal, errorText(errno));
   startTls();
 }
 
@@ -157,14 +158,17 @@ void Tunnel::startTls() {
 void Tunnel::handshake() {
   const TlsStatus status = tls_.handshake();
   if (!flushOutput() && state_ == State::closed) return;
-  if (status == TlsStatus::failed) {
-    worker_.counters().handshakesFailedTotal.add(1);
-    return setupFailed(tls_.failure(), tls_.detail());
-  }
+  if (status == TlsStatus::failed) return setupFailed(tls_.failure(), tls_.detail());
   if (status == TlsStatus::done) greet();
 }
 
 void Tunnel::greet() {
+  // The handshake was judged under the credential that it began with; revocations since then count too.
+  const auto newest = pod_->credential()->current();
+  std::string detail;
+  if (newest != nullptr && newest != tls_.credential() && tls_.refusedBy(*newest, detail)) {
+    return setupFailed(Reason::certificateRevoked, std::move(detail));
+  }
   peer_ = std::make_shared<const std::string>(tls_.peer());
   {
     const std::lock_guard lock(worker_.tunnelTable().mutex);
@@ -220,7 +224,6 @@ void Tunnel::onTimer() {
     case State::connecting:
       return setupFailed(Reason::connectTimeout, "no answer from " + peerAddress_.text());
     case State::handshaking:
-      worker_.counters().handshakesFailedTotal.add(1);
       return setupFailed(Reason::tlsTimeout, "no TLS handshake in time");
     case State::greeting:
       return setupFailed(Reason::h2Failed, "no HTTP/2 SETTINGS in time");
@@ -301,7 +304,9 @@ void Tunnel::fail(Reason reason, std::string detail) {
 }
 
 void Tunnel::setupFailed(Reason reason, std::string detail) {
-  if (outbound() && reason != Reason::noCertificate) group_->failed(reason, detail, worker_.now());
+  if (state_ == State::handshaking || state_ == State::greeting) worker_.counters().handshakesFailedTotal.add(1);
+  if (state_ == State::waiting && fd_.valid()) resetOnClose(fd_.get());
+  if (outbound()) group_->failed(reason, detail, worker_.now());
   close(reason, std::move(detail));
 }
 
@@ -360,7 +365,7 @@ void Tunnel::onEvents(uint32_t events) {
     const int error = socketError(fd_.get());
     if (error != 0) {
       return setupFailed(error == ETIMEDOUT ? Reason::connectTimeout : Reason::connectFailed,
-                         std::string(std::strerror(error)) + ": " + peerAddress_.text());
+                         errorText(error) + " " + peerAddress_.text());
     }
     writable_ = true;
     readable_ = (events & EPOLLIN) != 0;
@@ -374,7 +379,7 @@ void Tunnel::onEvents(uint32_t events) {
     return;
   }
   if (readable_) receive();
-  if (state_ != State::closed && (events & EPOLLOUT) != 0 && wantsToSend()) pump();
+  if (state_ != State::closed && (events & EPOLLOUT) != 0) pump();
 }
 
 void Tunnel::run() {

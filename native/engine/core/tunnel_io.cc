@@ -10,6 +10,7 @@
 #include "engine/core/engine.h"
 #include "engine/core/tunnel.h"
 #include "engine/core/worker.h"
+#include "engine/net/error_text.h"
 
 namespace warren::engine {
 
@@ -33,18 +34,16 @@ void Tunnel::receive() {
     if (got < 0) {
       readable_ = false;
       if (errno == EAGAIN) return;
-      if (state_ == State::ready || state_ == State::draining) return close(Reason::tunnelLost, std::strerror(errno));
+      if (state_ == State::ready || state_ == State::draining) return close(Reason::tunnelLost, errorText(errno));
       // In TLS 1.3 the client is done before the server judged its certificate: a refusal may look like this.
       const int error = errno;
-      worker_.counters().handshakesFailedTotal.add(1);
-      return setupFailed(Reason::tlsFailed, std::strerror(error));
+      return setupFailed(Reason::tlsFailed, errorText(error));
     }
     if (got == 0) {
       readable_ = false;
       if (state_ == State::ready) return close(Reason::tunnelLost, "the peer closed the connection");
       if (state_ == State::draining)
         return close(empty() ? Reason::ok : Reason::tunnelLost, "the peer closed the connection");
-      worker_.counters().handshakesFailedTotal.add(1);
       return setupFailed(Reason::tlsFailed, state_ == State::greeting
                                                 ? "closed before HTTP/2 SETTINGS; did the peer refuse our certificate?"
                                                 : "closed in the TLS handshake");
@@ -75,7 +74,6 @@ void Tunnel::processCipher(std::span<const uint8_t> bytes) {
     }
     if (status == TlsStatus::wantInput) break;
     if (state_ == State::greeting) {
-      worker_.counters().handshakesFailedTotal.add(1);
       return setupFailed(tls_.failure(), status == TlsStatus::ended ? "closed before HTTP/2 SETTINGS" : tls_.detail());
     }
     const bool clean = status == TlsStatus::ended && empty();

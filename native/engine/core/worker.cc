@@ -18,8 +18,8 @@ namespace {
 constexpr size_t kEvents = 256;
 // Work that work makes is done in the same turn, up to here: a request that arrived is answered before the next wait.
 constexpr int kPasses = 3;
-// A hash node of a flow table: pointer, hash, key, value.
-constexpr int64_t kNode = 32;
+// A node of a flow table: three links, colour, key, value, and the allocator's own word.
+constexpr int64_t kNode = 64;
 // A burst of this many flows leaves a heap worth giving back, a moment after most of them have ended.
 constexpr int64_t kBurst = 2048;
 constexpr int64_t kTrimDelay = 1000;
@@ -128,9 +128,16 @@ void Worker::turn() {
   const int64_t wait = soon_.empty() ? timers_.untilNext() : 0;
   const int count = epoll_wait(epoll_.get(), events.data(), kEvents, static_cast<int>(wait));
   now_ = monotonicMillis();
+  batch_ = {events.data(), static_cast<size_t>(std::max(count, 0))};
+  // Commands come before events: what TypeScript asked for is done before what happened since. The bell is stilled
+  // first, so that one rung from here on is heard.
+  for (epoll_event& event : batch_) {
+    if (event.data.ptr != &bell_) continue;
+    bell_.onEvents(event.events);
+    event.data.ptr = nullptr;
+  }
   runTasks();
   if (count > 0) {
-    batch_ = {events.data(), static_cast<size_t>(count)};
     for (const epoll_event& event : batch_) {
       if (event.data.ptr != nullptr) static_cast<Pollable*>(event.data.ptr)->onEvents(event.events);
     }
@@ -180,7 +187,7 @@ Flow& Worker::addFlow(Flow::Birth birth) {
   counters_.memoryBytes.add(footprint(added));
   flowsPeak_ = std::max(flowsPeak_, ++flowsHere_);
   const std::lock_guard lock(flowTable_.mutex);
-  flowTable_.flows.emplace(id, std::move(flow));
+  flowTable_.flows.emplace_hint(flowTable_.flows.end(), id, std::move(flow));
   return added;
 }
 

@@ -3,11 +3,11 @@
 #include <sys/epoll.h>
 
 #include <atomic>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <span>
 #include <thread>
-#include <unordered_map>
 #include <vector>
 
 #include "engine/base/byte_queue.h"
@@ -52,12 +52,12 @@ struct Scratch {
 // threads.
 struct FlowTable {
   std::mutex mutex;
-  std::unordered_map<uint64_t, std::unique_ptr<Flow>> flows;
+  std::map<uint64_t, std::unique_ptr<Flow>> flows;
 };
 
 struct TunnelTable {
   std::mutex mutex;
-  std::unordered_map<uint64_t, std::unique_ptr<Tunnel>> tunnels;
+  std::map<uint64_t, std::unique_ptr<Tunnel>> tunnels;
 };
 
 // One thread with an epoll set, and everything that lives on it. Only `post`, the tables and the counters may be used

@@ -73,13 +73,16 @@ void loadKey(SSL_CTX* context, const std::string& pem) {
   if (SSL_CTX_use_PrivateKey(context, key.get()) != 1) fail("the private key does not belong to the certificate");
 }
 
-void loadTrust(X509_STORE* store, const std::string& pem) {
+void loadTrust(SSL_CTX* context, const std::string& pem) {
+  X509_STORE* store = SSL_CTX_get_cert_store(context);
   const OwnedBio bio = reader(pem);
   int count = 0;
   while (true) {
     const OwnedX509 anchor(PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr));
     if (anchor == nullptr) break;
     if (X509_STORE_add_cert(store, anchor.get()) != 1) fail("a certificate of the trust bundle was not accepted");
+    // Clients with several certificates choose by the names in the request for one (RFC 8446 §4.2.4).
+    SSL_CTX_add_client_CA(context, anchor.get());
     count++;
   }
   expectEnd("the trust bundle is not PEM");
@@ -160,9 +163,8 @@ CredentialVersion::CredentialVersion(const CredentialSpec& spec, const TlsSettin
   if (spiffeIdOf(leaf) != spec.identity) {
     throw CredentialError("the leaf certificate is not for " + spec.identity);
   }
-  X509_STORE* store = SSL_CTX_get_cert_store(context);
-  loadTrust(store, spec.trustBundle);
-  hasCrl_ = loadCrls(store, spec.crl);
+  loadTrust(context, spec.trustBundle);
+  hasCrl_ = loadCrls(SSL_CTX_get_cert_store(context), spec.crl);
 }
 
 Verdict CredentialVersion::judge(const X509* leaf, const std::vector<std::string>* expected) const {

@@ -53,15 +53,17 @@ std::string spiffeIdOf(const X509* certificate) {
       static_cast<GENERAL_NAMES*>(X509_get_ext_d2i(certificate, NID_subject_alt_name, nullptr, nullptr)),
       GENERAL_NAMES_free);
   if (names == nullptr) return {};
+  std::string found;
+  int uris = 0;
   for (int i = 0; i < sk_GENERAL_NAME_num(names.get()); i++) {
     const GENERAL_NAME* name = sk_GENERAL_NAME_value(names.get(), i);
     if (name->type != GEN_URI) continue;
     const ASN1_IA5STRING* uri = name->d.uniformResourceIdentifier;
-    std::string text(reinterpret_cast<const char*>(ASN1_STRING_get0_data(uri)),
-                     static_cast<size_t>(ASN1_STRING_length(uri)));
-    if (!spiffeTrustDomain(text).empty()) return text;
+    uris++;
+    found.assign(reinterpret_cast<const char*>(ASN1_STRING_get0_data(uri)),
+                 static_cast<size_t>(ASN1_STRING_length(uri)));
   }
-  return {};
+  return uris == 1 && !spiffeTrustDomain(found).empty() ? found : std::string{};
 }
 
 }  // namespace warren::engine

@@ -11,7 +11,8 @@ namespace warren::engine {
 // §2; the same rules as src/identity/spiffe.ts).
 std::string_view spiffeTrustDomain(std::string_view id);
 
-// The first URI name of the certificate that is a workload's SPIFFE id; empty without one.
+// The workload's SPIFFE id that the certificate proves; empty for none. X509-SVID §2 allows exactly one URI name: with
+// two, which one a peer means would be its choice.
 std::string spiffeIdOf(const X509* certificate);
 
 }  // namespace warren::engine
