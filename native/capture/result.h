@@ -23,8 +23,8 @@ struct Unit {};
 template <class T>
 class Result {
  public:
-  Result(T value) : content_(std::move(value)) {}            // NOLINT(google-explicit-constructor)
-  Result(Failure failure) : content_(std::move(failure)) {}  // NOLINT(google-explicit-constructor)
+  Result(T value) : content_(std::move(value)) {}
+  Result(Failure failure) : content_(std::move(failure)) {}
 
   [[nodiscard]] bool ok() const { return content_.index() == 0; }
   [[nodiscard]] T& value() { return std::get<0>(content_); }

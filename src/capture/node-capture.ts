@@ -269,12 +269,28 @@ export class NodeCapture implements Capture {
   }
 
   onEvent(listener: (event: CaptureEvent) => void): () => void {
-    const stops = this.#deps.backends.map((backend) => backend.onEvent(listener));
+    const stops = this.#deps.backends.map((backend) =>
+      backend.onEvent((event) => {
+        // To the eBPF programs a pod captured by nftables is one that nobody enrolled.
+        if (event.kind !== "unknown-netns-connected" || !this.#isEnrolled(event.cookie)) {
+          listener(event);
+        }
+      }),
+    );
     return () => {
       for (const stop of stops) {
         stop();
       }
     };
+  }
+
+  #isEnrolled(cookie: bigint): boolean {
+    for (const { pod } of this.#enrolled.values()) {
+      if (pod.netns.cookie === cookie) {
+        return true;
+      }
+    }
+    return false;
   }
 
   /** Backends in use, the preferred first. */

@@ -1,9 +1,10 @@
 import { once } from "node:events";
-import { closeSync, fstatSync, readFileSync } from "node:fs";
+import { closeSync, fstatSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { type AddressInfo, connect, createServer, type Server } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
 import { loadCaptureAddon } from "../../src/capture/addon.ts";
 import { CaptureError } from "../../src/capture/errors.ts";
+import { Machine, type Pod } from "./support/machine.ts";
 
 const addon = loadCaptureAddon();
 const cleanups: (() => void)[] = [];
@@ -82,6 +83,41 @@ describe("the capture addon", () => {
     const server = await serve(await addon.listen(netns.fd, { ...options, port: 0 }));
     const { port } = server.address() as AddressInfo;
     await expect(addon.listen(netns.fd, { ...options, port })).rejects.toMatchObject({ code: "MESH_PORT_TAKEN" });
+  });
+
+  it("works in many netns at once without leaving its own, and opens each socket where it was told", async () => {
+    const machine = await Machine.start();
+    try {
+      const pods = await Promise.all(["a", "b", "c"].map((name) => machine.addPod(name)));
+      const home = ownNetns();
+      const rounds = Array.from({ length: 60 }, (_, index) => pods[index % pods.length] as Pod);
+      const held = await Promise.all(
+        rounds.map(async (pod) => {
+          const netns = addon.netnsOpen(pod.netnsPath);
+          const addresses = addon.netnsAddresses(netns.fd);
+          // Only a socket of that netns can be bound to its address without IP_TRANSPARENT.
+          const listening = addon.listen(netns.fd, {
+            family: 4,
+            address: pod.ip4,
+            port: 0,
+            backlog: 1,
+            transparent: false,
+            reusePort: false,
+          });
+          const fds = [netns.fd, addon.openSocket(netns.fd, { purpose: "leave", family: 6, mark: 0 }), await listening];
+          for (const fd of fds) {
+            closeSync(fd);
+          }
+          return (await addresses).some(({ address }) => address === pod.ip6);
+        }),
+      );
+      expect(held.every(Boolean)).toBe(true);
+      for (const task of readdirSync("/proc/self/task")) {
+        expect(statSync(`/proc/self/task/${task}/ns/net`, { bigint: true }).ino).toBe(home.ino);
+      }
+    } finally {
+      await Machine.stopAll([machine]);
+    }
   });
 
   it("finds no conntrack entry where nothing was redirected, and repeats a fixed destination", async () => {
