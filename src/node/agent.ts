@@ -25,7 +25,7 @@ import type { NodeConfig } from "./config.ts";
 import { Credentials } from "./credentials.ts";
 import { Enrolment } from "./enrolment.ts";
 import { HttpServer, type Routes, text } from "./http-server.ts";
-import type { PodEnrolmentDeps } from "./pod-enrolment.ts";
+import type { PodCaptureDeps } from "./pod-capture.ts";
 import { Readiness } from "./readiness.ts";
 import {
   adminSources,
@@ -39,7 +39,7 @@ import {
 /** The parts that touch the kernel, the disk and other machines; replaced in tests. */
 export interface AgentParts {
   readonly openCapture: () => Promise<Capture>;
-  readonly findNetns: PodEnrolmentDeps["findNetns"];
+  readonly findNetns: PodCaptureDeps["findNetns"];
   readonly source: ReportingSource;
   readonly engine: (capture: Capture) => Promise<EngineFactory>;
   readonly driver: (deps: DriverDeps, options: DriverOptions) => Driver;

@@ -85,6 +85,18 @@ describe("a pod coming in", () => {
     expect(node.state("uid-a")).toBe("captured");
   });
 
+  it("does not count as captured before the probe has come through", async () => {
+    node.run("uid-a");
+    const letGo = holding("probe uid-a");
+    node.want(pod("a"));
+    await settle();
+    expect(node.engine.has("uid-a")).toBe(true);
+    expect(node.state("uid-a")).toBe("pending");
+    letGo();
+    await settle();
+    expect(node.state("uid-a")).toBe("captured");
+  });
+
   it("is doubtful when the probe fails, and is captured anew", async () => {
     node.run("uid-a");
     node.hook = failing("probe uid-a", 1);

@@ -4,7 +4,8 @@ import { Slots } from "../../src/lib/slots.ts";
 import type { Identity } from "../../src/model/identity.ts";
 import type { LocalPod, WorkloadUid } from "../../src/model/workload.ts";
 import { Enrolment } from "../../src/node/enrolment.ts";
-import type { FoundNetns, PodEnrolmentOptions } from "../../src/node/pod-enrolment.ts";
+import type { FoundNetns } from "../../src/node/pod-capture.ts";
+import type { PodEnrolmentOptions } from "../../src/node/pod-enrolment.ts";
 
 export function pod(name: string, over: Partial<LocalPod> = {}): LocalPod {
   return {
