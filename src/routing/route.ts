@@ -13,6 +13,10 @@ import { hbonePort, isMeshPort, isSelfProbeAddress } from "../model/ports.ts";
 import type { Reason } from "../model/reason.ts";
 import type { Service, ServiceEndpoint } from "../model/service.ts";
 import type { Workload } from "../model/workload.ts";
+import { subset } from "./subset.ts";
+
+/** Endpoints that one decision names: each is a pool of tunnels. */
+const mostTargets = 32;
 
 export interface HboneTarget {
   readonly via: "hbone";
@@ -44,13 +48,14 @@ export type Route =
   | { readonly kind: "pass-through"; readonly destination: SocketAddress }
   | { readonly kind: "refused"; readonly reason: Reason; readonly service: Service | undefined };
 
-export function routeOutbound(view: MeshView, destination: SocketAddress): Route {
+/** `client` is the source's name: it decides which of very many endpoints are this client's. */
+export function routeOutbound(view: MeshView, client: string, destination: SocketAddress): Route {
   const nobodys = isLoopback(destination.address) || isSelfProbeAddress(destination.address);
   if (nobodys && isMeshPort(destination.port)) {
     return { kind: "refused", reason: "illegal-port", service: undefined };
   }
   const service = view.serviceByAddress(destination.address);
-  if (service !== undefined) return routeToService(view, service, destination);
+  if (service !== undefined) return routeToService(view, client, service, destination);
   const workload = view.workloadByAddress(destination.address);
   if (workload === undefined) return { kind: "pass-through", destination };
   const target = targetOf(view, workload, destination, 1);
@@ -58,14 +63,16 @@ export function routeOutbound(view: MeshView, destination: SocketAddress): Route
   return { kind: "to", service: undefined, targets: [target] };
 }
 
-function routeToService(view: MeshView, service: Service, destination: SocketAddress): Route {
+function routeToService(view: MeshView, client: string, service: Service, destination: SocketAddress): Route {
   const endpoints = view.endpoints(service, destination.port);
   if (endpoints === undefined) return { kind: "refused", reason: "unknown-service-port", service };
   const targets: RouteTarget[] = [];
   let illegal = false;
-  for (const endpoint of preferredFamily(endpoints, destination.address)) {
+  const usable = preferredFamily(endpoints, destination.address).flatMap((endpoint) => {
     const workload = workloadOf(view, endpoint);
-    if (workload === "unknown") continue;
+    return workload === "unknown" ? [] : [{ endpoint, workload }];
+  });
+  for (const { endpoint, workload } of subset(usable, mostTargets, client, ({ endpoint: { address } }) => address)) {
     const address = { address: endpoint.address, port: endpoint.targetPort };
     const target = targetOf(view, workload, address, endpoint.weight);
     if (target === undefined) illegal = true;

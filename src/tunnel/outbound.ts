@@ -10,7 +10,7 @@ import { hold, nobody, type Verdict, type VerdictBase } from "./verdict.ts";
 export function decideOutbound(view: MeshView, pod: LocalPod, destination: SocketAddress, draw: number): Verdict {
   const source = view.workload(pod.workload);
   if (source === undefined) return hold;
-  const route = routeOutbound(view, destination);
+  const route = routeOutbound(view, source.uid, destination);
   const base: VerdictBase = {
     source,
     destinations: nobody,

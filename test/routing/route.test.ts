@@ -114,6 +114,16 @@ describe("routeOutbound", () => {
     ["also where capture's own probes go", "192.0.2.1", 15001, "refused illegal-port"],
     ["a pod outside the mesh may use those ports", "10.0.0.4", 15008, "plain 10.0.0.4:15008 outside x1"],
   ] as const)("%s", (_name, address, port, expected) => {
-    expect(show(routeOutbound(view, { address, port }))).toBe(expected);
+    expect(show(routeOutbound(view, "client", { address, port }))).toBe(expected);
   });
+});
+
+test("of very many endpoints one client gets a bounded choice", () => {
+  const pods = Array.from({ length: 100 }, (_, index) => workload(`p${index}`, `10.2.0.${index}`));
+  const endpoints = pods.map(({ uid, addresses }) => ({ workload: uid, address: addresses[0] ?? "", targetPort: 80 }));
+  const many = mesh({ workloads: pods, services: [service("many", ["10.96.1.1"], { 80: endpoints })] });
+  const of = (client: string): string => show(routeOutbound(many, client, { address: "10.96.1.1", port: 80 }));
+  expect(of("one").split(", ")).toHaveLength(32);
+  expect(of("one")).toBe(of("one"));
+  expect(of("one")).not.toBe(of("other"));
 });
