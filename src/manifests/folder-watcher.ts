@@ -4,6 +4,9 @@
  */
 import { type FSWatcher, watch } from "node:fs";
 
+/** How many quiet times a change waits at most. */
+const longestDelay = 10;
+
 export interface FolderWatcherOptions {
   /** Quiet time after the last event before `changed` is called, milliseconds. */
   readonly debounce: number;
@@ -18,6 +21,8 @@ export class FolderWatcher {
   #watcher: FSWatcher | undefined;
   #debounce: NodeJS.Timeout | undefined;
   #rescan: NodeJS.Timeout | undefined;
+  /** Of the events that `changed` has not been called for. */
+  #firstEvent: number | undefined;
 
   constructor(folder: string, changed: () => void, options: FolderWatcherOptions) {
     this.#folder = folder;
@@ -40,6 +45,7 @@ export class FolderWatcher {
   stop(): void {
     clearInterval(this.#rescan);
     clearTimeout(this.#debounce);
+    this.#firstEvent = undefined;
     this.#rescan = undefined;
     this.#unwatch();
   }
@@ -68,8 +74,15 @@ export class FolderWatcher {
   }
 
   #touched(): void {
+    const now = performance.now();
+    this.#firstEvent ??= now;
+    // Events without end must not put the news off without end.
+    if (now - this.#firstEvent > longestDelay * this.#options.debounce) return;
     clearTimeout(this.#debounce);
-    this.#debounce = setTimeout(this.#changed, this.#options.debounce);
+    this.#debounce = setTimeout(() => {
+      this.#firstEvent = undefined;
+      this.#changed();
+    }, this.#options.debounce);
     this.#debounce.unref();
   }
 }

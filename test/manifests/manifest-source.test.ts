@@ -129,6 +129,18 @@ describe("changes", () => {
     await until(() => expect(names(source)).toEqual(["web"]));
   });
 
+  test("are heard while other files change all the time", async () => {
+    const { folder, source } = await started({ "a.yaml": web });
+    let busy = true;
+    const writer = (async () => {
+      for (let count = 0; busy; count += 1) await writeFile(join(folder, "noise.txt"), `${count}`);
+    })();
+    await replace(folder, "b.yaml", api);
+    await until(() => expect(names(source)).toEqual(["api", "web"]));
+    busy = false;
+    await writer;
+  });
+
   test("after stop are not heard; stop may be called twice", async () => {
     const { folder, source } = await started({ "a.yaml": web });
     await source.stop();
