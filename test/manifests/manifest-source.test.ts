@@ -131,13 +131,13 @@ describe("changes", () => {
 
   test("are heard while other files change all the time", async () => {
     const { folder, source } = await started({ "a.yaml": web });
-    let busy = true;
+    const enough = new AbortController();
     const writer = (async () => {
-      for (let count = 0; busy; count += 1) await writeFile(join(folder, "noise.txt"), `${count}`);
+      for (let count = 0; !enough.signal.aborted; count += 1) await writeFile(join(folder, "noise.txt"), `${count}`);
     })();
     await replace(folder, "b.yaml", api);
     await until(() => expect(names(source)).toEqual(["api", "web"]));
-    busy = false;
+    enough.abort();
     await writer;
   });
 
