@@ -51,6 +51,7 @@ class Acceptors {
   void removePod(const Pod& pod);
   void removeAll();
   void outOfDescriptors(const Acceptor& acceptor);
+  void giveUpReserve() { reserve_.reset(); }
   [[nodiscard]] Worker& worker() const { return worker_; }
 
  private:

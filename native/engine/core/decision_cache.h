@@ -29,7 +29,8 @@ struct FlowFacts {
 // between the two.
 class DecisionCache {
  public:
-  explicit DecisionCache(std::atomic<int64_t>& total) : total_(total) {}
+  // `total` counts those of all pods, of which there are `most`: sources and destinations are the peers' choice.
+  DecisionCache(std::atomic<int64_t>& total, int64_t most) : total_(total), most_(most) {}
   DecisionCache(const DecisionCache&) = delete;
   DecisionCache& operator=(const DecisionCache&) = delete;
   ~DecisionCache() { clear(); }
@@ -47,8 +48,6 @@ class DecisionCache {
   void clear();
 
  private:
-  // Bounds what a port scan can fill; starting over is cheap.
-  static constexpr size_t kMost = 8192;
   static constexpr size_t kRoles = 3;
   static constexpr size_t kMasks = 32;
 
@@ -62,6 +61,7 @@ class DecisionCache {
   std::array<uint32_t, kRoles> masks_{};
   std::unordered_map<std::string, std::shared_ptr<const Decision>> entries_;
   std::atomic<int64_t>& total_;
+  const int64_t most_;
 };
 
 }  // namespace warren::engine

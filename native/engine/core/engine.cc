@@ -21,13 +21,13 @@ Engine::~Engine() {
 
 std::shared_ptr<Pod> Engine::findPod(uint64_t handle) const {
   const auto entry = pods_.find(handle);
-  if (entry == pods_.end()) throw EngineError("there is no such pod; it was removed");
+  if (entry == pods_.end()) throw EngineError("no pod has the handle " + std::to_string(handle));
   return entry->second;
 }
 
 std::shared_ptr<Credential> Engine::findCredential(uint64_t handle) const {
   const auto entry = credentials_.find(handle);
-  if (entry == credentials_.end()) throw EngineError("there is no such credential; it was removed");
+  if (entry == credentials_.end()) throw EngineError("no credential has the handle " + std::to_string(handle));
   return entry->second;
 }
 
@@ -37,16 +37,20 @@ void Engine::postAll(const std::function<Task()>& make) {
 
 uint64_t Engine::addPod(const PodSpec& spec) {
   if (stopped_ || draining()) throw EngineError("the engine takes no more pods; it is being stopped");
-  auto pod = std::make_shared<Pod>(++handles_, remembered_);
+  auto pod = std::make_shared<Pod>(++handles_, remembered_, options_.limits.flows);
   pod->uid = spec.uid;
   pod->setCredential(findCredential(spec.credential));
   pod->netns = adoptNetns(spec.netns);
-  if (!pod->netns.fd.valid()) throw EngineError(std::string("the netns is not usable: ") + errorText(errno));
+  if (!pod->netns.fd.valid())
+    throw EngineError(std::string("the network namespace is not usable: ") + errorText(errno));
   for (const ListenerSpec& listener : spec.listeners) {
     int listening = 0;
     socklen_t length = sizeof listening;
-    const bool usable = getsockopt(listener.fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &length) == 0 && listening == 1;
-    if (!usable) throw EngineError("descriptor " + std::to_string(listener.fd) + " is not a listening socket");
+    const std::string name = "descriptor " + std::to_string(listener.fd);
+    if (getsockopt(listener.fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &length) != 0) {
+      throw EngineError(name + " is not a socket");
+    }
+    if (listening != 1) throw EngineError(name + " is not listening");
   }
   pod->originalDestination.kind = spec.originalDestination;
   pod->originalDestination.fixed = spec.fixed;
@@ -289,6 +293,13 @@ void Engine::stop() {
   if (std::exchange(stopped_, true)) return;
   for (const auto& worker : workers_) worker->join();
   for (const auto& worker : workers_) worker->finishAll(Reason::agentStopped);
+  // Nothing is left that could use them: descriptors go now, not when the object does.
+  kept_.clear();
+  groupsByKey_.clear();
+  groups_.clear();
+  releasedGroups_.clear();
+  pods_.clear();
+  credentials_.clear();
 }
 
 bool Engine::takeEvents(RecordBuffer& into) {

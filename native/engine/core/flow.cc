@@ -96,7 +96,8 @@ void Flow::arm(int64_t milliseconds) {
 void Flow::arrive(const ConnectArrivedRecord* request) {
   if (state_ != State::deciding) return;
   Engine& engine = worker_->engine();
-  if (engine.draining()) return refuse(Reason::draining);
+  // A CONNECT that was on its way when the drain began is served: the real GOAWAY has not gone out yet.
+  if (engine.draining() && birth_.role != Role::inboundHbone) return refuse(Reason::draining);
   if (birth_.pod->closing.load(std::memory_order_relaxed)) return refuse(Reason::podRemoved);
   if (engine.overMemory()) {
     worker_->counters().shedTotal.add(1);

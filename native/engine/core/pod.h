@@ -20,7 +20,8 @@ enum class Purpose : uint8_t { leave, deliver };
 // One enrolled pod. Fields without a lock are fixed or atomic.
 class Pod {
  public:
-  Pod(uint64_t handle, std::atomic<int64_t>& remembered) : handle(handle), decisions(remembered) {}
+  Pod(uint64_t handle, std::atomic<int64_t>& remembered, int64_t mostRemembered)
+      : handle(handle), decisions(remembered, mostRemembered) {}
 
   const uint64_t handle;
   std::string uid;

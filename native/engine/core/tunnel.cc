@@ -241,6 +241,12 @@ void Tunnel::onTimer() {
 }
 
 void Tunnel::onPong() {
+  if (state_ == State::draining && !outbound() && !goAwaySent_) {
+    goAwaySent_ = true;
+    nghttp2_submit_goaway(session_.get(), NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(session_.get()),
+                          NGHTTP2_NO_ERROR, nullptr, 0);
+    worker_.soon(*this);
+  }
   if (!pongPending_) return;
   pongPending_ = false;
   arm(worker_.engine().options().timeouts.pingInterval);
@@ -278,7 +284,9 @@ void Tunnel::drain() {
   if (outbound()) {
     wake(group_->remove(id_));
   } else {
+    // RFC 9113 §6.8: a first GOAWAY as a warning, the real one when requests in flight have had a round trip to arrive.
     nghttp2_submit_shutdown_notice(session_.get());
+    nghttp2_submit_ping(session_.get(), NGHTTP2_FLAG_NONE, nullptr);
     worker_.soon(*this);
   }
   state_ = State::draining;
@@ -335,7 +343,7 @@ void Tunnel::close(Reason reason, std::string detail) {
 
 void Tunnel::goAway() {
   if (session_ == nullptr || busy_) return;
-  nghttp2_session_terminate_session(session_.get(), NGHTTP2_NO_ERROR);
+  if (!goAwaySent_) nghttp2_session_terminate_session(session_.get(), NGHTTP2_NO_ERROR);
   busy_ = true;
   const size_t staged = fill();
   busy_ = false;

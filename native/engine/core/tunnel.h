@@ -144,6 +144,7 @@ class Tunnel final : public Pollable, public Runnable {
   bool ended_ = false;
   bool busy_ = false;  // inside nghttp2 or a batch: no re-entry
   bool pongPending_ = false;
+  bool goAwaySent_ = false;
   TlsChannel tls_;
   Http2Session session_{nullptr, nghttp2_session_del};
   Headers incoming_;

@@ -322,7 +322,7 @@ void Tunnel::detach(Flow& flow, Reason reason, bool answered) {
     if (outbound()) worker_.engine().leaveSeat(group_, id_);
     return retireIfIdle();
   }
-  if (stream < 0 || session_ == nullptr || state_ == State::closed) return;
+  if (stream < 0 || session_ == nullptr || state_ == State::closed) return retireIfIdle();
   nghttp2_session_set_stream_user_data(session_.get(), stream, nullptr);
   if (reason == Reason::ok) {
     // Both ends were passed on, or ours was and nobody reads on: then the client is to stop (RFC 9113 §8.1).

@@ -131,6 +131,7 @@ class Worker {
     explicit Bell(Worker& worker);
     void onEvents(uint32_t events) override;
     void ring() const;
+    void close() { fd_.reset(); }
     [[nodiscard]] int fd() const { return fd_.get(); }
 
    private:

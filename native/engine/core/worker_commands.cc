@@ -143,7 +143,12 @@ void Worker::finishAll(Reason reason) {
   graces_.clear();
   buriedFlows_.clear();
   buriedTunnels_.clear();
+  lingering_.clear();
   events_.publish();
+  acceptors_.giveUpReserve();
+  epoll_.reset();
+  sockets_.close();
+  bell_.close();
 }
 
 }  // namespace warren::engine

@@ -28,6 +28,8 @@ class SocketFactory {
  public:
   // A non-blocking TCP socket; invalid with errno set.
   Fd open(const Netns& netns, const SocketSpec& spec);
+  // Gives the descriptor of the thread's own netns up.
+  void close() { home_.reset(); }
 
  private:
   int inside(const Netns& netns, int family);
