@@ -161,6 +161,33 @@ describe.each(engines)("a connection captured for the $name engine", (kind: Engi
     expect(node.closed).toHaveLength(1);
   });
 
+  it("is cut when it holds more than the process may, and the others go on", async () => {
+    let connections = 0;
+    const app = await startApp((socket) => {
+      connections += 1;
+      // The second one is never read.
+      if (connections === 1) echo(socket);
+    });
+    const { node, pod } = await start({ limits: { bufferPerFlow: 1_048_576, memory: 65_536 } });
+    node.decideFlow = () => dialTo(pod.handle, app);
+    const modest = await dialApp(pod.outbound);
+    await ping(modest);
+    const greedy = await dialApp(pod.outbound);
+    const code = closeCode(greedy);
+    const more = () => {
+      while (!greedy.destroyed && greedy.write(Buffer.alloc(65_536)));
+    };
+    greedy.on("drain", more);
+    more();
+    expect(await code).toBe("ECONNRESET");
+    expect(await node.closing()).toMatchObject({
+      reason: "limit-memory",
+      detail: expect.stringContaining("slow reader"),
+    });
+    expect(await ping(modest)).toBe("ping");
+    expect(node.engine.stats().shedTotal).toBe(1);
+  });
+
   it("without a known destination is reset and never dialled", async () => {
     const { app, node, pod } = await start();
     const address = freshAddress();

@@ -29,9 +29,12 @@ export type ConnectResult =
       readonly retry: "again" | "elsewhere" | "never";
     };
 
+/** The part of a tunnel that a request needs. */
+export type RequestTunnel = Pick<Tunnel, "session" | "ending" | "takesStreams" | "drain" | "releaseStream">;
+
 /** Takes over the slot that the caller holds on the tunnel. `done` is called once, later, unless the returned function gave up. */
 export function openConnect(
-  tunnel: Tunnel,
+  tunnel: RequestTunnel,
   request: ConnectRequest,
   timeoutMs: number,
   done: (result: ConnectResult) => void,
@@ -93,8 +96,10 @@ function headersOf(request: ConnectRequest): OutgoingHttpHeaders {
 }
 
 /** The stream closed without an answer. */
-function lost(tunnel: Tunnel, leg: StreamLeg): ConnectResult {
+function lost(tunnel: RequestTunnel, leg: StreamLeg): ConnectResult {
   const code = leg.duplex.rstCode ?? constants.NGHTTP2_NO_ERROR;
+  // RFC 9113 §5.1.1: stream ids are not reused; a connection that has none left must be replaced.
+  if (leg.errorCode === "ERR_HTTP2_OUT_OF_STREAMS") tunnel.drain();
   if (tunnel.ending !== undefined || tunnel.session.destroyed || !tunnel.takesStreams) {
     return { kind: "failed", ...(tunnel.ending ?? { reason: "tunnel-lost", detail: leg.detail() }), retry: "again" };
   }

@@ -52,7 +52,10 @@ export function dial(sockets: SocketOps, request: DialRequest, done: (result: Di
     socket.setNoDelay(true);
     finish({ kind: "connected", leg });
   });
-  socket.once("close", () => finish({ kind: "failed", reason: "connect-failed", detail: leg.detail() }));
+  socket.once("close", () => {
+    const detail = leg.detail();
+    finish({ kind: "failed", reason: detail === "ETIMEDOUT" ? "connect-timeout" : "connect-failed", detail });
+  });
   socket.connect({ host: destination.address, port: destination.port });
   return () => {
     settled = true;

@@ -6,13 +6,14 @@ import type { Decision, EngineEvents, FlowId } from "../engine.ts";
 
 type Delivery = (events: EngineEvents) => void;
 
+const batchEnd: Delivery = (events) => events.batchEnd();
+
 export class EventBatch {
   readonly #events: EngineEvents;
   readonly #carryOut: (flow: FlowId, decision: Decision) => void;
   #deliveries: Delivery[] = [];
   #decisions: [FlowId, Decision][] = [];
   #scheduled = false;
-  #silent = false;
   #batches = 0;
 
   constructor(deps: { events: EngineEvents; carryOut: (flow: FlowId, decision: Decision) => void }) {
@@ -35,7 +36,7 @@ export class EventBatch {
   }
 
   #schedule(): void {
-    if (this.#scheduled || this.#silent) return;
+    if (this.#scheduled) return;
     this.#scheduled = true;
     queueMicrotask(() => this.#flush());
   }
@@ -46,10 +47,15 @@ export class EventBatch {
     if (deliveries.length > 0) {
       this.#deliveries = [];
       this.#batches += 1;
-      try {
-        for (const delivery of deliveries) delivery(this.#events);
-      } finally {
-        this.#events.batchEnd();
+      for (const delivery of [...deliveries, batchEnd]) {
+        try {
+          delivery(this.#events);
+        } catch (error) {
+          // One listener's mistake must not cost the others their records; it surfaces as an uncaught exception all the same.
+          queueMicrotask(() => {
+            throw error;
+          });
+        }
       }
     }
     const decisions = this.#decisions;

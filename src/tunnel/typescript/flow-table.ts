@@ -99,7 +99,22 @@ export class FlowTable {
       if (halfClosed > 0 && carriage.halfClosed && silence >= halfClosed) flow.end("half-closed-timeout", "");
       else if (idle > 0 && silence >= idle) flow.end("idle-timeout", "");
     }
-    this.#buffered = buffered;
+    this.#buffered = buffered > this.#context.options.limits.memory ? this.#relieve(buffered) : buffered;
+  }
+
+  /** What has arrived is in memory already: the flows that hold most of it end until the rest fits. Returns what is left. */
+  #relieve(buffered: number): number {
+    const holders = [...this.#flows.values()]
+      .map((flow) => ({ flow, bytes: flow.carriage?.buffered ?? 0 }))
+      .sort((one, other) => other.bytes - one.bytes);
+    let left = buffered;
+    for (const { flow, bytes } of holders) {
+      if (left <= this.#context.options.limits.memory) break;
+      left -= bytes;
+      this.#context.counters.shedTotal += 1;
+      flow.end("limit-memory", `${bytes} bytes waited for a slow reader`);
+    }
+    return left;
   }
 }
 

@@ -66,7 +66,7 @@ export function resetSocket(socket: Socket): void {
 
 export class StreamLeg implements Leg {
   readonly duplex: Http2Stream;
-  #error: Error | undefined;
+  #error: NodeJS.ErrnoException | undefined;
   #closed = false;
 
   constructor(stream: Http2Stream) {
@@ -84,6 +84,11 @@ export class StreamLeg implements Leg {
 
   closedCleanly(): boolean {
     return this.#error === undefined && this.duplex.rstCode === constants.NGHTTP2_NO_ERROR && this.duplex.readableEnded;
+  }
+
+  /** Node's code for what went wrong on this side of the wire. */
+  get errorCode(): string | undefined {
+    return this.#error?.code;
   }
 
   detail(): string {

@@ -95,6 +95,8 @@ export class Tunnel {
     parts.socket.prependOnceListener("error", (error) => this.#over("tunnel-lost", error.message));
     parts.socket.prependOnceListener("close", () => this.#over("tunnel-lost", "the connection closed"));
     parts.session.once("close", () => this.#closed());
+    // The peer's stream limit may have grown.
+    parts.session.on("remoteSettings", () => this.#watcher.changed(this));
     this.#watchIdle();
   }
 
