@@ -1,5 +1,5 @@
 /** What the HTTP enforcer knows of a flow, and what it needs of others. */
-import type { Duplex } from "node:stream";
+import type { Socket } from "node:net";
 import type { SocketAddress } from "../../model/address.ts";
 import type { AuthorizationVerdict, HttpRequestFacts, ShadowMatch } from "../../model/authorization.ts";
 import type { Identity } from "../../model/identity.ts";
@@ -45,7 +45,7 @@ export interface HttpEnforcerDeps {
   /** Whether this request may be, by the policies of now. */
   authorize(flow: HttpFlow, request: HttpRequestFacts): AuthorizationVerdict;
   /** Connects to the application, with the client's source address. Rejects with a `FlowEnd` that tells why. */
-  dialUpstream(flow: HttpFlow, signal: AbortSignal): Promise<Duplex>;
+  dialUpstream(flow: HttpFlow, signal: AbortSignal): Promise<Socket>;
   requestEnded(record: HttpRequestRecord): void;
   /** Something that must not happen did, and was survived. */
   internalError(error: unknown): void;

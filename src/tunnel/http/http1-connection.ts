@@ -25,6 +25,8 @@ export class Http1Connection {
   #waitsFor: "request" | "rest-of-header" = "rest-of-header";
   /** What can't be read came after requests that are still being answered. */
   #failing: Refusal | undefined;
+  /** Some requests can't be answered any more: the connection ends after the answers before them. */
+  #unserved = false;
 
   constructor(deps: HttpEnforcerDeps, options: HttpEnforcerOptions, client: { flow: HttpFlow; duplex: Duplex }) {
     this.#deps = deps;
@@ -123,6 +125,10 @@ export class Http1Connection {
       enforcer: this.#deps,
       upstream: this.#upstream,
       over: (exchange) => this.#over(exchange),
+      unserved: (exchange) => {
+        this.#unserved = true;
+        if (this.#exchanges.values().next().value === exchange) this.cut("reset-by-destination");
+      },
       cut: (reason) => this.cut(reason),
       switched: (...event) => this.#switched(...event),
     };
@@ -130,6 +136,7 @@ export class Http1Connection {
 
   #over(exchange: Http1Exchange): void {
     this.#exchanges.delete(exchange);
+    if (this.#unserved && !this.#duplex.writableEnded) this.cut("reset-by-destination");
     if (this.#exchanges.size > 0 || this.#duplex.destroyed) return;
     if (this.#failing === undefined) this.#arm("request");
     else this.#fail(this.#failing);

@@ -29,6 +29,8 @@ export interface Http1ExchangeDeps {
   readonly upstream: Http1Upstream;
   /** Nothing more comes of this exchange. */
   over(exchange: Http1Exchange): void;
+  /** The application ended the connection before this request's turn. */
+  unserved(exchange: Http1Exchange): void;
   /** Breaks the client's connection. */
   cut(reason: Reason): void;
   /** The application agreed to change protocols; the rest of both connections is its own. */
@@ -52,6 +54,8 @@ export class Http1Exchange {
   #facts: HttpRequestFacts | undefined;
   #outgoing: ClientRequest | undefined;
   #over = false;
+  /** Allowed, and nothing has gone wrong with it since. */
+  #passed = false;
   #switched = false;
 
   constructor(
@@ -92,30 +96,30 @@ export class Http1Exchange {
     this.log.facts = reading.head.facts;
     const refusal = this.#judge(reading.head.facts);
     // A client that waits for "100 Continue" may send the body or leave it (RFC 9110 §10.1.1): who can tell what comes next?
-    if (refusal === undefined) this.#forward(reading.head);
+    if (refusal === undefined) void this.#pass(reading.head);
     else this.#refuse(refusal, this.#wish === "nothing" && this.#bodyIsSmall() ? "keep" : "close");
   }
 
   /** After a change of policy. */
   rejudge(): void {
-    if (this.#facts === undefined || this.#over || this.#outgoing === undefined) return;
+    if (this.#facts === undefined || this.#over || !this.#passed) return;
     const refusal = this.#judge(this.#facts);
     if (refusal === undefined) return;
-    this.log.end("policy-changed", refusal.reason);
     if (this.response.headersSent || this.#switched) {
+      this.log.end("policy-changed", refusal.reason);
       this.#deps.cut("policy-changed");
       return;
     }
     // Its turn at the application may not have come: then the connection is still good.
-    const close = this.#outgoing.socket === null ? "keep" : "close";
-    this.#outgoing.destroy();
-    this.#refuse({ ...refusal, reason: "policy-changed" }, close);
+    const close = (this.#outgoing?.socket ?? null) === null ? "keep" : "close";
+    this.#refuse({ ...refusal, reason: "policy-changed", detail: refusal.reason }, close);
+    this.#outgoing?.destroy();
   }
 
   /** What came after the header section can't be read. */
   broken(refusal: Refusal): void {
-    this.#outgoing?.destroy();
     this.#refuse(refusal, "close");
+    this.#outgoing?.destroy();
   }
 
   get awaitsBody(): boolean {
@@ -130,6 +134,18 @@ export class Http1Exchange {
       this.#deps.enforcer.internalError(thrown);
       return forbidden("internal", "");
     }
+  }
+
+  async #pass(head: RequestHead): Promise<void> {
+    this.#passed = true;
+    try {
+      await this.#deps.upstream.opened();
+    } catch (thrown) {
+      this.#upstreamFailed(thrown instanceof Error ? thrown : new Error(String(thrown)));
+      return;
+    }
+    // Forbidden meanwhile, or nobody waits for it any more.
+    if (this.#passed && !this.#over) this.#forward(head);
   }
 
   #forward(head: RequestHead): void {
@@ -192,7 +208,7 @@ export class Http1Exchange {
     const status = answer.statusCode ?? 502;
     answer.on("error", () => {});
     // Cut off for another reason already.
-    if (response.headersSent || this.#over) {
+    if (!this.#passed || this.#over) {
       answer.destroy();
       return;
     }
@@ -227,9 +243,10 @@ export class Http1Exchange {
   }
 
   #upstreamFailed(error: NodeJS.ErrnoException): void {
-    if (this.#over || this.response.writableEnded) return;
+    if (this.#over || !this.#passed || this.response.writableEnded) return;
     if (error instanceof UpstreamGone) {
       this.log.end("reset-by-destination", error.message);
+      this.#deps.unserved(this);
       return;
     }
     if (this.response.headersSent) {
@@ -249,6 +266,7 @@ export class Http1Exchange {
 
   #refuse(refusal: Refusal, connection: "keep" | "close"): void {
     const { response, log } = this;
+    this.#passed = false;
     if (response.headersSent) {
       log.end(refusal.reason, refusal.detail);
       this.#deps.cut(refusal.reason);
@@ -293,7 +311,10 @@ export class Http1Exchange {
       this.log.end("reset-by-source", "the client left before the end of the answer");
       this.#outgoing?.destroy();
     }
-    this.#deps.over(this);
+    const { incoming } = this;
+    // What is still to come of the body is no next request.
+    if (incoming.complete || incoming.closed) this.#deps.over(this);
+    else incoming.once("close", () => this.#deps.over(this));
   }
 }
 

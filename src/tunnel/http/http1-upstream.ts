@@ -3,6 +3,7 @@
  * for one request after the other, and never replaced, because applications tie state to connections (and clients to theirs).
  */
 import { Agent, type ClientRequest, request } from "node:http";
+import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { Fields } from "./fields.ts";
 
@@ -21,15 +22,26 @@ export interface UpstreamRequest {
 }
 
 export class Http1Upstream {
-  readonly #agent: OneConnectionAgent;
+  readonly #dial: () => Promise<Socket>;
+  readonly #closed: () => void;
   readonly #maxHeaderSize: number;
+  readonly #agent = new OneConnectionAgent();
+  #opening: Promise<void> | undefined;
+  #ended = false;
 
   constructor(
-    deps: { readonly dial: () => Promise<Duplex>; readonly closed: () => void },
+    deps: { readonly dial: () => Promise<Socket>; readonly closed: () => void },
     options: { readonly maxHeaderSize: number },
   ) {
-    this.#agent = new OneConnectionAgent(deps);
+    this.#dial = deps.dial;
+    this.#closed = deps.closed;
     this.#maxHeaderSize = options.maxHeaderSize;
+  }
+
+  /** Resolves when requests may be made; those who asked first come first. */
+  opened(): Promise<void> {
+    this.#opening ??= this.#open();
+    return this.#opening;
   }
 
   /** Waits for its turn if another request is being answered. */
@@ -46,51 +58,42 @@ export class Http1Upstream {
   }
 
   destroy(): void {
+    this.#ended = true;
     this.#agent.end();
+  }
+
+  async #open(): Promise<void> {
+    const socket = await this.#dial();
+    socket.on("error", () => {});
+    if (this.#ended) {
+      socket.destroy();
+      throw new UpstreamGone();
+    }
+    socket.once("close", this.#closed);
+    this.#agent.socket = socket;
   }
 }
 
 class OneConnectionAgent extends Agent {
-  readonly #dial: () => Promise<Duplex>;
-  readonly #closed: () => void;
-  #socket: Duplex | undefined;
+  /** Given before the first request: while a connection is being made, the agent would make another for the next one. */
+  socket: Socket | undefined;
   #used = false;
-  #ended = false;
 
-  constructor({ dial, closed }: { readonly dial: () => Promise<Duplex>; readonly closed: () => void }) {
+  constructor() {
     super({ keepAlive: true, maxSockets: 1, scheduling: "fifo" });
-    this.#dial = dial;
-    this.#closed = closed;
   }
 
-  override createConnection(_options: unknown, callback: (error: Error | null, socket: Duplex) => void): undefined {
-    // Node's callback takes an error alone; its type does not say so.
-    const fail = callback as (error: Error) => void;
-    if (this.#used) {
-      process.nextTick(fail, new UpstreamGone());
+  override createConnection(
+    _options: unknown,
+    callback: (error: Error | null, stream: Duplex) => void,
+  ): Socket | undefined {
+    const { socket } = this;
+    if (this.#used || socket === undefined || socket.destroyed) {
+      process.nextTick(callback, new UpstreamGone());
       return;
     }
     this.#used = true;
-    void this.#open(callback, fail);
-  }
-
-  async #open(done: (error: null, socket: Duplex) => void, fail: (error: Error) => void): Promise<void> {
-    let socket: Duplex;
-    try {
-      socket = await this.#dial();
-    } catch (thrown) {
-      fail(thrown instanceof Error ? thrown : new Error(String(thrown)));
-      return;
-    }
-    socket.on("error", () => {});
-    if (this.#ended) {
-      socket.destroy();
-      fail(new UpstreamGone());
-      return;
-    }
-    this.#socket = socket;
-    socket.once("close", this.#closed);
-    done(null, socket);
+    return socket;
   }
 
   /** Node would unref an idle socket and limit its time; it lives as long as the client's connection. */
@@ -98,12 +101,8 @@ class OneConnectionAgent extends Agent {
     return true;
   }
 
-  override reuseSocket(): void {}
-
   end(): void {
-    this.#ended = true;
-    this.#used = true;
-    this.#socket?.destroy();
+    this.socket?.destroy();
     this.destroy();
   }
 }

@@ -45,6 +45,7 @@ export class Http2Exchange {
   readonly #log: ExchangeLog;
   #facts: HttpRequestFacts | undefined;
   #outgoing: ClientHttp2Stream | undefined;
+  #refused = false;
 
   constructor(deps: Http2ExchangeDeps, stream: ServerHttp2Stream, method: string) {
     this.#deps = deps;
@@ -88,13 +89,11 @@ export class Http2Exchange {
 
   /** After a change of policy. */
   rejudge(): void {
-    if (this.#facts === undefined || this.#stream.closed) return;
+    if (this.#facts === undefined || this.#refused || this.#stream.closed) return;
     const refusal = this.#judge(this.#facts);
     if (refusal === undefined) return;
-    this.#log.end("policy-changed", refusal.reason);
+    this.#refuse({ ...refusal, reason: "policy-changed", detail: refusal.reason });
     if (this.#outgoing !== undefined) resetStream(this.#outgoing, constants.NGHTTP2_CANCEL);
-    if (this.#stream.headersSent) resetStream(this.#stream, constants.NGHTTP2_CANCEL);
-    else this.#refuse({ ...refusal, reason: "policy-changed" });
   }
 
   #judge(facts: HttpRequestFacts): Refusal | undefined {
@@ -110,7 +109,7 @@ export class Http2Exchange {
   #forward(session: ClientHttp2Session, head: RequestHead, endAfterHeaders: boolean): void {
     const stream = this.#stream;
     // Reset, or forbidden meanwhile.
-    if (stream.closed || stream.destroyed || stream.headersSent) return;
+    if (this.#refused || stream.closed || stream.destroyed) return;
     let outgoing: ClientHttp2Stream;
     try {
       const authority = head.authority === "" ? [] : [":authority", head.authority];
@@ -122,9 +121,9 @@ export class Http2Exchange {
       return;
     }
     this.#outgoing = outgoing;
-    let failure = "";
+    let failure: NodeJS.ErrnoException | undefined;
     outgoing.on("error", (error) => {
-      failure = error.message;
+      failure = error;
     });
     outgoing.on("headers", (_headers, _flags, raw) => this.#inform(raw));
     outgoing.once("response", (_headers, flags, raw) => this.#answer(outgoing, raw, flags));
@@ -144,7 +143,7 @@ export class Http2Exchange {
 
   #answer(outgoing: ClientHttp2Stream, raw: Fields, flags: number): void {
     const stream = this.#stream;
-    if (stream.closed || stream.destroyed || stream.headersSent) {
+    if (this.#refused || stream.closed || stream.destroyed) {
       resetStream(outgoing, constants.NGHTTP2_CANCEL);
       return;
     }
@@ -162,8 +161,9 @@ export class Http2Exchange {
     outgoing.pipe(stream);
   }
 
-  #outgoingClosed(outgoing: ClientHttp2Stream, failure: string): void {
+  #outgoingClosed(outgoing: ClientHttp2Stream, failure: NodeJS.ErrnoException | undefined): void {
     const stream = this.#stream;
+    if (this.#refused) return;
     const code = outgoing.rstCode ?? constants.NGHTTP2_NO_ERROR;
     const whole = code === constants.NGHTTP2_NO_ERROR && this.#log.status !== 0 && outgoing.readableEnded;
     if (whole) {
@@ -173,8 +173,8 @@ export class Http2Exchange {
       return;
     }
     if (stream.closed || stream.destroyed) return;
-    const detail = failure || `RST_STREAM ${errorName(code)}`;
-    if (outgoing.session?.destroyed === true && this.#log.status === 0 && !stream.headersSent) {
+    const detail = failure?.message ?? `RST_STREAM ${errorName(code)}`;
+    if (failure?.code === "ERR_HTTP2_ERROR" && !stream.headersSent) {
       this.#refuse(badGateway(detail));
       return;
     }
@@ -184,13 +184,14 @@ export class Http2Exchange {
 
   #refuse(refusal: Refusal): void {
     const stream = this.#stream;
+    this.#refused = true;
+    const answerable = !stream.closed && !stream.destroyed && !stream.headersSent;
+    if (answerable) this.#log.status = refusal.status;
     this.#log.end(refusal.reason, refusal.detail);
-    if (stream.closed || stream.destroyed) return;
-    if (stream.headersSent) {
-      resetStream(stream, constants.NGHTTP2_INTERNAL_ERROR);
+    if (!answerable) {
+      resetStream(stream, constants.NGHTTP2_CANCEL);
       return;
     }
-    this.#log.status = refusal.status;
     stream.respond([":status", String(refusal.status), ...refusalFields(refusal)]);
     stream.end(refusal.body);
     leaveWhenWritten(stream);

@@ -4,23 +4,24 @@
  */
 import { once } from "node:events";
 import { type AddressInfo, createServer, type Server, Socket } from "node:net";
-import type { Duplex } from "node:stream";
 import type { AuthorizationVerdict, HttpRequestFacts } from "../../../../src/model/authorization.ts";
 import type { Reason } from "../../../../src/model/reason.ts";
 import { FlowEnd, type FlowId, type PodHandle } from "../../../../src/tunnel/engine.ts";
 import { HttpEnforcer } from "../../../../src/tunnel/http/http-enforcer.ts";
-import type {
-  HttpEnforcerOptions,
-  HttpFlow,
-  HttpRequestRecord,
-} from "../../../../src/tunnel/http/http-flow.ts";
+import type { HttpEnforcerOptions, HttpFlow, HttpRequestRecord } from "../../../../src/tunnel/http/http-flow.ts";
 import { HandedOver } from "../../../../src/tunnel/typescript/hand-over.ts";
 import { SocketLeg } from "../../../../src/tunnel/typescript/leg.ts";
 
 export type Policy = (request: HttpRequestFacts) => AuthorizationVerdict;
 
 export const allowed: AuthorizationVerdict = { outcome: "allow", reason: "ok", policy: "a/b", rule: 0, shadow: [] };
-export const denied: AuthorizationVerdict = { outcome: "deny", reason: "policy-denied", policy: "a/b", rule: -1, shadow: [] };
+export const denied: AuthorizationVerdict = {
+  outcome: "deny",
+  reason: "policy-denied",
+  policy: "a/b",
+  rule: -1,
+  shadow: [],
+};
 
 export const testOptions: HttpEnforcerOptions = {
   headerTimeout: 5000,
@@ -36,7 +37,7 @@ export interface GateSetup {
   readonly application: number;
   readonly policy?: Policy;
   readonly options?: Partial<HttpEnforcerOptions>;
-  readonly dial?: (signal: AbortSignal) => Promise<Duplex>;
+  readonly dial?: (signal: AbortSignal) => Promise<Socket>;
   readonly peer?: HttpFlow["peer"];
 }
 
@@ -50,7 +51,7 @@ export class Gate {
   dials = 0;
   port = 0;
   readonly #server: Server;
-  readonly #upstreams = new Set<Duplex>();
+  readonly #upstreams = new Set<Socket>();
 
   private constructor(setup: GateSetup) {
     this.policy = setup.policy ?? (() => allowed);
