@@ -21,6 +21,8 @@ export interface PodSubject {
 
 export interface CaptureBackend {
   readonly kind: BackendKind;
+  /** What it does without although it works, in words; undefined when nothing. */
+  readonly degraded: string | undefined;
   originalDestination(netns: Netns): OriginalDestination;
   /** Where a listener is bound instead when its port is taken: steering needs no particular port. */
   elsewhere(family: 4 | 6): Pick<ListenOptions, "address" | "port" | "transparent">;

@@ -7,7 +7,10 @@ import type { OriginalDestination, PodListener, SocketMarks, SocketOps } from ".
 
 export type BackendKind = "ebpf" | "nftables";
 
-/** What this kernel and process can do, found by trying, never by version. `missing` says in words what stands in the way. */
+/**
+ * What this kernel and process can do, found by trying, never by version. `missing` says in words what stands in the way, or what
+ * a usable backend does without.
+ */
 export interface KernelSupport {
   readonly release: string;
   readonly cgroup2: string | undefined;

@@ -45,6 +45,14 @@ async function supportOf(addon: CaptureAddon, own: Netns): Promise<KernelSupport
   };
 }
 
+function withMissing(support: KernelSupport, kind: BackendKind, missing: string): KernelSupport {
+  const backend = support.backends[kind];
+  return {
+    ...support,
+    backends: { ...support.backends, [kind]: { ...backend, missing: [...backend.missing, missing] } },
+  };
+}
+
 async function openBackend(
   kind: BackendKind,
   addon: CaptureAddon,
@@ -64,11 +72,15 @@ export async function createCapture(options: CaptureOptions): Promise<Capture> {
   const own = addon.netnsOpen("/proc/self/ns/net");
   const backends: CaptureBackend[] = [];
   try {
-    const support = await supportOf(addon, own);
+    let support = await supportOf(addon, own);
     const wanted: readonly BackendKind[] = options.backend === "auto" ? ["ebpf", "nftables"] : [options.backend];
     for (const kind of wanted) {
       if (support.backends[kind].usable) {
-        backends.push(await openBackend(kind, addon, options, own));
+        const backend = await openBackend(kind, addon, options, own);
+        backends.push(backend);
+        if (backend.degraded !== undefined) {
+          support = withMissing(support, kind, backend.degraded);
+        }
       }
     }
     if (backends.length === 0) {

@@ -65,9 +65,9 @@ export class EbpfBackend implements CaptureBackend {
     return new EbpfBackend(addon, steering, new PodPins(directory), options.ports);
   }
 
-  /** Why raw sockets are not guarded against; undefined when they are. */
-  get guardFailure(): string | undefined {
-    return this.#steering.guardFailure;
+  get degraded(): string | undefined {
+    const reason = this.#steering.guardFailure;
+    return reason === undefined ? undefined : `a guard against raw sockets: ${reason}`;
   }
 
   originalDestination(netns: Netns): OriginalDestination {

@@ -46,6 +46,7 @@ export async function nftablesMissing(addon: CaptureAddon): Promise<string | und
 
 export class NftablesBackend implements CaptureBackend {
   readonly kind = "nftables";
+  readonly degraded = undefined;
   /** What comes from lo is the pod's own, so no stranger can be simulated inside. */
   readonly probesInbound = false;
   readonly #addon: CaptureAddon;

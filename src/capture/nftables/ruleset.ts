@@ -82,8 +82,9 @@ function aliveSet(seconds: number): string {
 }
 
 /**
- * The table of a pod that has none yet. Only SYNs are steered: a connection that was open before enrolment would else be taken for a new one, in mid-stream, when
- * conntrack first sees it. Priorities are numbers because nft knows the name `dstnat` for prerouting only.
+ * The table of a pod that has none yet. Only SYNs are steered: a connection that was open before enrolment would else be taken for
+ * a new one, in mid-stream, when conntrack first sees it. Priorities are numbers because nft knows the name `dstnat` for
+ * prerouting only.
  */
 export function ruleset(input: RulesetInput): string {
   const guard = input.failOpenAfter === undefined ? "" : "meta nfproto @alive ";
