@@ -13,8 +13,8 @@ export type Authority =
 /** RFC 1123 §2.1 with the lengths of RFC 1035 §2.3.4; underscores because Kubernetes clusters have them in practice. */
 const hostname =
   /^(?=.{1,253}$)[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*$/i;
-/** A last label of digits makes it an IPv4 address or nothing (WHATWG URL, "ends in a number"): `010.0.0.1` is no host name. */
-const endsInNumber = /(?:^|\.)\d+$/;
+/** A last label that is a number makes it an IPv4 address or nothing (WHATWG URL, "ends in a number"): `010.0.0.1` is no host name. */
+const endsInNumber = /(?:^|\.)(?:\d+|0x[0-9a-f]*)$/i;
 
 /** Undefined unless the text is a host and a port other than 0. */
 export function parseAuthority(text: string): Authority | undefined {
