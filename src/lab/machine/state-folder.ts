@@ -11,6 +11,8 @@ import { identifyProcess, isRunning, type ProcessIdentity } from "./process-iden
 
 export const defaultStateRoot = "/run/warren-lab";
 
+const ownerFile = "owner.json";
+
 export interface LabOwner {
   readonly process: ProcessIdentity;
   /** `supervisor`: left running by `warren lab up`. `program`: a test, a demo or a bench that takes it down itself. */
@@ -49,7 +51,7 @@ export function claimLab(root: string, id: string, kind: LabOwner["kind"]): Foun
   const draft = join(root, `.${id}.${self.pid}.${self.startTime}`);
   try {
     mkdirSync(draft, { recursive: true, mode: 0o700 });
-    writeFileSync(join(draft, "owner.json"), JSON.stringify(owner));
+    writeFileSync(join(draft, ownerFile), JSON.stringify(owner));
     renameSync(draft, folder);
   } catch (cause) {
     rmSync(draft, { recursive: true, force: true });
@@ -86,6 +88,9 @@ export function findLabs(root: string): FoundLab[] {
 export async function removeLab(lab: FoundLab): Promise<void> {
   // Every network namespace, mount and BPF pin of a lab lives in the namespaces of these processes, so they go with them.
   await new Cgroup(lab.owner.cgroup).remove();
+  // The owner's name goes last: a removal that is cut short is found, and finished, by the next sweep.
+  for (const name of readdirIfThere(lab.folder))
+    if (name !== ownerFile) rmSync(join(lab.folder, name), { recursive: true, force: true });
   rmSync(lab.folder, { recursive: true, force: true });
 }
 
@@ -106,8 +111,12 @@ export async function sweepLabs(root: string): Promise<string[]> {
 }
 
 function draftsOf(root: string): string[] {
+  return readdirIfThere(root).filter((name) => name.startsWith("."));
+}
+
+function readdirIfThere(folder: string): string[] {
   try {
-    return readdirSync(root).filter((name) => name.startsWith("."));
+    return readdirSync(folder);
   } catch {
     return [];
   }
@@ -115,7 +124,7 @@ function draftsOf(root: string): string[] {
 
 function readOwner(folder: string): LabOwner | undefined {
   try {
-    return JSON.parse(readFileSync(join(folder, "owner.json"), "utf8")) as LabOwner;
+    return JSON.parse(readFileSync(join(folder, ownerFile), "utf8")) as LabOwner;
   } catch {
     // Being removed by its owner right now, or not a lab.
     return undefined;

@@ -1,4 +1,5 @@
 /** `warren lab down`: asks a lab's owner to remove it, or removes what a dead owner left. */
+import { existsSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { messageOf } from "../../lib/errors.ts";
 import { LabClient } from "../client.ts";
@@ -44,6 +45,8 @@ async function asked(lab: FoundLab, say: (line: string) => void): Promise<boolea
   }
 }
 
-function isThere({ id, owner }: FoundLab): boolean {
-  return findLabs(stateRoot()).some((lab) => lab.id === id && lab.owner.createdAt === owner.createdAt);
+/** Until the folder itself is gone; another lab that took the name meanwhile does not count. */
+function isThere({ id, folder, owner }: FoundLab): boolean {
+  const now = findLabs(stateRoot()).find((lab) => lab.id === id);
+  return now === undefined ? existsSync(folder) : now.owner.createdAt === owner.createdAt;
 }
