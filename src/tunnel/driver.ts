@@ -56,6 +56,10 @@ export interface HandedFlow {
 export interface RequestEnforcer {
   /** Ends the flow by ending or destroying `plaintext`. */
   enforce(flow: HandedFlow, plaintext: Duplex): void;
+  /** The mesh has changed: requests in progress on these flows may be forbidden now. */
+  rejudge(concerns: (flow: HandedFlow) => boolean): void;
+  /** No new requests; connections end with the answers that are due. */
+  drain(): void;
 }
 
 /** What the driver offers an enforcer. */
@@ -63,6 +67,8 @@ export interface RequestJudge {
   /** What policy says now about a request on this flow. */
   authorize(flow: HandedFlow, request: HttpRequestFacts): AuthorizationVerdict;
   localPod(pod: PodHandle): LocalPod | undefined;
+  /** Where an application's sockets are opened; undefined once the pod has gone. */
+  podSockets(pod: PodHandle): Pick<PodSockets, "netns" | "marks"> | undefined;
 }
 
 export interface DriverDeps {

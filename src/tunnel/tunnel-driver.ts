@@ -60,6 +60,7 @@ const unlimitedGrace = 2 ** 31 - 1;
 
 interface DrivenPod {
   local: LocalPod;
+  readonly sockets: PodSockets;
   readonly handle: PodHandle;
 }
 
@@ -100,6 +101,11 @@ export class TunnelDriver implements Driver, EngineEvents {
     const localPod = (handle: PodHandle): LocalPod | undefined => this.#byHandle.get(handle)?.local;
     this.#requests = deps.requests?.({
       localPod,
+      podSockets: (handle) => {
+        // Of a pod that was captured anew only the last capture's netns is still open.
+        const uid = localPod(handle)?.uid;
+        return uid === undefined ? undefined : this.#byUid.get(uid)?.sockets;
+      },
       authorize: (flow, request) => judgeRequest(deps.mesh.view, localPod(flow.pod), flow, request),
     });
     this.#held = new HeldFlows({
@@ -145,7 +151,7 @@ export class TunnelDriver implements Driver, EngineEvents {
       this.#credentials.release(local.identity);
       throw thrown;
     }
-    const pod: DrivenPod = { local, handle };
+    const pod: DrivenPod = { local, sockets, handle };
     this.#byUid.set(local.uid, pod);
     this.#byHandle.set(handle, pod);
     if (before !== undefined) {
@@ -239,6 +245,7 @@ export class TunnelDriver implements Driver, EngineEvents {
   }
 
   drain(deadlineMs: number): Promise<DrainReport> {
+    this.#requests?.drain();
     return this.#engine.drain(deadlineMs);
   }
 
@@ -368,7 +375,12 @@ export class TunnelDriver implements Driver, EngineEvents {
       this.#groups.prune(this.#deps.mesh.view);
       this.#held.review((flow, arrived) => this.#judge(flow, arrived));
     }
-    this.#rejudging.begin(change.policyScope);
+    const { policyScope } = change;
+    this.#rejudging.begin(policyScope);
+    this.#requests?.rejudge(({ pod }) => {
+      const local = this.#byHandle.get(pod)?.local;
+      return policyScope === "all" || (local !== undefined && policyScope.has(local.workload));
+    });
   }
 
   /** Nothing decided so far is repeated from here on, for all pods or one. */

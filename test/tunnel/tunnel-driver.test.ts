@@ -296,12 +296,18 @@ describe("requests", () => {
   const post = { ...get, method: "POST" };
   let judge: RequestJudge | undefined;
   let handed: HandedFlow[] = [];
+  let rejudged: FlowId[] = [];
 
   beforeEach(() => {
     handed = [];
+    rejudged = [];
     bench = new Bench((offered) => {
       judge = offered;
-      return { enforce: (flow) => handed.push(flow) };
+      return {
+        enforce: (flow) => handed.push(flow),
+        rejudge: (concerns) => rejudged.push(...handed.filter(concerns).map(({ flow }) => flow)),
+        drain: () => undefined,
+      };
     });
     bench.index.apply({ workloads: [web, api], authorizationPolicies: [gets] });
   });
@@ -322,6 +328,9 @@ describe("requests", () => {
     bench.index.apply({ authorizationPolicies: [authorizationPolicy("DENY", [{ to: [{ methods: ["GET"] }] }])] });
     expect(bench.engine.closed).toEqual([]);
     expect(outcome(handed[0], get)).toBe("deny");
+    expect(rejudged).toEqual([flow]);
+    bench.index.apply({ workloads: [workload("other", "10.0.9.9")] });
+    expect(rejudged).toEqual([flow]);
     bench.engine.end(flow, "ok");
     expect(bench.driver.stats().handedOverFlows).toBe(0);
   });
@@ -336,6 +345,7 @@ describe("requests", () => {
       outcome: "deny",
       reason: "strict-plaintext",
     });
+    expect(judge?.podSockets(pod)).toBe(sockets);
     bench.index.apply({ removedWorkloads: [api.uid] });
     expect(handed[0] && judge?.authorize(handed[0], get)).toMatchObject({ outcome: "deny", reason: "pod-removed" });
   });

@@ -1,10 +1,11 @@
 /** The record of one request, from its arrival to its end. */
 import type { AuthorizationVerdict, HttpRequestFacts } from "../../model/authorization.ts";
 import type { Reason } from "../../model/reason.ts";
-import type { HttpFlow, HttpRequestRecord } from "./http-flow.ts";
+import type { HandedFlow } from "../driver.ts";
+import type { HttpRequestRecord } from "./enforcement.ts";
 
 export class ExchangeLog {
-  readonly #flow: HttpFlow;
+  readonly #flow: HandedFlow;
   readonly #protocol: HttpRequestRecord["protocol"];
   readonly #tell: (record: HttpRequestRecord) => void;
   readonly #arrivedAt = Date.now();
@@ -17,7 +18,7 @@ export class ExchangeLog {
   bytesReceived = 0;
 
   constructor(
-    deps: { readonly flow: HttpFlow; readonly tell: (record: HttpRequestRecord) => void },
+    deps: { readonly flow: HandedFlow; readonly tell: (record: HttpRequestRecord) => void },
     request: { readonly protocol: HttpRequestRecord["protocol"]; readonly method: string },
   ) {
     this.#flow = deps.flow;

@@ -6,8 +6,9 @@
  */
 import type { Duplex } from "node:stream";
 import type { Reason } from "../../model/reason.ts";
+import type { HandedFlow, RequestEnforcer } from "../driver.ts";
 import { FlowEnd, type FlowId } from "../engine.ts";
-import type { HttpEnforcerDeps, HttpEnforcerOptions, HttpFlow } from "./http-flow.ts";
+import type { HttpEnforcerDeps, HttpEnforcerOptions } from "./enforcement.ts";
 import { Http1Server } from "./http1-server.ts";
 import { Http2Connection } from "./http2-connection.ts";
 import { type Protocol, recognise } from "./protocol.ts";
@@ -15,14 +16,17 @@ import { type Protocol, recognise } from "./protocol.ts";
 /** What is kept of a connection once its protocol is known. */
 interface Connection {
   rejudge(): void;
+  drain(): void;
 }
 
-export class HttpEnforcer {
+export class HttpEnforcer implements RequestEnforcer {
   readonly #deps: HttpEnforcerDeps;
   readonly #options: HttpEnforcerOptions;
   readonly #http1: Http1Server;
   /** Undefined while the protocol is being recognised. */
-  readonly #open = new Map<FlowId, { readonly flow: HttpFlow; readonly duplex: Duplex; connection?: Connection }>();
+  readonly #open = new Map<FlowId, { readonly flow: HandedFlow; readonly duplex: Duplex; connection?: Connection }>();
+
+  #draining = false;
 
   constructor(deps: HttpEnforcerDeps, options: HttpEnforcerOptions) {
     this.#deps = deps;
@@ -40,7 +44,7 @@ export class HttpEnforcer {
   }
 
   /** Takes the flow's plaintext over, until its end. */
-  enforce(flow: HttpFlow, duplex: Duplex): void {
+  enforce(flow: HandedFlow, duplex: Duplex): void {
     // Whatever breaks the flow is in its closing record.
     duplex.on("error", () => {});
     duplex.once("close", () => this.#open.delete(flow.flow));
@@ -49,10 +53,16 @@ export class HttpEnforcer {
   }
 
   /** Judges the requests in progress by the policies of now; all, or those of some flows. */
-  rejudge(concerns: (flow: HttpFlow) => boolean = () => true): void {
+  rejudge(concerns: (flow: HandedFlow) => boolean = () => true): void {
     for (const { flow, connection } of this.#open.values()) {
       if (connection !== undefined && concerns(flow)) connection.rejudge();
     }
+  }
+
+  /** Lets requests in progress end, and their connections with them. */
+  drain(): void {
+    this.#draining = true;
+    for (const { connection } of this.#open.values()) connection?.drain();
   }
 
   /** Breaks all flows. May be called twice. */
@@ -60,7 +70,7 @@ export class HttpEnforcer {
     for (const { duplex } of this.#open.values()) duplex.destroy(new FlowEnd(reason));
   }
 
-  #recognised(flow: HttpFlow, duplex: Duplex, protocol: Protocol | "closed" | "silent"): void {
+  #recognised(flow: HandedFlow, duplex: Duplex, protocol: Protocol | "closed" | "silent"): void {
     const open = this.#open.get(flow.flow);
     if (open === undefined) return;
     switch (protocol) {
@@ -79,5 +89,6 @@ export class HttpEnforcer {
         duplex.destroy(new FlowEnd("not-http"));
         break;
     }
+    if (this.#draining) open.connection?.drain();
   }
 }

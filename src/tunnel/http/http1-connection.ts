@@ -3,10 +3,11 @@ import { type IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { Reason } from "../../model/reason.ts";
+import type { HandedFlow } from "../driver.ts";
 import { FlowEnd } from "../engine.ts";
+import type { HttpEnforcerDeps, HttpEnforcerOptions } from "./enforcement.ts";
 import { ExchangeLog } from "./exchange-log.ts";
 import { endToEnd, valuesOf } from "./fields.ts";
-import type { HttpEnforcerDeps, HttpEnforcerOptions, HttpFlow } from "./http-flow.ts";
 import { formatHead, Http1Exchange, type Http1ExchangeDeps, type Wish } from "./http1-exchange.ts";
 import { Http1Upstream } from "./http1-upstream.ts";
 import { malformedRequest, type Refusal, refusalFields } from "./refusal.ts";
@@ -15,7 +16,7 @@ import { asksForWebSocket, readHttp1Head } from "./request-head.ts";
 export class Http1Connection {
   readonly #deps: HttpEnforcerDeps;
   readonly #options: HttpEnforcerOptions;
-  readonly #flow: HttpFlow;
+  readonly #flow: HandedFlow;
   readonly #duplex: Duplex;
   readonly #exchanges = new Set<Http1Exchange>();
   readonly #upstream: Http1Upstream;
@@ -27,8 +28,9 @@ export class Http1Connection {
   #failing: Refusal | undefined;
   /** Some requests can't be answered any more: the connection ends after the answers before them. */
   #unserved = false;
+  #draining = false;
 
-  constructor(deps: HttpEnforcerDeps, options: HttpEnforcerOptions, client: { flow: HttpFlow; duplex: Duplex }) {
+  constructor(deps: HttpEnforcerDeps, options: HttpEnforcerOptions, client: { flow: HandedFlow; duplex: Duplex }) {
     this.#deps = deps;
     this.#options = options;
     this.#flow = client.flow;
@@ -70,6 +72,7 @@ export class Http1Connection {
     clearTimeout(this.#timer);
     const exchange = new Http1Exchange(this.#exchangeDeps(), this.#options, { incoming, response, wish });
     this.#exchanges.add(exchange);
+    if (this.#draining) exchange.closeAfter();
     if (this.#exchanges.size > this.#options.maxConcurrentRequests) {
       exchange.log.end("limit-flows", "too many requests wait for their answers");
       this.cut("limit-flows");
@@ -115,6 +118,13 @@ export class Http1Connection {
     for (const exchange of this.#exchanges) exchange.rejudge();
   }
 
+  /** The answers that are due end the connection. */
+  drain(): void {
+    this.#draining = true;
+    for (const exchange of this.#exchanges) exchange.closeAfter();
+    if (this.#exchanges.size === 0) this.#duplex.end();
+  }
+
   cut(reason: Reason): void {
     this.#duplex.destroy(new FlowEnd(reason));
   }
@@ -138,7 +148,8 @@ export class Http1Connection {
     this.#exchanges.delete(exchange);
     if (this.#unserved && !this.#duplex.writableEnded) this.cut("reset-by-destination");
     if (this.#exchanges.size > 0 || this.#duplex.destroyed) return;
-    if (this.#failing === undefined) this.#arm("request");
+    if (this.#draining) this.#duplex.end();
+    else if (this.#failing === undefined) this.#arm("request");
     else this.#fail(this.#failing);
   }
 

@@ -7,10 +7,11 @@ import type { Duplex } from "node:stream";
 import { messageOf } from "../../lib/errors.ts";
 import type { HttpRequestFacts } from "../../model/authorization.ts";
 import type { Reason } from "../../model/reason.ts";
+import type { HandedFlow } from "../driver.ts";
 import { FlowEnd } from "../engine.ts";
+import type { HttpEnforcerDeps, HttpEnforcerOptions } from "./enforcement.ts";
 import { ExchangeLog } from "./exchange-log.ts";
 import { endToEnd, forwardableTrailers, membersOf, pairs, valuesOf, without } from "./fields.ts";
-import type { HttpEnforcerDeps, HttpEnforcerOptions, HttpFlow } from "./http-flow.ts";
 import { type Http1Upstream, UpstreamGone } from "./http1-upstream.ts";
 import {
   badGateway,
@@ -24,7 +25,7 @@ import {
 import { type RequestHead, readHttp1Head } from "./request-head.ts";
 
 export interface Http1ExchangeDeps {
-  readonly flow: HttpFlow;
+  readonly flow: HandedFlow;
   readonly enforcer: HttpEnforcerDeps;
   readonly upstream: Http1Upstream;
   /** Nothing more comes of this exchange. */
@@ -114,6 +115,11 @@ export class Http1Exchange {
     const close = (this.#outgoing?.socket ?? null) === null ? "keep" : "close";
     this.#refuse({ ...refusal, reason: "policy-changed", detail: refusal.reason }, close);
     this.#outgoing?.destroy();
+  }
+
+  /** Tells the client, if it can still be told, that this is the last answer on its connection. */
+  closeAfter(): void {
+    if (!this.response.headersSent) this.response.shouldKeepAlive = false;
   }
 
   /** What came after the header section can't be read. */

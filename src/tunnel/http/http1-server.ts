@@ -1,7 +1,8 @@
 /** node:http's parser for connections that are handed over: one server that never listens, and whose connection each event is. */
 import { createServer, type Server } from "node:http";
 import type { Duplex } from "node:stream";
-import type { HttpEnforcerDeps, HttpEnforcerOptions, HttpFlow } from "./http-flow.ts";
+import type { HandedFlow } from "../driver.ts";
+import type { HttpEnforcerDeps, HttpEnforcerOptions } from "./enforcement.ts";
 import { Http1Connection } from "./http1-connection.ts";
 
 export class Http1Server {
@@ -41,7 +42,7 @@ export class Http1Server {
     server.on("clientError", (error, duplex) => this.#connections.get(duplex)?.unreadable(error));
   }
 
-  accept(flow: HttpFlow, duplex: Duplex): Http1Connection {
+  accept(flow: HandedFlow, duplex: Duplex): Http1Connection {
     const connection = new Http1Connection(this.#deps, this.#options, { flow, duplex });
     this.#connections.set(duplex, connection);
     this.#server.emit("connection", duplex);

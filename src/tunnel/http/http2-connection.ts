@@ -9,15 +9,16 @@ import {
 } from "node:http2";
 import type { Duplex } from "node:stream";
 import type { Reason } from "../../model/reason.ts";
+import type { HandedFlow } from "../driver.ts";
 import { FlowEnd } from "../engine.ts";
+import type { HttpEnforcerDeps, HttpEnforcerOptions } from "./enforcement.ts";
 import { valuesOf } from "./fields.ts";
-import type { HttpEnforcerDeps, HttpEnforcerOptions, HttpFlow } from "./http-flow.ts";
 import { Http2Exchange } from "./http2-exchange.ts";
 
 export class Http2Connection {
   readonly #deps: HttpEnforcerDeps;
   readonly #options: HttpEnforcerOptions;
-  readonly #flow: HttpFlow;
+  readonly #flow: HandedFlow;
   readonly #duplex: Duplex;
   readonly #session: ServerHttp2Session;
   readonly #exchanges = new Set<Http2Exchange>();
@@ -25,7 +26,7 @@ export class Http2Connection {
   #upstream: Promise<ClientHttp2Session> | undefined;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(deps: HttpEnforcerDeps, options: HttpEnforcerOptions, client: { flow: HttpFlow; duplex: Duplex }) {
+  constructor(deps: HttpEnforcerDeps, options: HttpEnforcerOptions, client: { flow: HandedFlow; duplex: Duplex }) {
     this.#deps = deps;
     this.#options = options;
     this.#flow = client.flow;
@@ -45,6 +46,10 @@ export class Http2Connection {
 
   rejudge(): void {
     for (const exchange of this.#exchanges) exchange.rejudge();
+  }
+
+  drain(): void {
+    this.#session.close();
   }
 
   cut(reason: Reason): void {

@@ -12,11 +12,12 @@ import {
 } from "node:http2";
 import { messageOf } from "../../lib/errors.ts";
 import type { HttpRequestFacts } from "../../model/authorization.ts";
+import type { HandedFlow } from "../driver.ts";
 import { FlowEnd } from "../engine.ts";
 import { errorName, resetStream } from "../typescript/leg.ts";
+import type { HttpEnforcerDeps } from "./enforcement.ts";
 import { ExchangeLog } from "./exchange-log.ts";
 import { type Fields, forwardableTrailers, pairs, valuesOf, without } from "./fields.ts";
-import type { HttpEnforcerDeps, HttpFlow } from "./http-flow.ts";
 import {
   badGateway,
   forbidden,
@@ -32,7 +33,7 @@ import { type RequestHead, readHttp2Head } from "./request-head.ts";
 const asSent: object = { sendDate: false };
 
 export interface Http2ExchangeDeps {
-  readonly flow: HttpFlow;
+  readonly flow: HandedFlow;
   readonly enforcer: HttpEnforcerDeps;
   /** The session with the application, opened by the first who asks. */
   upstream(): Promise<ClientHttp2Session>;

@@ -6,9 +6,10 @@ import { once } from "node:events";
 import { type AddressInfo, createServer, type Server, Socket } from "node:net";
 import type { AuthorizationVerdict, HttpRequestFacts } from "../../../../src/model/authorization.ts";
 import type { Reason } from "../../../../src/model/reason.ts";
+import type { HandedFlow } from "../../../../src/tunnel/driver.ts";
 import { FlowEnd, type FlowId, type PodHandle } from "../../../../src/tunnel/engine.ts";
+import type { HttpEnforcerOptions, HttpRequestRecord } from "../../../../src/tunnel/http/enforcement.ts";
 import { HttpEnforcer } from "../../../../src/tunnel/http/http-enforcer.ts";
-import type { HttpEnforcerOptions, HttpFlow, HttpRequestRecord } from "../../../../src/tunnel/http/http-flow.ts";
 import { HandedOver } from "../../../../src/tunnel/typescript/hand-over.ts";
 import { SocketLeg } from "../../../../src/tunnel/typescript/leg.ts";
 
@@ -38,7 +39,7 @@ export interface GateSetup {
   readonly policy?: Policy;
   readonly options?: Partial<HttpEnforcerOptions>;
   readonly dial?: (signal: AbortSignal) => Promise<Socket>;
-  readonly peer?: HttpFlow["peer"];
+  readonly peer?: HandedFlow["peer"];
 }
 
 export class Gate {

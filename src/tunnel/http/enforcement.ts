@@ -1,25 +1,12 @@
-/** What the HTTP enforcer knows of a flow, and what it needs of others. */
+/** What the HTTP enforcer needs of others, and what it tells. */
 import type { Socket } from "node:net";
-import type { SocketAddress } from "../../model/address.ts";
 import type { AuthorizationVerdict, HttpRequestFacts, ShadowMatch } from "../../model/authorization.ts";
-import type { Identity } from "../../model/identity.ts";
 import type { Reason } from "../../model/reason.ts";
-import type { FlowId, PodHandle } from "../engine.ts";
-
-/** An inbound flow whose requests are judged one by one. */
-export interface HttpFlow {
-  readonly flow: FlowId;
-  readonly pod: PodHandle;
-  /** Proven by the peer's certificate; empty for plaintext. */
-  readonly peer: Identity | "";
-  readonly source: SocketAddress;
-  /** The pod's own address and port. */
-  readonly destination: SocketAddress;
-}
+import type { HandedFlow } from "../driver.ts";
 
 /** One request, told when it is over. */
 export interface HttpRequestRecord {
-  readonly flow: HttpFlow;
+  readonly flow: HandedFlow;
   readonly protocol: "HTTP/1.0" | "HTTP/1.1" | "HTTP/2";
   readonly method: string;
   readonly host: string;
@@ -43,9 +30,9 @@ export interface HttpRequestRecord {
 
 export interface HttpEnforcerDeps {
   /** Whether this request may be, by the policies of now. */
-  authorize(flow: HttpFlow, request: HttpRequestFacts): AuthorizationVerdict;
+  authorize(flow: HandedFlow, request: HttpRequestFacts): AuthorizationVerdict;
   /** Connects to the application, with the client's source address. Rejects with a `FlowEnd` that tells why. */
-  dialUpstream(flow: HttpFlow, signal: AbortSignal): Promise<Socket>;
+  dialUpstream(flow: HandedFlow, signal: AbortSignal): Promise<Socket>;
   requestEnded(record: HttpRequestRecord): void;
   /** Something that must not happen did, and was survived. */
   internalError(error: unknown): void;
