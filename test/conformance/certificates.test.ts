@@ -151,6 +151,18 @@ describe.each(engines)("the $name engine as a server", (kind) => {
     expect((await node.tunnelDown()).reason).toBe("tls-failed");
   });
 
+  it("makes a client that comes back with an old session show its certificate again", async () => {
+    const { node, pod } = await start();
+    const papers = await pki.issue(client);
+    const first = await rawTls(pod.hbone, papers);
+    const session = first.getSession();
+    expect(session?.length).toBeGreaterThan(0);
+    const again = await rawTls(pod.hbone, papers, { session });
+    expect(again.isSessionReused()).toBe(false);
+    again.destroy();
+    expect((await node.tunnelDown()).detail).not.toMatch(/session/);
+  });
+
   it("gives up on a client that never begins its handshake", async () => {
     const app = await startApp(echo);
     const node = new NodeUnderTest(kind, { timeouts: { tls: 100 } });

@@ -197,8 +197,9 @@ describe.each(engines)("a tunnel group of the $name engine", (kind: EngineKind) 
     await Promise.all(sockets.map((socket) => ping(socket)));
     peer.accepted[0]?.resetAndDestroy();
     expect(await Promise.all(sockets.map(closeCode))).toEqual(["ECONNRESET", "ECONNRESET"]);
-    expect(await node.tunnelDown()).toMatchObject({ reason: "tunnel-lost", peer: server });
-    expect(node.closed.map(({ reason }) => reason)).toEqual(["tunnel-lost", "tunnel-lost"]);
+    const lost = { reason: "tunnel-lost", peer: server, detail: expect.stringContaining("ECONNRESET") };
+    expect(await node.tunnelDown()).toMatchObject(lost);
+    expect(node.closed).toMatchObject([lost, lost]);
     // And the next flow finds a new one.
     expect(await ping(await flow())).toBe("ping");
   });

@@ -70,7 +70,7 @@ export class Pool {
 
   /** True while the peer is answered from memory and no open tunnel says otherwise. */
   get failing(): boolean {
-    return this.#rememberedFailure() !== undefined;
+    return this.#backingOff() && this.#usableTunnels() === 0;
   }
 
   /** `done` may be called before this returns. Returns a function that gives up. */
@@ -83,11 +83,6 @@ export class Pool {
     if (tunnel !== undefined) {
       tunnel.holdStream();
       done({ kind: "tunnel", tunnel });
-      return () => {};
-    }
-    const failure = this.#rememberedFailure();
-    if (failure !== undefined) {
-      done({ kind: "failed", reason: failure.reason, detail: failure.detail });
       return () => {};
     }
     const waiter: Waiter = { done, roomTimer: undefined };
@@ -148,10 +143,8 @@ export class Pool {
     return usable;
   }
 
-  #rememberedFailure(): Failure | undefined {
-    const failure = this.#failure;
-    if (failure === undefined || performance.now() >= failure.until || this.#usableTunnels() > 0) return undefined;
-    return failure;
+  #backingOff(): boolean {
+    return this.#failure !== undefined && performance.now() < this.#failure.until;
   }
 
   /** Hands out slots, opens tunnels for those who got none, and fails them when neither is possible. */
@@ -165,8 +158,7 @@ export class Pool {
     }
     if (this.#waiters.size === 0) return;
     const { limits } = this.#context.options;
-    const backingOff = this.#failure !== undefined && performance.now() < this.#failure.until;
-    const wanted = backingOff ? 0 : Math.ceil(this.#waiters.size / limits.flowsPerTunnel);
+    const wanted = this.#backingOff() ? 0 : Math.ceil(this.#waiters.size / limits.flowsPerTunnel);
     while (this.#openings.size < wanted && this.#usableTunnels() + this.#openings.size < limits.tunnelsPerGroup) {
       this.#open();
     }
