@@ -1,0 +1,207 @@
+/**
+ * A bed is what a variant is measured in: a lab of its own with the same pods and programs as every other variant's. Beds of one run
+ * stand side by side, so that rounds can go from one to the next without setting anything up; the idle ones cost next to nothing.
+ */
+import type { ChildProcess } from "node:child_process";
+import type { Lab } from "../../src/lab/lab.ts";
+import { Cgroup } from "../../src/lab/machine/cgroup.ts";
+import type { RunResult } from "../../src/lab/machine/launch.ts";
+import type { LabOptions } from "../../src/lab/options.ts";
+import { MeshError, messageOf } from "../../src/lib/errors.ts";
+import { formatHostPort } from "../../src/lib/host-port.ts";
+import type { Peer } from "../arguments.ts";
+import type { Noise, Variant } from "../model.ts";
+import { AgentProbe } from "./agent.ts";
+import { startMaskedAgents } from "./agent-environment.ts";
+import { benchManifests, type Cast, clientNode, serverNode } from "./manifests.ts";
+import { startPeer } from "./peer.ts";
+import {
+  allProcessors,
+  bindProcesses,
+  cgroupSeconds,
+  noiseBetween,
+  type ProcessorSplit,
+  readMachineTime,
+} from "./processors.ts";
+import type { Program } from "./program.ts";
+
+/** What a lab for some scenarios must be like. */
+export interface Recipe {
+  readonly name: string;
+  readonly cast: Cast;
+  readonly options?: Pick<LabOptions, "backend" | "agentSettings" | "controlSettings">;
+  /** Environment of the agents, where it matters. */
+  readonly agentEnvironment?: Readonly<Record<string, string>>;
+}
+
+export interface BedRequest {
+  readonly program: Program;
+  readonly loadGenerator: string;
+  readonly recipe: Recipe;
+  readonly variant: Variant;
+  readonly peer: Peer | undefined;
+  readonly say: (line: string) => void;
+}
+
+export interface Usage {
+  readonly agentSeconds: number;
+  readonly noise: Noise;
+}
+
+const readyMs = 60_000;
+
+export class Bed {
+  readonly variant: Variant;
+  readonly lab: Lab;
+  readonly cast: Cast;
+  readonly loadGenerator: string;
+  /** One per node; none in a plain cluster. */
+  readonly agents: readonly AgentProbe[];
+  #bound: ProcessorSplit | undefined;
+
+  private constructor({ variant, recipe, loadGenerator }: BedRequest, lab: Lab, agents: readonly AgentProbe[]) {
+    this.variant = variant;
+    this.lab = lab;
+    this.cast = recipe.cast;
+    this.loadGenerator = loadGenerator;
+    this.agents = agents;
+  }
+
+  /** Resolves when traffic can flow. Leaves nothing behind when it fails. */
+  static async up(request: BedRequest, signal: AbortSignal): Promise<Bed> {
+    const { program, recipe, variant, peer, say } = request;
+    const meshed = variant !== "direct" && peer === undefined;
+    const lab = await program.Lab.up(
+      {
+        ...recipe.options,
+        nodes: 2,
+        manifests: [benchManifests(recipe.cast, request.loadGenerator)],
+        mesh: meshed,
+        ...(meshed && { engine: variant === "warren" ? "native" : "typescript" }),
+        onEvent: (line) => say(`${variant}: ${line}`),
+      },
+      signal,
+    );
+    try {
+      await lab.waitReady({ signal, timeoutMs: readyMs });
+      if (meshed && recipe.agentEnvironment !== undefined)
+        await startMaskedAgents(lab, recipe.agentEnvironment, { signal, timeoutMs: readyMs });
+      if (peer !== undefined) await startPeer(lab, peer, { signal, timeoutMs: readyMs });
+      const nodes = variant === "direct" ? [] : [clientNode, serverNode];
+      const agents = nodes.map(
+        (node) =>
+          new AgentProbe(node, lab.node(node).agentCgroup, meshed ? (path) => lab.adminJson(node, path) : undefined),
+      );
+      const bed = new Bed(request, lab, agents);
+      bed.#checkEngine();
+      await bed.#allowManyPorts();
+      return bed;
+    } catch (error) {
+      await lab.down();
+      throw error;
+    }
+  }
+
+  get meshed(): boolean {
+    return this.lab.mesh !== undefined;
+  }
+
+  /** A server pod's own address: service addresses would add a translation to the plain cluster alone. */
+  target(port: number, server: string = this.cast.servers[0] ?? ""): string {
+    return formatHostPort(this.lab.pod(server).ips[0] ?? "", port);
+  }
+
+  /** Runs a program in the first client pod. */
+  async run(argv: readonly string[], timeoutMs: number, signal: AbortSignal): Promise<RunResult> {
+    return this.lab.exec(this.#client, this.#onLoadProcessors(argv), { timeoutMs, signal });
+  }
+
+  spawn(argv: readonly string[]): ChildProcess {
+    return this.lab.spawn(this.#client, this.#onLoadProcessors(argv));
+  }
+
+  /** Runs something and says what it cost the agents, and how loud the machine was meanwhile. */
+  async observe<T>(what: () => Promise<T>): Promise<T & Usage> {
+    const [machine, own, agents] = [readMachineTime(), this.#labSeconds, this.agentSeconds];
+    const result = await what();
+    return {
+      ...result,
+      agentSeconds: this.agentSeconds - agents,
+      noise: noiseBetween(machine, readMachineTime(), this.#labSeconds - own),
+    };
+  }
+
+  get agentSeconds(): number {
+    return this.agents.reduce((sum, { cpuSeconds }) => sum + cpuSeconds, 0);
+  }
+
+  /** Keeps agents and load apart, or lets all use everything. */
+  async bind(split: ProcessorSplit | undefined): Promise<void> {
+    if (this.#bound === split) return;
+    this.#bound = split;
+    const servers = this.cast.servers.flatMap((server) => {
+      const { cgroup } = this.lab.pod(server);
+      return cgroup === undefined ? [] : pidsBelow(new Cgroup(cgroup));
+    });
+    await bindProcesses(servers, split?.load ?? allProcessors());
+    await bindProcesses(
+      this.agents.flatMap(({ pids }) => pids),
+      split?.agents ?? allProcessors(),
+    );
+  }
+
+  /** Fresh processes with nothing in their memory from before; what was enrolled stays so. */
+  async restartAgents(signal: AbortSignal): Promise<void> {
+    await Promise.all(this.agents.map(({ node }) => this.lab.stopAgent(node)));
+    await Promise.all(this.agents.map(({ node }) => this.lab.startAgent(node)));
+    await this.lab.waitReady({ signal, timeoutMs: readyMs });
+    this.#bound = undefined;
+  }
+
+  /** Of the pods' links. */
+  async mtu(): Promise<number> {
+    return Number((await this.lab.exec(this.#client, ["cat", "/sys/class/net/eth0/mtu"])).stdout);
+  }
+
+  down(): Promise<void> {
+    return this.lab.down();
+  }
+
+  get #client(): string {
+    return this.cast.clients[0] ?? "";
+  }
+
+  get #labSeconds(): number {
+    return cgroupSeconds(this.lab.node(clientNode).cgroup.path.replace(/\/[^/]+$/, ""));
+  }
+
+  #onLoadProcessors(argv: readonly string[]): readonly string[] {
+    return this.#bound === undefined ? argv : ["taskset", "-c", this.#bound.load, ...argv];
+  }
+
+  /** An agent that fell back to the other engine would answer every question of the bench, for the wrong variant. */
+  #checkEngine(): void {
+    if (this.variant !== "warren" || this.agents.every((agent) => agent.hasLoaded("warren_engine.node"))) return;
+    throw new MeshError("MESH_BENCH_NO_NATIVE_ENGINE", "agents were asked for the native engine and did not load it");
+  }
+
+  /** Short flows leave their ports in TIME_WAIT for a minute: with the usual range a fast variant would run out of them. */
+  async #allowManyPorts(): Promise<void> {
+    const settings = ["ip_local_port_range=10240 65000", "tcp_tw_reuse=1"];
+    const script = settings.map((setting) => setting.replace(/^(\w+)=(.*)$/, "echo $2 > /proc/sys/net/ipv4/$1"));
+    for (const pod of [...this.cast.clients, ...this.cast.servers]) {
+      const { code, stderr } = await this.lab.exec(pod, ["sh", "-euc", script.join("\n")]);
+      if (code !== 0)
+        throw new MeshError("MESH_BENCH_SYSCTL", `cannot widen the port range in ${pod}: ${stderr.trim()}`);
+    }
+  }
+}
+
+function pidsBelow(cgroup: Cgroup): number[] {
+  return [...cgroup.pids, ...cgroup.children.flatMap(pidsBelow)];
+}
+
+/** One line for a report. */
+export function whyNot(error: unknown): string {
+  return messageOf(error).split("\n")[0] ?? "";
+}

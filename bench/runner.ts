@@ -1,0 +1,215 @@
+/**
+ * Runs scenarios: beds for each recipe, rounds interleaved over the variants, every failure a reason in the report. A bed that does
+ * not come up, or a variant that fails twice in a row, takes nothing from the others.
+ */
+import { MeshError } from "../src/lib/errors.ts";
+import type { Peer } from "./arguments.ts";
+import { Bed, type Recipe, whyNot } from "./lab/bed.ts";
+import type { Program } from "./lab/program.ts";
+import type { Absence, Environment, Sample, Variant } from "./model.ts";
+import { findKnee } from "./scenarios/latency.ts";
+import { type Context, type Pace, plain, type Scenario } from "./scenarios/scenario.ts";
+
+export interface RunnerOptions {
+  readonly program: Program;
+  readonly loadGenerator: string;
+  readonly scenarios: readonly Scenario[];
+  readonly variants: readonly Variant[];
+  readonly peers: readonly Peer[];
+  readonly rounds: number;
+  readonly pace: Pace;
+  readonly signal: AbortSignal;
+  readonly say: (line: string) => void;
+}
+
+export interface RunResults {
+  readonly samples: readonly Sample[];
+  readonly absences: readonly Absence[];
+  readonly knee: Environment["knee"];
+  readonly mtu: number | undefined;
+}
+
+/** A failure after which the same variant would most likely fail again. */
+const failuresInARow = 2;
+
+export class Runner {
+  readonly #options: RunnerOptions;
+  readonly #samples: Sample[] = [];
+  readonly #absences: Absence[] = [];
+  /** Of the recipe that is being used, and why a variant has none. */
+  #beds = new Map<Variant, Bed>();
+  #without = new Map<Variant, string>();
+  #recipe: string | undefined;
+  #mtu: number | undefined;
+  #knee: Promise<{ variant: Variant; requestsPerSecond: number }> | undefined;
+
+  constructor(options: RunnerOptions) {
+    this.#options = options;
+  }
+
+  async run(): Promise<RunResults> {
+    try {
+      for (const scenario of this.#options.scenarios) await this.#scenario(scenario);
+    } finally {
+      await this.#clear();
+    }
+    return {
+      samples: this.#samples,
+      absences: this.#absences,
+      knee: await this.#knee?.catch(() => undefined),
+      mtu: this.#mtu,
+    };
+  }
+
+  async #scenario(scenario: Scenario): Promise<void> {
+    const { variants, rounds, signal, say } = this.#options;
+    say(`${scenario.name}: ${scenario.measures.length} measures, ${rounds} rounds`);
+    const suited = variants.filter((variant) => {
+      const reason = this.#unsuited(scenario, variant);
+      if (reason !== undefined) this.#absent(scenario, variant, reason);
+      return reason === undefined;
+    });
+    if (scenario.freshBeds) {
+      await this.#clear();
+      const failures = new Map<Variant, number>();
+      for (let round = 1; round <= rounds; round += 1)
+        for (const variant of interleaved(suited, round)) {
+          if ((failures.get(variant) ?? 0) >= failuresInARow) continue;
+          const bed = await this.#up(scenario.recipe, variant);
+          if (!(bed instanceof Bed)) {
+            this.#absent(scenario, variant, bed);
+            failures.set(variant, failuresInARow);
+            continue;
+          }
+          try {
+            const ok = (await this.#prepare(scenario, bed)) && (await this.#round(scenario, bed, round));
+            failures.set(variant, ok ? 0 : (failures.get(variant) ?? 0) + 1);
+          } finally {
+            await bed.down();
+          }
+        }
+      return;
+    }
+    await this.#bedsFor(scenario.recipe, suited);
+    const failures = new Map<Variant, number>();
+    for (const variant of suited) {
+      const bed = this.#beds.get(variant);
+      if (bed === undefined) this.#absent(scenario, variant, this.#without.get(variant) ?? "its lab did not come up");
+      else if (!(await this.#prepare(scenario, bed))) failures.set(variant, failuresInARow);
+    }
+    for (let round = 1; round <= rounds; round += 1)
+      for (const variant of interleaved(suited, round)) {
+        signal.throwIfAborted();
+        const bed = this.#beds.get(variant);
+        const failed = failures.get(variant) ?? 0;
+        if (bed === undefined || failed >= failuresInARow) continue;
+        failures.set(variant, (await this.#round(scenario, bed, round)) ? 0 : failed + 1);
+      }
+  }
+
+  async #prepare(scenario: Scenario, bed: Bed): Promise<boolean> {
+    return this.#try(scenario, bed.variant, "preparation", async () => scenario.prepare?.(bed, this.#context()));
+  }
+
+  async #round(scenario: Scenario, bed: Bed, round: number): Promise<boolean> {
+    const { variant } = bed;
+    return this.#try(scenario, variant, `round ${round}`, async () => {
+      const { values, histograms = {}, noise } = await scenario.measure(bed, this.#context());
+      this.#samples.push({ scenario: scenario.name, variant, round, values, histograms, noise });
+      const figures = Object.entries(values).map(([name, value]) => `${name} ${Number(value.toPrecision(3))}`);
+      this.#options.say(`  round ${round} ${variant}: ${figures.slice(0, 8).join(", ")}`);
+    });
+  }
+
+  /** False when it failed; an interruption ends the run. */
+  async #try(scenario: Scenario, variant: Variant, what: string, act: () => Promise<void>): Promise<boolean> {
+    try {
+      await act();
+      return true;
+    } catch (error) {
+      this.#options.signal.throwIfAborted();
+      this.#absent(scenario, variant, `${what} failed: ${whyNot(error)}`);
+      return false;
+    }
+  }
+
+  #absent(scenario: Scenario, variant: Variant, reason: string): void {
+    this.#absences.push({ scenario: scenario.name, variant, reason });
+    this.#options.say(`  ${variant}: ${reason}`);
+  }
+
+  #unsuited(scenario: Scenario, variant: Variant): string | undefined {
+    if (variant === "direct") return scenario.unsuited.direct;
+    return this.#peer(variant) === undefined ? undefined : scenario.unsuited.peer;
+  }
+
+  #peer(variant: Variant): Peer | undefined {
+    return this.#options.peers.find(({ name }) => name === variant);
+  }
+
+  #context(): Context {
+    const { pace, signal } = this.#options;
+    return {
+      pace,
+      signal,
+      knee: async () => {
+        this.#knee ??= this.#findKnee();
+        return (await this.#knee).requestsPerSecond;
+      },
+    };
+  }
+
+  /** Of the TypeScript engine; where it is not among the variants, of the first that is, so that rates are the same for all of them. */
+  async #findKnee(): Promise<{ variant: Variant; requestsPerSecond: number }> {
+    const { pace, signal, say } = this.#options;
+    const beds = [...this.#beds.values()];
+    const bed = this.#beds.get("typescript") ?? beds.find(({ meshed }) => meshed) ?? beds[0];
+    if (bed === undefined) throw new MeshError("MESH_BENCH_NO_BED", "no variant runs in which a knee could be found");
+    const requestsPerSecond = await findKnee(bed, { pace, signal });
+    say(`  knee of ${bed.variant}: ${requestsPerSecond} requests/s`);
+    return { variant: bed.variant, requestsPerSecond };
+  }
+
+  async #bedsFor(recipe: Recipe, variants: readonly Variant[]): Promise<void> {
+    if (this.#recipe !== recipe.name) await this.#clear();
+    this.#recipe = recipe.name;
+    for (const variant of variants) {
+      if (this.#beds.has(variant) || this.#without.has(variant)) continue;
+      const bed = await this.#up(recipe, variant);
+      if (bed instanceof Bed) this.#beds.set(variant, bed);
+      else this.#without.set(variant, bed);
+    }
+  }
+
+  /** A reason when it does not come up. */
+  async #up(recipe: Recipe, variant: Variant): Promise<Bed | string> {
+    const { program, loadGenerator, signal, say } = this.#options;
+    signal.throwIfAborted();
+    try {
+      const bed = await Bed.up({ program, loadGenerator, recipe, variant, peer: this.#peer(variant), say }, signal);
+      this.#mtu ??= await bed.mtu();
+      return bed;
+    } catch (error) {
+      signal.throwIfAborted();
+      return `its lab did not come up: ${whyNot(error)}`;
+    }
+  }
+
+  async #clear(): Promise<void> {
+    const beds = [...this.#beds.values()];
+    this.#beds = new Map();
+    this.#without = new Map();
+    this.#recipe = undefined;
+    await Promise.all(beds.map((bed) => bed.down()));
+  }
+}
+
+/** Every second round in reverse: what drifts with time then drifts for all alike. */
+export function interleaved<T>(variants: readonly T[], round: number): readonly T[] {
+  return round % 2 === 1 ? variants : variants.toReversed();
+}
+
+/** True for scenarios that can share the beds of a quick run. */
+export function sharesPlainBeds({ recipe, freshBeds }: Scenario): boolean {
+  return recipe.name === plain.name && !freshBeds;
+}

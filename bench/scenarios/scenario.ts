@@ -1,0 +1,87 @@
+/** What a scenario is to the runner, and what a round of it gives. */
+import type { Bed, Recipe } from "../lab/bed.ts";
+import { pair } from "../lab/manifests.ts";
+import type { Histogram, Measure, Noise } from "../model.ts";
+
+/** How long, how much: what a quick run and a full run differ in. */
+export interface Pace {
+  readonly streams: readonly number[];
+  readonly directions: readonly ("upload" | "download")[];
+  /** Whole: iperf3 knows no fractions. */
+  readonly throughputSeconds: number;
+  readonly latencySeconds: number;
+  readonly flowsSeconds: number;
+  /** Shares of the knee. */
+  readonly openLoopShares: readonly number[];
+  readonly openLoopSeconds: number;
+  readonly kneeSeconds: number;
+  readonly idleFlows: number;
+  readonly rotationSeconds: number;
+}
+
+export const quickPace: Pace = {
+  streams: [1, 8],
+  directions: ["upload"],
+  throughputSeconds: 2,
+  latencySeconds: 1.2,
+  flowsSeconds: 1.2,
+  openLoopShares: [0.7],
+  openLoopSeconds: 2,
+  kneeSeconds: 0.8,
+  idleFlows: 1000,
+  rotationSeconds: 8,
+};
+
+export const fullPace: Pace = {
+  streams: [1, 2, 8, 32],
+  directions: ["upload", "download"],
+  throughputSeconds: 4,
+  latencySeconds: 4,
+  flowsSeconds: 4,
+  openLoopShares: [0.1, 0.5, 0.7, 0.9],
+  openLoopSeconds: 5,
+  kneeSeconds: 1.5,
+  idleFlows: 10_000,
+  rotationSeconds: 15,
+};
+
+export interface Context {
+  readonly pace: Pace;
+  readonly signal: AbortSignal;
+  /** Requests per second up to which the slower of our engines keeps its latency, found once per run. */
+  knee(): Promise<number>;
+}
+
+export interface RoundResult {
+  readonly values: Readonly<Record<string, number>>;
+  readonly histograms?: Readonly<Record<string, Histogram>>;
+  readonly noise: Noise;
+}
+
+/** What is measured, and what to say of a variant that has nothing of it. */
+export interface ScenarioMeasure extends Measure {
+  readonly absent?: string;
+  /** The name of another measure, of which this one is what a variant adds to `direct` in the same round. */
+  readonly addedTo?: string;
+}
+
+export interface Scenario {
+  readonly name: string;
+  /** One of the seven ratios needs it. */
+  readonly quick: boolean;
+  readonly recipe: Recipe;
+  /** A bed of its own for each round, because a round leaves traces. */
+  readonly freshBeds: boolean;
+  readonly measures: readonly ScenarioMeasure[];
+  /** Why it makes no sense for plain clusters, or for peers; undefined when it does. */
+  readonly unsuited: Readonly<Record<"direct" | "peer", string | undefined>>;
+  /** Once per bed, before the first round. */
+  prepare?(bed: Bed, context: Context): Promise<void>;
+  measure(bed: Bed, context: Context): Promise<RoundResult>;
+}
+
+/** Two pods, mesh as it comes. */
+export const plain: Recipe = { name: "plain", cast: pair };
+
+export const everywhere = { direct: undefined, peer: undefined } as const;
+export const noAgents = "there are no agents in this variant";
