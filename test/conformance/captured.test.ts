@@ -168,7 +168,7 @@ describe.each(engines)("a connection captured for the $name engine", (kind: Engi
       // The second one is never read.
       if (connections === 1) echo(socket);
     });
-    const { node, pod } = await start({ limits: { bufferPerFlow: 1_048_576, memory: 65_536 } });
+    const { node, pod } = await start({ limits: { bufferPerFlow: 1_048_576, memory: 1 } });
     node.decideFlow = () => dialTo(pod.handle, app);
     const modest = await dialApp(pod.outbound);
     await ping(modest);

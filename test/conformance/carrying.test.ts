@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import type { Socket } from "node:net";
 import { describe, expect, it } from "vitest";
-import { closeCode, dialApp, echo, hashAll, ping, readAll, startApp } from "./support/apps.ts";
+import { closeCode, connectionOf, dialApp, echo, hashAll, ping, readAll, startApp } from "./support/apps.ts";
 import { enginePairs } from "./support/engines.ts";
 import { freshAddress } from "./support/loopback.ts";
 import { carryTo, deliverTo, startMesh } from "./support/mesh-under-test.ts";
@@ -157,7 +157,7 @@ describe.each(enginePairs)("a flow carried from $name", (kinds) => {
     const { client, server, caller } = await startMesh(kinds, { app });
     const socket = await dialApp(caller.outbound);
     await ping(socket);
-    const code = closeCode(app.connections[0] as Socket);
+    const code = closeCode(await connectionOf(app));
     socket.resetAndDestroy();
     expect(await code).toBe("ECONNRESET");
     expect(ends).toEqual([]);
@@ -193,7 +193,7 @@ describe.each(enginePairs)("a flow carried from $name", (kinds) => {
     const { client, server, caller } = await startMesh(kinds, { app });
     const socket = await dialApp(caller.outbound);
     await once(socket, "data");
-    const code = closeCode(app.connections[0] as Socket);
+    const code = closeCode(await connectionOf(app));
     socket.resetAndDestroy();
     expect(["ECONNRESET", "EPIPE"]).toContain(await code);
     expect((await client.closing()).reason).toBe("reset-by-source");
@@ -287,7 +287,7 @@ describe.each(enginePairs)("a flow carried from $name", (kinds) => {
     const { client, server, caller } = await startMesh(kinds, { app });
     const socket = await dialApp(caller.outbound);
     await ping(socket);
-    const codes = Promise.all([closeCode(socket), closeCode(app.connections[0] as Socket)]);
+    const codes = Promise.all([closeCode(socket), closeCode(await connectionOf(app))]);
     server.engine.closeTunnels([server.tunnels()[0]?.tunnel ?? (0 as never)], "closed-by-operator");
     expect(await codes).toEqual(["ECONNRESET", "ECONNRESET"]);
     expect((await server.closing()).reason).toBe("closed-by-operator");

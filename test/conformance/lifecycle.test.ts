@@ -2,9 +2,8 @@
 import { once } from "node:events";
 import { readdirSync } from "node:fs";
 import { constants } from "node:http2";
-import type { Socket } from "node:net";
 import { beforeAll, describe, expect, it } from "vitest";
-import { closeCode, dialApp, echo, ping, startApp } from "./support/apps.ts";
+import { closeCode, connectionOf, dialApp, echo, ping, startApp } from "./support/apps.ts";
 import { type EngineKind, enginePairs, engines } from "./support/engines.ts";
 import { identity, MeshPki } from "./support/mesh-pki.ts";
 import { carryTo, deliverTo, startMesh } from "./support/mesh-under-test.ts";
@@ -64,7 +63,7 @@ describe.each(engines)("the $name engine", (kind: EngineKind) => {
     const { app, node, pod, papers } = await start();
     const { session } = await rawClient(pod.hbone, papers);
     await rawConnect(session, `${pod.address}:80`);
-    const code = closeCode(app.connections[0] as Socket);
+    const code = closeCode(await connectionOf(app));
     const report = await node.engine.drain(50);
     expect(report).toMatchObject({ drained: 0, cut: [{ pod: pod.handle, role: "inbound-hbone" }] });
     expect(await code).toBe("ECONNRESET");
@@ -97,7 +96,7 @@ describe.each(engines)("the $name engine", (kind: EngineKind) => {
     expect(await closeCode(await dialApp(pod.outbound))).toBe("ECONNREFUSED");
     one.stream.end("last words");
     await once(one.stream, "data");
-    const code = closeCode(app.connections[1] as Socket);
+    const code = closeCode(await connectionOf(app, 1));
     await removed;
     expect(await code).toBe("ECONNRESET");
     await expect.poll(() => other.stream.closed, { interval: 5 }).toBe(true);
@@ -112,7 +111,7 @@ describe.each(engines)("the $name engine", (kind: EngineKind) => {
     const { app, node, pod, papers } = await start();
     const { session } = await rawClient(pod.hbone, papers);
     await rawConnect(session, `${pod.address}:80`);
-    const code = closeCode(app.connections[0] as Socket);
+    const code = closeCode(await connectionOf(app));
     await node.engine.removePod(pod.handle, { graceMs: 0, reason: "pod-removed" });
     expect(await code).toBe("ECONNRESET");
     expect((await node.tunnelDown()).reason).toBe("pod-removed");
@@ -141,7 +140,7 @@ describe.each(engines)("the $name engine", (kind: EngineKind) => {
     silent.destroy();
     await node.tunnelDown();
     await rawClient(pod.hbone, await pki.issue(identity("client")));
-    expect(node.engine.stats()).toMatchObject({ tunnelsOpen: 2, shedTotal: 1 });
+    await expect.poll(() => node.engine.stats(), { interval: 5 }).toMatchObject({ tunnelsOpen: 2, shedTotal: 1 });
   });
 });
 

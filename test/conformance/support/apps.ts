@@ -26,6 +26,15 @@ export async function startApp(handle: (socket: Socket) => void): Promise<App> {
   return { address: "127.0.0.1", port: (server.address() as AddressInfo).port, connections, server };
 }
 
+/** The connection of that number once it is accepted: a peer may have its answer before this process's event loop saw it. */
+export async function connectionOf(app: App, index = 0): Promise<Socket> {
+  for (;;) {
+    const socket = app.connections[index];
+    if (socket !== undefined) return socket;
+    await once(app.server, "connection");
+  }
+}
+
 /** Sends back what it gets and ends when its client does. */
 export function echo(socket: Socket): void {
   socket.pipe(socket);
