@@ -79,7 +79,10 @@ export type Epoch = number;
 /** The fields of the event that a decision depended on; the same fields with the same values get the same decision. */
 export type RememberField = "destination" | "destination-port" | "source-address" | "peer-identity" | "authority";
 
-/** Ask the engine to repeat this decision alone for flows of the same pod and role that agree in `fields`, while `epoch` is current. */
+/**
+ * Ask the engine to repeat this decision alone for flows of the same pod and role that agree in `fields`, while `epoch` is current.
+ * A request, not a promise: at most `limits.flows` decisions are kept, and one made from an older epoch than the current is not.
+ */
 export interface Remember {
   readonly fields: readonly RememberField[];
   readonly epoch: Epoch;
@@ -91,7 +94,10 @@ interface DecisionBase {
   readonly remember?: Remember;
 }
 
-/** Over HBONE. The engine picks by weight and load and takes the next target while nothing has moved yet. */
+/**
+ * Over HBONE. The engine picks by weight and load and takes the next target while nothing has moved yet, unless the peer judged
+ * (400, 401) and did not fail. Weight 0 is a last resort. A stream that a dying tunnel lost unanswered is tried once more there.
+ */
 export interface CarryDecision extends DecisionBase {
   readonly kind: "carry";
   readonly targets: readonly { readonly group: GroupHandle; readonly authority: string; readonly weight: number }[];
@@ -166,7 +172,7 @@ export interface TunnelInfo {
   peerAddress: SocketAddress;
   /** Empty until proven. */
   peer: Identity | "";
-  /** As OpenSSL names them, e.g. `TLSv1.3`, `X25519MLKEM768`, `TLS_AES_256_GCM_SHA384`. */
+  /** As OpenSSL names them: `TLSv1.3`; `X25519MLKEM768`, `x25519`, `secp256r1`; `TLS_AES_256_GCM_SHA384`. */
   tls: { version: string; group: string; cipher: string };
   /** From the first SYN (or accept) to HTTP/2 ready, milliseconds. */
   setupMs: number;
@@ -226,8 +232,10 @@ export interface EngineEvents {
   connectArrived(event: ConnectArrived): void;
   /** After a `hand-over` decision: the flow's plaintext, flowing both ways with back pressure; `allowHalfOpen` is on. */
   flowHandedOver(flow: FlowId, plaintext: Duplex): void;
+  /** Also for what was refused before it could be announced: over a limit, no destination, a CONNECT that is none. */
   flowClosed(event: FlowClosed): void;
   tunnelUp(event: TunnelInfo): void;
+  /** Also for a tunnel that never came up, with an empty `peer` and `tls`. */
   tunnelDown(event: TunnelDown): void;
   /** Everything of one wake-up has been delivered. */
   batchEnd(): void;
@@ -278,7 +286,7 @@ export interface TlsSettings {
   readonly groups: string;
   /** TLS 1.3 cipher suites in order of preference. */
   readonly ciphers: string;
-  /** Session resumption of outbound tunnels; off unless asked for. */
+  /** Session resumption of outbound tunnels; off unless asked for. The TypeScript engine never resumes, on either end. */
   readonly resumption: boolean;
 }
 

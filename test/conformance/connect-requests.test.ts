@@ -15,7 +15,7 @@ import { identity, MeshPki } from "./support/mesh-pki.ts";
 import { deliverTo } from "./support/mesh-under-test.ts";
 import { NodeUnderTest } from "./support/node-under-test.ts";
 import { engineOptions, type OptionOverrides } from "./support/options.ts";
-import { frameType, RawFrames } from "./support/raw-frames.ts";
+import { flag, frameType, RawFrames } from "./support/raw-frames.ts";
 import { rawClient, rawConnect, rawRequest, rawTls } from "./support/raw-peers.ts";
 
 const run = promisify(execFile);
@@ -297,6 +297,45 @@ describe.each(engines)("the $name engine on 15008", (kind: EngineKind) => {
     const frames = new RawFrames(await rawTls(pod.hbone, papers));
     const update = await frames.first(frameType.windowUpdate, 0);
     expect(65_535 + update.payload.readUInt32BE()).toBe(limits.connectionWindow);
+  });
+
+  it("sends no more than the client's window lets it, and the rest when it opens", async () => {
+    const { pod, papers } = await start();
+    const frames = new RawFrames(await rawTls(pod.hbone, papers), { initialWindow: 10 });
+    frames.sendHeaders(1, [
+      [":method", "CONNECT"],
+      [":authority", `${pod.address}:80`],
+    ]);
+    await frames.first(frameType.headers, 1);
+    frames.send(frameType.data, flag.endStream, 1, Buffer.from("0123456789and ten more"));
+    const echoed = () => Buffer.concat(frames.of(frameType.data, 1).map(({ payload }) => payload)).toString();
+    await expect.poll(echoed, { interval: 5 }).toBe("0123456789");
+    // A PING's answer comes after everything that was ready to be sent.
+    frames.send(frameType.ping, 0, 0, Buffer.from("whatever"));
+    expect((await frames.first(frameType.ping)).payload.toString()).toBe("whatever");
+    expect(echoed()).toBe("0123456789");
+    const more = Buffer.alloc(4);
+    more.writeUInt32BE(100);
+    frames.send(frameType.windowUpdate, 0, 1, more);
+    await expect.poll(echoed, { interval: 5 }).toBe("0123456789and ten more");
+  });
+
+  it("opens the windows again for what the application has taken", async () => {
+    const { pod, papers } = await start();
+    const { limits } = engineOptions();
+    const { session } = await rawClient(pod.hbone, papers);
+    const { stream } = await rawConnect(session, `${pod.address}:80`);
+    let echoed = 0;
+    stream.on("data", (data: Buffer) => {
+      echoed += data.length;
+    });
+    // More than either window holds.
+    const block = Buffer.alloc(2 ** 20);
+    const blocks = limits.connectionWindow / block.length + 4;
+    for (let i = 0; i < blocks; i += 1) if (!stream.write(block)) await once(stream, "drain");
+    stream.end();
+    await once(stream, "end");
+    expect(echoed).toBe(blocks * block.length);
   });
 
   it("never serves more streams at once than it announced", async () => {

@@ -204,6 +204,17 @@ describe.each(engines)("a tunnel group of the $name engine", (kind: EngineKind) 
     expect(await ping(await flow())).toBe("ping");
   });
 
+  it("loses its flows when the peer ends the connection for an error", async () => {
+    const { peer, node, flow } = await start();
+    const socket = await flow();
+    await ping(socket);
+    peer.sessions[0]?.destroy(undefined, constants.NGHTTP2_ENHANCE_YOUR_CALM);
+    expect(await closeCode(socket)).toBe("ECONNRESET");
+    expect((await node.closing()).reason).toBe("tunnel-lost");
+    expect((await node.tunnelDown()).reason).toBe("tunnel-lost");
+    expect(await ping(await flow())).toBe("ping");
+  });
+
   it("notices by PING that a silent peer is gone", async () => {
     const { peer, node, pod } = await start({ timeouts: { pingInterval: 50, pingTimeout: 200 } });
     const path = await freezablePath(peer);

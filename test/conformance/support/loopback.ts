@@ -4,6 +4,7 @@
  */
 import { openSync } from "node:fs";
 import { type CaptureAddon, loadCaptureAddon } from "../../../src/capture/addon.ts";
+import { ipFamily } from "../../../src/lib/ip.ts";
 import type { ListenerRole, PodListener } from "../../../src/model/sockets.ts";
 
 export const ports: Readonly<Record<ListenerRole, number>> = { outbound: 15_001, inbound: 15_006, hbone: 15_008 };
@@ -21,14 +22,23 @@ export function freshAddress(): string {
   return `127.${16 + ((process.pid >> 8) % 200)}.${process.pid & 0xff}.${lastHost}`;
 }
 
+/** IPv6 has one loopback address only, so that there the ports must differ between processes: five of them for each. */
+const firstPort6 = 20_000 + (process.pid % 2_000) * 5;
+export const ports6: Readonly<Record<ListenerRole, number>> = {
+  outbound: firstPort6,
+  inbound: firstPort6 + 1,
+  hbone: firstPort6 + 2,
+};
+
 export async function listen(address: string, role: ListenerRole): Promise<PodListener> {
+  const family = ipFamily(address);
   const fd = await addon.listen(netns, {
-    family: 4,
-    port: ports[role],
+    family,
+    port: (family === 4 ? ports : ports6)[role],
     address,
     backlog: 512,
     transparent: false,
     reusePort: false,
   });
-  return { role, family: 4, fd };
+  return { role, family, fd };
 }

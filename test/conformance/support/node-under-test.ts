@@ -2,6 +2,7 @@
 
 import type { Duplex } from "node:stream";
 import { expect, onTestFinished } from "vitest";
+import { ipFamily } from "../../../src/lib/ip.ts";
 import type { SocketAddress } from "../../../src/model/address.ts";
 import type { Identity } from "../../../src/model/identity.ts";
 import type { ListenerRole } from "../../../src/model/sockets.ts";
@@ -23,7 +24,7 @@ import type {
   TunnelInfo,
 } from "../../../src/tunnel/engine.ts";
 import type { EngineKind } from "./engines.ts";
-import { addon, freshAddress, listen, netns, ports } from "./loopback.ts";
+import { addon, freshAddress, listen, netns, ports, ports6 } from "./loopback.ts";
 import { engineOptions, type OptionOverrides } from "./options.ts";
 
 export interface PodUnderTest {
@@ -73,7 +74,7 @@ export class NodeUnderTest {
       marks: { leave: 0, deliver: 0 },
       credential,
     });
-    const at = (role: ListenerRole) => ({ address, port: ports[role] });
+    const at = (role: ListenerRole) => ({ address, port: (ipFamily(address) === 4 ? ports : ports6)[role] });
     return {
       handle,
       address,

@@ -29,12 +29,18 @@ export class RawFrames {
   readonly #socket: TLSSocket;
   #rest = Buffer.alloc(0);
 
-  /** Sends the preface and empty SETTINGS; answers SETTINGS and PINGs from then on. */
-  constructor(socket: TLSSocket) {
+  /** Sends the preface and SETTINGS, empty but for the window; answers SETTINGS and PINGs from then on. */
+  constructor(socket: TLSSocket, options: { initialWindow?: number } = {}) {
     this.#socket = socket;
     socket.on("data", (data: Buffer) => this.#take(data));
     socket.write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
-    this.send(frameType.settings, 0, 0);
+    const settings = Buffer.alloc(options.initialWindow === undefined ? 0 : 6);
+    if (options.initialWindow !== undefined) {
+      // SETTINGS_INITIAL_WINDOW_SIZE, RFC 9113 §6.5.2.
+      settings.writeUInt16BE(4);
+      settings.writeUInt32BE(options.initialWindow, 2);
+    }
+    this.send(frameType.settings, 0, 0, settings);
   }
 
   send(type: number, flags: number, stream: number, payload: Buffer = Buffer.alloc(0)): void {
