@@ -102,16 +102,14 @@ export class Http1Connection {
 
   /** What came is not HTTP/1, or could be read in more than one way. */
   unreadable(error: NodeJS.ErrnoException): void {
-    if (this.#duplex.destroyed) return;
+    // The parser says it again for all that follows; and what follows the last request is ignored (RFC 9112 §9.6).
+    if (this.#duplex.destroyed || this.#failing !== undefined || error.code === "HPE_CLOSED_CONNECTION") return;
     const status = error.code === "HPE_HEADER_OVERFLOW" ? 431 : 400;
     const refusal = { ...malformedRequest(status, "malformed request"), detail: error.message };
-    const last = [...this.#exchanges].at(-1);
-    if (last?.awaitsBody === true) {
-      last.broken(refusal);
-      return;
-    }
     this.#failing = refusal;
-    if (this.#exchanges.size === 0) this.#fail(refusal);
+    const last = [...this.#exchanges].at(-1);
+    if (last?.awaitsBody === true) last.broken(refusal);
+    else if (this.#exchanges.size === 0) this.#fail(refusal);
   }
 
   rejudge(): void {
@@ -154,13 +152,13 @@ export class Http1Connection {
   }
 
   #fail(refusal: Refusal): void {
+    if (this.#duplex.writableEnded) return;
     const log = new ExchangeLog(
       { flow: this.#flow, tell: (record) => this.#deps.requestEnded(record) },
       { protocol: "HTTP/1.1", method: "" },
     );
     log.status = refusal.status;
     log.end(refusal.reason, refusal.detail);
-    if (this.#duplex.writableEnded) return;
     const fields = [...refusalFields(refusal), "connection", "close"];
     this.#duplex.end(formatHead(refusal.status, "", fields) + refusal.body, "latin1");
     this.#duplex.resume();

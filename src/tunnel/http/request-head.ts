@@ -35,6 +35,8 @@ export interface Http1Message {
 /** `reg-name`, IP literals and a port (RFC 3986 §3.2.2): no user, no path. */
 const authorityBytes = /^[A-Za-z0-9\-._~%!$&'()*+,;=:[\]]+$/;
 
+const framing: ReadonlySet<string> = new Set(["content-length", "transfer-encoding"]);
+
 export function readHttp1Head({ method, url, httpVersion, rawHeaders }: Http1Message): HeadReading {
   if (httpVersion !== "1.1" && httpVersion !== "1.0")
     return malformed(505, `HTTP/${httpVersion} on an HTTP/1 connection`);
@@ -48,6 +50,12 @@ export function readHttp1Head({ method, url, httpVersion, rawHeaders }: Http1Mes
     if (httpVersion === "1.0") return malformed(400, "Transfer-Encoding in HTTP/1.0");
     if (codings.length > 1 || codings[0]?.toLowerCase() !== "chunked") {
       return malformed(501, "a transfer coding other than chunked");
+    }
+  }
+  for (const [name] of pairs(rawHeaders)) {
+    // Gateway interfaces know no difference between "_" and "-" (RFC 3875 §4.1.18), and what frames a body must be one thing to all.
+    if (framing.has(name.toLowerCase().replaceAll("_", "-")) && name.includes("_")) {
+      return malformed(400, "a field that some would take for framing");
     }
   }
   let target = url;

@@ -4,6 +4,7 @@
  */
 import { once } from "node:events";
 import { type AddressInfo, createServer, type Server, Socket } from "node:net";
+import type { Duplex } from "node:stream";
 import type { AuthorizationVerdict, HttpRequestFacts } from "../../../../src/model/authorization.ts";
 import type { Reason } from "../../../../src/model/reason.ts";
 import type { HandedFlow } from "../../../../src/tunnel/driver.ts";
@@ -52,6 +53,9 @@ export class Gate {
   dials = 0;
   port = 0;
   readonly #server: Server;
+  readonly #application: number;
+  readonly #peer: HandedFlow["peer"];
+  #flows = 0;
   readonly #upstreams = new Set<Socket>();
 
   private constructor(setup: GateSetup) {
@@ -72,21 +76,12 @@ export class Gate {
       },
       { ...testOptions, ...setup.options },
     );
-    let next = 1;
+    this.#application = setup.application;
+    this.#peer = setup.peer ?? "";
     this.#server = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (socket) => {
       const plaintext = new HandedOver({ leg: new SocketLeg(socket), onEnd: (reason) => this.ends.push(reason) });
       socket.resume();
-      this.enforcer.enforce(
-        {
-          flow: next as FlowId,
-          pod: 1 as PodHandle,
-          peer: setup.peer ?? "",
-          source: { address: "127.0.0.1", port: socket.remotePort ?? 0 },
-          destination: { address: "127.0.0.1", port: setup.application },
-        },
-        plaintext,
-      );
-      next += 1;
+      this.hand(plaintext);
     });
   }
 
@@ -94,6 +89,21 @@ export class Gate {
     const gate = new Gate(setup);
     gate.port = await listen(gate.#server);
     return gate;
+  }
+
+  /** A flow without a socket. */
+  hand(plaintext: Duplex): void {
+    this.#flows += 1;
+    this.enforcer.enforce(
+      {
+        flow: this.#flows as FlowId,
+        pod: 1 as PodHandle,
+        peer: this.#peer,
+        source: { address: "127.0.0.1", port: 40_000 },
+        destination: { address: "127.0.0.1", port: this.#application },
+      },
+      plaintext,
+    );
   }
 
   /** Connections to the application that are open. */
@@ -109,8 +119,8 @@ export class Gate {
   }
 }
 
-export async function listen(server: Server): Promise<number> {
-  server.listen(0, "127.0.0.1");
+export async function listen(server: Server, address = "127.0.0.1"): Promise<number> {
+  server.listen(0, address);
   await once(server, "listening");
   return (server.address() as AddressInfo).port;
 }
@@ -150,9 +160,10 @@ export class RawClient {
     this.closed = new Promise((resolve) => socket.once("close", () => resolve()));
   }
 
-  static async open(port: number, options: { allowHalfOpen: boolean } = { allowHalfOpen: false }): Promise<RawClient> {
-    const socket = new Socket(options);
-    socket.connect(port, "127.0.0.1");
+  static async open(port: number, options: { allowHalfOpen?: boolean; host?: string } = {}): Promise<RawClient> {
+    const { allowHalfOpen = false, host = "127.0.0.1" } = options;
+    const socket = new Socket({ allowHalfOpen });
+    socket.connect(port, host);
     await once(socket, "connect");
     return new RawClient(socket);
   }

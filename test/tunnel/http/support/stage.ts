@@ -25,8 +25,8 @@ export class Stage {
     return gate;
   }
 
-  async serve(server: Server): Promise<number> {
-    const port = await listen(server);
+  async serve(server: Server, address?: string): Promise<number> {
+    const port = await listen(server, address);
     this.add(() => {
       server.closeAllConnections();
       server.close();
@@ -35,7 +35,10 @@ export class Stage {
   }
 
   /** Answers once it has the whole request. */
-  async application(answer: Answer = (_request, response) => response.end("hello")): Promise<{
+  async application(
+    answer: Answer = (_request, response) => response.end("hello"),
+    address?: string,
+  ): Promise<{
     readonly port: number;
     readonly seen: Seen[];
   }> {
@@ -58,7 +61,7 @@ export class Stage {
       response.writeContinue();
       server.emit("request", request, response);
     });
-    return { port: await this.serve(server), seen };
+    return { port: await this.serve(server, address), seen };
   }
 
   async close(): Promise<void> {
