@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { availableParallelism, release, totalmem } from "node:os";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { withoutAesInstructions } from "./lab/aes-mask.ts";
 import { splitProcessors } from "./lab/processors.ts";
 import type { Program } from "./lab/program.ts";
 import type { Environment, Sample } from "./model.ts";
@@ -26,12 +27,6 @@ const cryptoFlags = [
   "sha_ni",
   "pmull",
 ];
-
-/**
- * OPENSSL_ia32cap without AES-NI (bit 57) and PCLMULQDQ (33) in the first word, VAES (41) and VPCLMULQDQ (42) in the second:
- * without the second mask OpenSSL's AVX-512 code would use the very instructions that the first takes away (OPENSSL_ia32cap(3)).
- */
-export const withoutAesInstructions = { OPENSSL_ia32cap: "~0x200000200000000:~0x60000000000" } as const;
 
 export async function describeEnvironment(
   options: { readonly date: Date; readonly quick: boolean; readonly rounds: number; readonly program: Program },

@@ -1,4 +1,68 @@
+/** The report as text for terminals, notes and pull requests. Pure. */
+import { describeMachine, limits } from "./facts.ts";
+import { cell, show, toDirect, variantsOf } from "./figures.ts";
 import type { Report } from "./report.ts";
-export function renderMarkdown({ document }: Report): string {
-  return JSON.stringify(document.scenarios.map((r) => [r.name, r.medians]));
+import { goalsOf, missionVerdicts, type Outcome } from "./verdicts.ts";
+
+const words: Readonly<Record<Outcome, string>> = {
+  beaten: "better than that",
+  inside: "as that says",
+  missed: "WORSE than that",
+  unknown: "unknown",
+};
+
+export function renderMarkdown({ document, absences }: Report): string {
+  const rows = document.scenarios;
+  const variants = variantsOf(rows);
+  const lines = [
+    "# Bench of the mesh on the lab",
+    "",
+    "## What the mission says of sidecar meshes, and what was found",
+    "",
+  ];
+  lines.push(
+    ...table(
+      ["claim", "verdict", "found"],
+      missionVerdicts(document).map(({ claim, outcome, found }) => [claim, words[outcome], found]),
+    ),
+  );
+  lines.push("", "## Native engine (warren) over TypeScript engine", "");
+  lines.push(
+    ...table(
+      ["ratio", "value", "goal", ""],
+      goalsOf(document).map(({ name, value, unit, wants, met, reason }) => [
+        name,
+        value === null ? `none: ${reason}` : `${show(value)}${unit}`,
+        wants,
+        met === undefined ? "" : met ? "met" : "MISSED",
+      ]),
+    ),
+  );
+  lines.push("", "## Figures", "", "Medians, in brackets the lowest and highest round; × is the ratio to direct.", "");
+  lines.push(
+    ...table(
+      ["measure", "unit", ...variants],
+      rows.map((row) => [
+        row.name,
+        row.unit,
+        ...variants.map((variant) => {
+          const ratio = toDirect(row, variant);
+          return ratio === undefined ? cell(row, variant) : `${cell(row, variant)} · ${show(ratio)}×`;
+        }),
+      ]),
+    ),
+  );
+  lines.push("", ...rows.map(({ name, what }) => `- \`${name}\`: ${what}`));
+  if (absences.length > 0) {
+    lines.push("", "## What did not run", "");
+    lines.push(...absences.map(({ scenario, variant, reason }) => `- ${scenario}, ${variant}: ${reason}`));
+  }
+  lines.push("", "## Limits", "", ...limits.map((limit) => `- ${limit}`));
+  lines.push("", "## Machine", "", ...table(["", ""], describeMachine(document.env)));
+  return `${lines.join("\n")}\n`;
+}
+
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
+  const line = (cells: readonly string[]) => `| ${cells.map((text) => text.replaceAll("|", "\\|")).join(" | ")} |`;
+  return [line(head), line(head.map(() => "---")), ...rows.map(line)];
 }
