@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
  * Exemption from inbound capture by exact 4-tuple, attached to the kubelet's cgroup and to the
  * agent's own: the tuple is known to every pod's sk_lookup before the SYN leaves, and forgotten

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
  * Keeps enrolled pods from going round the connect hooks with raw sockets, attached to the cgroup
  * of pods: TCP that no TCP socket made does not leave. (Packet sockets never come here: CAP_NET_RAW

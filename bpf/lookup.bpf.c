@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
  * Inbound capture: runs in a pod's netns for each SYN (and for nothing of established connections)
  * and picks the agent's listener. One copy per pod, because an sk_lookup program cannot ask for its

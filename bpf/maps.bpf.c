@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /* All maps in one object without programs: loaded first, pinned, and lent to the other objects. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
  * Outbound capture, attached to the cgroup of pods: a connect(2) from an enrolled netns goes to the
  * agent's listener in that same netns instead. What the application asked for is kept with its

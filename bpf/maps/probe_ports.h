@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-only */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 #ifndef WARREN_MAPS_PROBE_PORTS_H
 #define WARREN_MAPS_PROBE_PORTS_H
 

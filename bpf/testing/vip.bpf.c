@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
  * Stand-in for a CNI's socket load balancer in tests: attached above the cgroup of pods, it turns a
  * service's address into a backend's in connect(2), as Cilium's kube-proxy replacement does.
