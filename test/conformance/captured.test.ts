@@ -222,7 +222,7 @@ describe.each(engines)("a connection captured for the $name engine", (kind: Engi
     } as const;
     const file = openSync("/dev/null", "r");
     const broken = { role: "inbound", family: 4, fd: file } as const;
-    expect(() => node.engine.addPod({ ...spec, listeners: [listener, broken] })).toThrow(/not a socket/);
+    expect(() => node.engine.addPod({ ...spec, listeners: [listener, broken] })).toThrow(/socket/);
     expect(() => node.engine.addPod({ ...spec, netns: 99_999 })).toThrow(/namespace/);
     expect(() => node.engine.addPod({ ...spec, credential: 999 as never })).toThrow(/handle/);
     // None of them closed the good listener.

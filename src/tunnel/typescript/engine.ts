@@ -5,6 +5,9 @@
  * What arrives enters by `intake`, becomes a `flow`, is decided above the contract, and is joined by `carrier` to its far end:
  * a dialled socket, a stream of a tunnel from a `pool`, or a duplex in TypeScript's hands. This file keeps the handles and the
  * ways everything ends.
+ *
+ * Node returns HTTP/2 window credit for a connection at once and for a stream when its data is read, so a slow reader stops nobody
+ * else of its tunnel, and holds up to `streamWindow` here beside `bufferPerFlow`. Single frames are Node's and nghttp2's to police.
  */
 import { MeshError } from "../../lib/errors.ts";
 import type { Identity } from "../../model/identity.ts";
