@@ -33,6 +33,8 @@ import {
   type MeshProblem,
   metricsSources,
   type ReportingSource,
+  type RequestTelemetry,
+  requestTelemetry,
   tunnelTelemetry,
 } from "./reporting.ts";
 
@@ -42,6 +44,8 @@ export interface AgentParts {
   readonly findNetns: PodCaptureDeps["findNetns"];
   readonly source: ReportingSource;
   readonly engine: (capture: Capture) => Promise<EngineFactory>;
+  /** Reads requests where policy asks about them. */
+  readonly requests: (capture: Capture, told: RequestTelemetry) => Promise<NonNullable<DriverDeps["requests"]>>;
   readonly driver: (deps: DriverDeps, options: DriverOptions) => Driver;
   readonly authority: CertificateAuthority & { stop(): void };
   /** Gives back what only the start needed; called once, at its end. */
@@ -154,15 +158,13 @@ export class Agent {
     this.#release.capture();
 
     await this.#followMesh(signal);
+    const told = { metrics: this.#metrics, accessLog: this.#accessLog, log: this.#log.scope("tunnel") };
     const driver = parts.driver(
       {
         engine: await parts.engine(capture),
         mesh: parts.source,
-        telemetry: tunnelTelemetry({
-          metrics: this.#metrics,
-          accessLog: this.#accessLog,
-          log: this.#log.scope("tunnel"),
-        }),
+        telemetry: tunnelTelemetry(told),
+        requests: await parts.requests(capture, requestTelemetry(told)),
       },
       { unknownSourceHold: this.#config.timeouts.unknownSource },
     );

@@ -258,6 +258,34 @@ const timeouts = z
   })
   .describe("How long things may take. 0 turns idle and halfClosed off.");
 
+const http = z
+  .strictObject({
+    headerTimeout: duration({ min: "100ms" })
+      .prefault("60s")
+      .describe("From the first byte of a connection or request to the end of its header section."),
+    idleTimeout: duration({ min: "1s" })
+      .prefault("1h")
+      .describe("A connection between requests is closed after this; Envoy's default, above most clients' own."),
+    lingerTimeout: duration({ min: "10ms" })
+      .prefault("1s")
+      .describe(
+        "A refused client's bytes are taken this long before the connection ends, so that it reads the answer.",
+      ),
+    lingerBytes: byteSize({ min: "1KiB", max: "16MiB" })
+      .prefault("64KiB")
+      .describe("And this many of them: a larger refused body ends the connection."),
+    maxHeaderSize: byteSize({ min: "8KiB", max: "1MiB" })
+      .prefault("60KiB")
+      .describe("Header section of a request or an answer; larger ones are refused with 431. Envoy's default."),
+    maxConcurrentRequests: z
+      .int()
+      .min(1)
+      .max(10_000)
+      .prefault(100)
+      .describe("Requests of one connection that wait for answers: pipelined ones, or streams of HTTP/2."),
+  })
+  .describe("Connections whose requests are judged one by one, because a policy has HTTP rules for their port.");
+
 const limits = z
   .strictObject({
     flows: z.int().min(1).max(10_000_000).prefault(100_000).describe("Open connections of this node."),
@@ -405,6 +433,7 @@ export const nodeConfigSchema = z
     drain,
     timeouts,
     limits,
+    http,
     tls,
   })
   .superRefine((config, context) => {

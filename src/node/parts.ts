@@ -45,6 +45,10 @@ export function agentParts(config: NodeConfig): AgentParts {
       defaultNamespace,
     }),
     engine: async (opened) => engineFactory(config, opened.sockets),
+    requests: async ({ sockets }, told) => {
+      const { httpRequests } = await import("../tunnel/http/requests.ts");
+      return httpRequests({ sockets, ...told }, { ...config.http, connectTimeout: config.timeouts.connect });
+    },
     compactMemory: () => {
       compactHeap();
       loadCaptureAddon().trimMemory();

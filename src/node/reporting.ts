@@ -10,6 +10,7 @@ import type { AccessLog } from "../telemetry/access-log.ts";
 import type { LineSink } from "../telemetry/line-sink.ts";
 import type { Logger } from "../telemetry/log.ts";
 import type { Metrics, MetricsSources } from "../telemetry/metrics.ts";
+import type { RequestRecord } from "../telemetry/request-record.ts";
 import { logLevels, type ScopedLog } from "../telemetry/scoped-log.ts";
 import type { Driver, TunnelTelemetry } from "../tunnel/driver.ts";
 import type { DrainReport, FlowClosed, TunnelInfo } from "../tunnel/engine.ts";
@@ -37,6 +38,11 @@ export interface StartedParts {
   readonly capture: Capture | undefined;
   readonly driver: Driver | undefined;
   readonly enrolment: Enrolment | undefined;
+}
+
+export interface RequestTelemetry {
+  requestEnded(record: RequestRecord, pod: LocalPod | undefined): void;
+  internalError(error: unknown): void;
 }
 
 /** Every end of a flow, and what happens to tunnels. */
@@ -71,6 +77,26 @@ export function tunnelTelemetry(deps: { metrics: Metrics; accessLog: AccessLog; 
         log.debug({ ...tunnelFields(info, pod), reason: info.reason, detail: info.detail }, "tunnel down");
         metrics.tunnelDown(info);
       }),
+    internalError,
+  };
+}
+
+/** Every end of a request where requests are judged. */
+export function requestTelemetry(deps: { metrics: Metrics; accessLog: AccessLog; log: Logger }): RequestTelemetry {
+  const { metrics, accessLog, log } = deps;
+  const internalError = (error: unknown) => {
+    metrics.internalError();
+    log.error({ error }, "an internal error was survived");
+  };
+  return {
+    requestEnded: (record, pod) => {
+      try {
+        metrics.requestEnded(record);
+        accessLog.requestEnded(record, pod);
+      } catch (error) {
+        internalError(error);
+      }
+    },
     internalError,
   };
 }

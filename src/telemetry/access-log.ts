@@ -1,16 +1,17 @@
 /**
- * The access log: one line per connection, when it ends. Field names are those that ztunnel's readers know, with the reason code
+ * The access log: one line per connection, and per request where requests are judged, when it ends. Field names are those that ztunnel's readers know, with the reason code
  * and the deciding policy added. Lines go straight to the sink as text or JSON without passing a logger: this runs once per
  * connection on the thread that also decides.
  */
 import { formatHostPort } from "../lib/host-port.ts";
 import type { SocketAddress } from "../model/address.ts";
 import type { FlowLabel } from "../model/flow-label.ts";
-import { reasonInfo } from "../model/reason.ts";
+import { type Reason, reasonInfo } from "../model/reason.ts";
 import type { LocalPod, Workload } from "../model/workload.ts";
 import { type FlowRecord, securityOf } from "./flow-record.ts";
 import { type FieldValue, fieldsText, type LogFormat } from "./line-format.ts";
 import type { LineSink } from "./line-sink.ts";
+import { type RequestRecord, requestFields } from "./request-record.ts";
 
 export interface AccessLogDeps {
   readonly sink: LineSink;
@@ -33,17 +34,26 @@ export class AccessLog {
   }
 
   flowClosed(record: FlowRecord, label: FlowLabel, pod: LocalPod | undefined): void {
-    const { mode, format } = this.#options;
-    const failed = reasonInfo(record.reason).status !== 200;
-    if (mode === "off" || (mode === "failures" && !failed)) return;
+    if (this.#wants(record.reason)) this.#write("connection", record.reason, accessFields(record, label, pod));
+  }
+
+  requestEnded(record: RequestRecord, pod: LocalPod | undefined): void {
+    if (this.#wants(record.reason)) this.#write("request", record.reason, requestFields(record, pod));
+  }
+
+  #wants(reason: Reason): boolean {
+    const { mode } = this.#options;
+    return mode === "all" || (mode === "failures" && reasonInfo(reason).status !== 200);
+  }
+
+  #write(what: "connection" | "request", reason: Reason, fields: Iterable<readonly [string, FieldValue]>): void {
     const time = new Date(this.#deps.now()).toISOString();
-    const level = levelOf(record);
-    const message = failed ? "connection failed" : "connection complete";
-    const fields = accessFields(record, label, pod);
-    if (format === "text") {
+    const level = levelOf(reason);
+    const message = `${what} ${reasonInfo(reason).status === 200 ? "complete" : "failed"}`;
+    if (this.#options.format === "text") {
       this.#deps.sink.write(`${time} ${level.padEnd(5)} access ${message} ${fieldsText(fields)}\n`);
     } else {
-      const present = fields.filter(([, value]) => value !== undefined && value !== "");
+      const present = [...fields].filter(([, value]) => value !== undefined && value !== "");
       const line = { level, time, scope: "access", message, ...Object.fromEntries(present) };
       this.#deps.sink.write(`${JSON.stringify(line)}\n`);
     }
@@ -51,8 +61,8 @@ export class AccessLog {
 }
 
 /** A refusal is the mesh at work; a failure is something to look at. */
-function levelOf(record: FlowRecord): "info" | "warn" | "error" {
-  const { status, flags } = reasonInfo(record.reason);
+function levelOf(reason: Reason): "info" | "warn" | "error" {
+  const { status, flags } = reasonInfo(reason);
   if (status === 200) return "info";
   return flags === "DENY" || flags === "CERT_REVOKED" ? "warn" : "error";
 }

@@ -11,6 +11,7 @@ import { type FlowContext, FlowMetrics, type FlowMetricsOptions } from "./flow-m
 import { type FlowProgress, type FlowRecord, reporterOf, securityOf, type TunnelRecord } from "./flow-record.ts";
 import { plaintextCause } from "./plaintext.ts";
 import { ProcessMetrics } from "./process-metrics.ts";
+import type { RequestRecord } from "./request-record.ts";
 
 /** Owners of present state, asked at each scrape. */
 export interface MetricsSources {
@@ -58,7 +59,7 @@ export class Metrics {
     "Connections in clear, by what made them so and whether they were let through.",
     ["reporter", "cause", "outcome"],
   );
-  readonly #decided = this.#counter("warren_policy_decisions_total", "Connections decided by a policy.", [
+  readonly #decided = this.#counter("warren_policy_decisions_total", "Connections and requests decided by a policy.", [
     "policy",
     "reason",
   ]);
@@ -66,6 +67,11 @@ export class Metrics {
     "policy",
     "action",
   ]);
+  readonly #requests = this.#counter(
+    "warren_http_requests_total",
+    "HTTP requests judged one by one, by class of the answer (none for no answer) and reason.",
+    ["status", "reason"],
+  );
   readonly #handshakes = this.#counter("warren_handshakes_total", "Tunnel set-ups, by result.", [
     "direction",
     "result",
@@ -143,6 +149,12 @@ export class Metrics {
     }
     if (label.policy !== "") this.#decided.inc({ policy: this.#policy(label.policy), reason: record.reason });
     for (const { policy, action } of label.shadow) this.#shadow.inc({ policy: this.#policy(policy), action });
+  }
+
+  requestEnded({ status, reason, policy, shadow }: RequestRecord): void {
+    this.#requests.inc({ status: status === 0 ? "none" : `${Math.floor(status / 100)}xx`, reason });
+    if (policy !== "") this.#decided.inc({ policy: this.#policy(policy), reason });
+    for (const match of shadow) this.#shadow.inc({ policy: this.#policy(match.policy), action: match.action });
   }
 
   tunnelUp(info: TunnelRecord): void {

@@ -132,6 +132,7 @@ class FakeAgent {
       engine: async () => () => {
         throw new Error("this driver makes no engine");
       },
+      requests: async () => () => ({ enforce: () => undefined, rejudge: () => undefined, drain: () => undefined }),
       driver: ({ telemetry }) => {
         this.telemetry = telemetry;
         return this.#driver();
