@@ -37,6 +37,21 @@ const verbs: readonly Verb[] = [
     summary: "the control plane: certificate authority of the mesh",
     register: async (program, exit) => (await import("./control.ts")).registerControl(program, exit),
   },
+  {
+    name: "authz",
+    summary: "why a connection or request is let in or refused: explain",
+    register: async (program, exit) => (await import("./authz.ts")).registerAuthz(program, exit),
+  },
+  {
+    name: "describe",
+    summary: "all that the mesh knows about a workload",
+    register: async (program, exit) => (await import("./describe.ts")).registerDescribe(program, exit),
+  },
+  {
+    name: "lint",
+    summary: "policies that cannot work, or are probably not what is meant",
+    register: async (program, exit) => (await import("./lint.ts")).registerLint(program, exit),
+  },
 ];
 
 export async function runCli(args: readonly string[]): Promise<number> {
@@ -63,7 +78,8 @@ export async function runCli(args: readonly string[]): Promise<number> {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
     if (error instanceof MeshError) {
       process.stderr.write(`warren: ${error.message} (${error.code})\n`);
-      return error.code.startsWith("MESH_CONFIG") ? 2 : 1;
+      if (error.code.startsWith("MESH_CONFIG")) return 2;
+      return error.code.startsWith("MESH_UNREACHABLE") ? 3 : 1;
     }
     throw error;
   }

@@ -17,6 +17,7 @@ export const lintCodes = {
   WP114: "the target Service does not exist",
   WP115: "a DENY asks for an identity while plaintext clients are let in",
   WP116: "a recorded policy with HTTP fields is seen only where requests are read anyway",
+  WP117: "the object, or a part of it, cannot be read",
 } as const;
 
 export type LintCode = keyof typeof lintCodes;

@@ -1,4 +1,5 @@
 /** `warren lab status` for people. */
+import { columns } from "../../lib/columns.ts";
 import type { LabStatus } from "../status.ts";
 
 export function renderStatus({ id, folder, nodes, pods, services, mesh }: LabStatus): string {
@@ -45,17 +46,4 @@ function stateOf(daemon: LabStatus["mesh"][number] | undefined): string {
   if (daemon === undefined) return "-";
   if (daemon.pid === undefined) return "stopped";
   return daemon.ready ? "ready" : "not ready";
-}
-
-/** Left-aligned, as wide as their widest cell. */
-export function columns(rows: readonly (readonly string[])[]): string[] {
-  const widths: number[] = [];
-  for (const row of rows)
-    for (const [index, cell] of row.entries()) widths[index] = Math.max(widths[index] ?? 0, cell.length);
-  return rows.map((row) =>
-    row
-      .map((cell, index) => cell.padEnd(widths[index] ?? 0))
-      .join("   ")
-      .trimEnd(),
-  );
 }

@@ -2,7 +2,8 @@ import { describe, expect, it } from "vitest";
 import type { FoundLab } from "../../../src/lab/machine/state-folder.ts";
 import { chooseLab } from "../../../src/lab/verbs/choose.ts";
 import { parseLabels } from "../../../src/lab/verbs/manifests.ts";
-import { columns, renderStatus } from "../../../src/lab/verbs/status.ts";
+import { renderStatus } from "../../../src/lab/verbs/status.ts";
+import { columns } from "../../../src/lib/columns.ts";
 
 function labOf(id: string, kind: "supervisor" | "program" = "supervisor", alive = true): FoundLab {
   const process = { pid: 1, startTime: "1", bootId: "b" };

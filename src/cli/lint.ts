@@ -1,0 +1,98 @@
+/** `warren lint`: policies that are wrong, or valid and probably not meant. */
+import { type Command, Option } from "commander";
+import type { Exit } from "./program.ts";
+import type { Cluster, ClusterOptions } from "./query/cluster.ts";
+import { type LocatedFinding, type Severity, severities } from "./query/located-findings.ts";
+import { addOutputOption, type Colours, type OutputFormat, print } from "./query/output.ts";
+import { addSourceOptions, openSource, readFiles, type SourceFlags, settingsOf } from "./query/source.ts";
+
+interface LintFlags extends SourceFlags {
+  readonly file?: readonly string[];
+  readonly lab?: true;
+  readonly failOn: Severity;
+  readonly output: OutputFormat;
+}
+
+const help = `
+With -f alone nothing but the files is read, and no cluster is needed: every line is about the objects in them. With --manifests
+or --lab as well, the files' objects are put in place of the cluster's of the same name and compared with its workloads and
+Services. Without -f the whole cluster is linted.
+
+Each finding is one line, FILE:LINE CODE MESSAGE. Codes are stable; --codes lists them. Severities: error (it does not work as
+written), warning (probably not what is meant), note (worth knowing).
+
+Exit status:
+  0  nothing at or over --fail-on was found
+  1  something was
+  2  a file named by -f can't be read, or a flag is wrong
+  3  there is no cluster to read: no lab is up, or the folder can't be read
+
+Examples:
+  warren lint -f examples/policies/api-authz.yaml
+  kubectl get authorizationpolicies,peerauthentications -A -o yaml | warren lint -f -
+  warren lint -f policy.yaml --lab
+  warren lint --manifests deploy/ --fail-on note -o json
+`;
+
+export function registerLint(program: Command, exit: Exit): void {
+  const command = program
+    .command("lint")
+    .description("Finds policies that cannot work, or are valid and probably not what their author means.")
+    .option("-f, --file <path...>", "files and folders of manifests; - is standard input")
+    .option("--lab", "compare with the running lab")
+    .option("--codes", "list the codes and what each says, and exit")
+    .addOption(
+      new Option("--fail-on <severity>", "exit with 1 from this severity on")
+        .choices([...severities])
+        .default("warning"),
+    );
+  addOutputOption(addSourceOptions(command))
+    .addHelpText("after", help)
+    .action(async (flags: LintFlags & { readonly codes?: true }) => {
+      if (flags.codes === true) await printCodes(flags.output);
+      else exit(await lintCommand(flags));
+    });
+}
+
+async function printCodes(output: OutputFormat): Promise<void> {
+  const { lintCodes } = await import("../policy/lint-codes.ts");
+  const codes = Object.entries(lintCodes).map(([code, says]) => ({ code, says }));
+  await print(output, "LintCodes", { codes }, () => codes.map(({ code, says }) => `${code}  ${says}`));
+}
+
+async function lintCommand(flags: LintFlags): Promise<number> {
+  const [{ readCluster }, { locateFindings }, { lint }] = [
+    await import("./query/cluster.ts"),
+    await import("./query/located-findings.ts"),
+    await import("../policy/lint.ts"),
+  ];
+  const files = flags.file === undefined ? undefined : readFiles(flags.file);
+  const alone = files !== undefined && flags.manifests === undefined && flags.lab !== true && flags.name === undefined;
+  const source = alone ? undefined : await openSource(flags);
+  const options: ClusterOptions = source ?? {
+    settings: settingsOf(flags),
+    defaultNamespace: flags.namespace ?? "default",
+  };
+  const cluster = readCluster(source?.texts ?? [], files ?? [], options);
+  const whole = source !== undefined || holdsPods(cluster);
+  const asked = files && new Set(files.map(({ file }) => file));
+  const findings = locateFindings(cluster, lint(cluster.view, { whole }), (file) => asked?.has(file) ?? true);
+  if (flags.output === "table" && findings.length === 0) process.stderr.write("no findings\n");
+  else await print(flags.output, "LintReport", { findings }, (colours) => findingLines(findings, colours));
+  const limit = severities.indexOf(flags.failOn);
+  return findings.some(({ severity }) => severities.indexOf(severity) >= limit) ? 1 : 0;
+}
+
+/** Manifests that hold pods are a cluster to compare policies with. */
+function holdsPods({ objects }: Cluster): boolean {
+  for (const { kind } of objects.values()) if (kind === "Pod") return true;
+  return false;
+}
+
+export function findingLines(findings: readonly LocatedFinding[], colours: Colours): string[] {
+  return findings.map(({ file, line, code, severity, object, field, message }) => {
+    const about = [object, field].filter((text) => text !== "").join(" ");
+    const paint = severity === "error" ? colours.red : severity === "warning" ? colours.yellow : colours.dim;
+    return `${file}:${line} ${paint(code)} ${about === "" ? "" : `${about}: `}${message}`;
+  });
+}

@@ -1,0 +1,160 @@
+/** Where the verbs that answer questions read the cluster from: `--manifests DIR`, or else the running lab's rendered folder. */
+import { readdirSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { MeshError, messageOf } from "../../lib/errors.ts";
+import type { MeshSettings } from "../../model/mesh.ts";
+import type { ClusterOptions, ManifestText } from "./cluster.ts";
+
+export interface SourceFlags {
+  readonly manifests?: string;
+  readonly name?: string;
+  readonly namespace?: string;
+  readonly trustDomain?: string;
+  readonly rootNamespace?: string;
+  readonly defaultAction?: MeshSettings["defaultAction"];
+}
+
+export interface ClusterSource extends ClusterOptions {
+  readonly texts: readonly ManifestText[];
+  /** In words, for messages. */
+  readonly origin: string;
+}
+
+export function addSourceOptions(command: Command): Command {
+  return command
+    .option("--manifests <dir>", "read the cluster from this folder of manifests (default: the running lab)")
+    .option("--name <lab>", "which lab, when several are up")
+    .option("-n, --namespace <namespace>", "of what names none (default: production in a lab, else default)")
+    .option("--trust-domain <domain>", "with --manifests: the mesh's trust domain (default: cluster.local)", nonEmpty)
+    .option("--root-namespace <namespace>", "with --manifests: the root namespace (default: warren-system)", nonEmpty)
+    .addOption(
+      new Option("--default-action <action>", "with --manifests: for workloads without an ALLOW policy").choices([
+        "allow",
+        "deny",
+      ]),
+    );
+}
+
+function nonEmpty(value: string): string {
+  if (value === "") throw new InvalidArgumentError("It is empty.");
+  return value;
+}
+
+/** Settings of a mesh about which nothing is known but what flags say. */
+export function settingsOf({ trustDomain, rootNamespace, defaultAction }: SourceFlags): MeshSettings {
+  return {
+    trustDomain: trustDomain ?? "cluster.local",
+    trustDomainAliases: [],
+    clusterDomain: "cluster.local",
+    cluster: "Kubernetes",
+    rootNamespace: rootNamespace ?? "warren-system",
+    localTraffic: "mtls",
+    defaultAction: defaultAction ?? "allow",
+    deniedIdentities: [],
+  };
+}
+
+/** Throws MESH_UNREACHABLE_… when there is nothing to read, which ends the program with 3. */
+export async function openSource(flags: SourceFlags): Promise<ClusterSource> {
+  if (flags.manifests !== undefined) {
+    return {
+      texts: readFolder(flags.manifests),
+      settings: settingsOf(flags),
+      defaultNamespace: flags.namespace ?? "default",
+      origin: flags.manifests,
+    };
+  }
+  return openLab(flags);
+}
+
+async function openLab(flags: SourceFlags): Promise<ClusterSource> {
+  const [{ chooseLab, stateRoot }, { findLabs }, { currentNamespace }] = [
+    await import("../../lab/verbs/choose.ts"),
+    await import("../../lab/machine/state-folder.ts"),
+    await import("../../lab/options.ts"),
+  ];
+  let folder: string;
+  let id: string;
+  try {
+    ({ folder, id } = chooseLab(findLabs(stateRoot()), flags.name));
+  } catch (cause) {
+    if (!(cause instanceof MeshError)) throw cause;
+    if (cause.code === "MESH_LAB_AMBIGUOUS") throw new MeshError("MESH_CONFIG_LAB", cause.message, { cause });
+    throw new MeshError("MESH_UNREACHABLE_LAB", `${cause.message}, or name a folder: --manifests DIR`, { cause });
+  }
+  return {
+    texts: readFolder(join(folder, "cluster")),
+    settings: (await agentSettings(folder)) ?? settingsOf({}),
+    defaultNamespace: flags.namespace ?? currentNamespace,
+    origin: `lab ${id}`,
+  };
+}
+
+/** What the lab's agents were configured with; undefined in a lab without a mesh. */
+async function agentSettings(folder: string): Promise<MeshSettings | undefined> {
+  const nodes = join(folder, "nodes");
+  const configs = list(nodes).map((node) => join(nodes, node, "agent.yaml"));
+  const config = configs.find((path) => statSync(path, { throwIfNoEntry: false })?.isFile() === true);
+  if (config === undefined) return undefined;
+  const [{ loadConfig }, { nodeConfigSchema }] = [
+    await import("../../lib/config.ts"),
+    await import("../../node/config.ts"),
+  ];
+  const { value } = await loadConfig(nodeConfigSchema, { args: ["--config", config], environment: {} });
+  const { defaultNamespace: _, ...settings } = value.mesh;
+  return { ...settings, localTraffic: value.localTraffic };
+}
+
+function list(folder: string): string[] {
+  try {
+    return readdirSync(folder).sort();
+  } catch {
+    return [];
+  }
+}
+
+/** The manifests of a folder as agents read them: its own files, in order of their names. */
+function readFolder(folder: string): ManifestText[] {
+  try {
+    return readdirSync(folder)
+      .filter((name) => /^[^.].*\.(?:ya?ml|json)$/.test(name))
+      .sort()
+      .flatMap((name) => {
+        const file = join(folder, name);
+        const text = readIfThere(file);
+        return text === undefined ? [] : [{ file, text }];
+      });
+  } catch (cause) {
+    throw new MeshError(
+      "MESH_UNREACHABLE_MANIFESTS",
+      `cannot read the manifests in ${folder}: ${messageOf(cause)}; check the folder and its permissions`,
+      { cause },
+    );
+  }
+}
+
+/** A live folder's files come and go between listing and reading. */
+function readIfThere(file: string): string | undefined {
+  try {
+    return readFileSync(file, "utf8");
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw thrown;
+  }
+}
+
+/** Files and folders that `-f` names, `-` being standard input. Throws a usage error that names what can't be read. */
+export function readFiles(paths: readonly string[]): ManifestText[] {
+  return paths.flatMap((path) => {
+    try {
+      if (path === "-") return [{ file: "-", text: readFileSync(0, "utf8") }];
+      if (!statSync(path).isDirectory()) return [{ file: path, text: readFileSync(path, "utf8") }];
+    } catch (cause) {
+      throw new MeshError("MESH_CONFIG_FILE", `cannot read ${path}: ${messageOf(cause)}; check the path after -f`, {
+        cause,
+      });
+    }
+    return readFolder(path);
+  });
+}
