@@ -147,6 +147,9 @@ describe.each(engines)("the $name engine", (kind: EngineKind) => {
 describe.each(enginePairs)("between $name", (kinds) => {
   it("no descriptor is left after flows of every kind and a stop", async () => {
     const app = await startApp(echo);
+    // What addons open once for the process is no leak.
+    const first = await startMesh(kinds, { app });
+    await Promise.all([first.client.stop(), first.server.stop()]);
     const before = descriptors();
     const mesh = await startMesh(kinds, { app });
     const { client, server, caller, callee } = mesh;
