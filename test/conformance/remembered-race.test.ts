@@ -15,6 +15,7 @@ import { type EngineKind, enginePairs, engines } from "./support/engines.ts";
 import { identity, MeshPki } from "./support/mesh-pki.ts";
 import { startMesh } from "./support/mesh-under-test.ts";
 import { NodeUnderTest } from "./support/node-under-test.ts";
+import { withWorkers } from "./support/workers.ts";
 
 const flips = 3_000;
 const fewestConnections = 2_000;
@@ -89,7 +90,7 @@ describe.each(engines)("decisions of the $name engine that change under load", (
     const port = await startGenerations();
     const pki = await MeshPki.create();
     const who = identity("caller");
-    const node = new NodeUnderTest(kind, {}, { workers: 2 });
+    const node = new NodeUnderTest(withWorkers(kind, 2));
     const pod = await node.addPod(node.addCredential(await pki.credential(who)), who);
     let current = 0;
     node.decideFlow = () => ({
@@ -115,7 +116,10 @@ describe.each(engines)("decisions of the $name engine that change under load", (
 describe.each(enginePairs)("decisions for CONNECTs from $name that change under load", (kinds) => {
   it("are never repeated for a connection made after the change", async () => {
     const port = await startGenerations();
-    const { client, server, caller, callee } = await startMesh(kinds);
+    const { client, server, caller, callee } = await startMesh({
+      client: withWorkers(kinds.client, 2),
+      server: withWorkers(kinds.server, 2),
+    });
     const carry = client.decideFlow;
     client.decideFlow = (event) => {
       const decision = carry(event);

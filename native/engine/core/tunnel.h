@@ -129,6 +129,7 @@ class Tunnel final : public Pollable, public Runnable {
   void rejectRequest(int32_t stream, Reason reason, const std::string& authority);
   ssize_t readFlow(Flow& flow, size_t most, uint32_t& flags);
   bool countFrame();
+  void noteGoAway(const char* how, uint32_t code);
 
   Worker& worker_;
   const uint64_t id_;

@@ -116,6 +116,7 @@ struct Tunnel::Callbacks {
         if ((frame->hd.flags & NGHTTP2_FLAG_ACK) != 0) tunnel.onPong();
         return 0;
       case NGHTTP2_GOAWAY:
+        tunnel.noteGoAway("received", frame->goaway.error_code);
         tunnel.onGoAway(frame->goaway.last_stream_id);
         return 0;
       default:
@@ -151,6 +152,7 @@ struct Tunnel::Callbacks {
     if (frame->hd.type == NGHTTP2_HEADERS && ended && !of(user).outbound()) {
       nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_NO_ERROR);
     }
+    if (frame->hd.type == NGHTTP2_GOAWAY) of(user).noteGoAway("sent", frame->goaway.error_code);
     return 0;
   }
 
@@ -172,6 +174,12 @@ void Tunnel::installCallbacks(nghttp2_session_callbacks* to) {
   nghttp2_session_callbacks_set_error_callback2(to, Callbacks::onError);
 }
 
+// A connection that ends with an error says which one, unless nghttp2 said more.
+void Tunnel::noteGoAway(const char* how, uint32_t code) {
+  if (code == NGHTTP2_NO_ERROR || !errorDetail_.empty()) return;
+  errorDetail_ = std::string(how) + " GOAWAY " + nghttp2_http2_strerror(code);
+}
+
 bool Tunnel::countFrame() {
   const int64_t second = worker_.now() / 1000;
   if (second != frameSecond_) {
@@ -179,6 +187,7 @@ bool Tunnel::countFrame() {
     frames_ = 0;
   }
   if (++frames_ <= kMostFramesPerSecond) return true;
+  nghttp2_session_terminate_session(session_.get(), NGHTTP2_ENHANCE_YOUR_CALM);
   fail(Reason::h2Failed, "a flood of HTTP/2 frames");
   return false;
 }

@@ -7,6 +7,11 @@
 
 #include "engine/core/tunnel.h"
 
+// Newer than the header of Debian's nghttp2 and present in Node's, which is the one that runs; absent where the engine
+// is linked with Debian's own.
+extern "C" __attribute__((weak)) void nghttp2_option_set_stream_reset_rate_limit(nghttp2_option* option, uint64_t burst,
+                                                                                 uint64_t rate);
+
 namespace warren::engine {
 
 namespace {
@@ -16,6 +21,11 @@ namespace {
 constexpr size_t kMostUnreadAnswers = 1000;
 // RFC 9113 §6.5.2: no limit until the peer names one; ztunnel and Envoy name at least 100.
 constexpr uint32_t kStreamsBeforeSettings = 100;
+// Resets a peer may send at once and per second (CVE-2023-44487). Each is normally an application's own broken
+// connection, made by a peer that has proven who it is; nghttp2's default of 33 a second would cut every other flow of
+// a busy tunnel.
+constexpr uint64_t kResetBurst = 10'000;
+constexpr uint64_t kResetsPerSecond = 1'000;
 
 void* counted(void* memory, void* counters) {
   if (memory != nullptr)
@@ -67,6 +77,9 @@ SessionKit::SessionKit(Counters& counters)
   nghttp2_option_set_no_closed_streams(options, 1);
   nghttp2_option_set_max_outbound_ack(options, kMostUnreadAnswers);
   nghttp2_option_set_peer_max_concurrent_streams(options, kStreamsBeforeSettings);
+  if (nghttp2_option_set_stream_reset_rate_limit != nullptr) {
+    nghttp2_option_set_stream_reset_rate_limit(options, kResetBurst, kResetsPerSecond);
+  }
 }
 
 Http2Session SessionKit::client(void* tunnel) {

@@ -46,4 +46,4 @@ async function lane(): Promise<void> {
 }
 
 await Promise.all(Array.from({ length: lanes }, lane));
-parentPort?.postMessage({ connections, unanswered, stale } satisfies CallerResult);
+parentPort?.postMessage({ connections, unanswered, stale } satisfies CallerResult, []);
