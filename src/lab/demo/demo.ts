@@ -12,6 +12,7 @@ import { agentLoss } from "./scenes/agent-loss.ts";
 import { enrolment } from "./scenes/enrolment.ts";
 import { modes } from "./scenes/modes.ts";
 import { programs } from "./scenes/programs.ts";
+import { requests } from "./scenes/requests.ts";
 import { rotation } from "./scenes/rotation.ts";
 import { tunnel } from "./scenes/tunnel.ts";
 import { OpenConnection, withoutMesh } from "./scenes/without-mesh.ts";
@@ -51,6 +52,7 @@ export async function runDemo(lab: Lab, checklist: Checklist): Promise<void> {
   await checklist.scene("Requests through the mesh", () => tunnel(stage));
   await checklist.scene("Programs that know nothing of it", () => programs(stage));
   await checklist.scene("Clients without the mesh", () => modes(stage));
+  await checklist.scene("Who may do what", () => requests(stage));
   await checklist.scene("Certificates", () => rotation(stage));
   await checklist.scene("The agent is killed (-9)", () => agentLoss(stage));
 }
