@@ -46,7 +46,8 @@ async function bench(request: BenchRequest): Promise<number> {
     process.stderr.write(`${((performance.now() - startedAt) / 1000).toFixed(1).padStart(6)} s  ${line}\n`);
   const stop = new AbortController();
   const interrupt = () => stop.abort(new MeshError("MESH_BENCH_INTERRUPTED", "interrupted; the labs were removed"));
-  process.once("SIGINT", interrupt).once("SIGTERM", interrupt).once("SIGHUP", interrupt);
+  // For good: a second signal must not end the process while labs are being removed.
+  process.on("SIGINT", interrupt).on("SIGTERM", interrupt).on("SIGHUP", interrupt);
   const signal = AbortSignal.any([stop.signal, AbortSignal.timeout(request.quick ? limitMs.quick : limitMs.full)]);
 
   const date = new Date();

@@ -8,7 +8,7 @@ import { Bed, type Recipe, whyNot } from "./lab/bed.ts";
 import type { Program } from "./lab/program.ts";
 import type { Absence, Environment, Sample, Variant } from "./model.ts";
 import { findKnee } from "./scenarios/latency.ts";
-import { type Context, type Pace, plain, type Scenario } from "./scenarios/scenario.ts";
+import type { Context, Pace, Scenario } from "./scenarios/scenario.ts";
 
 export interface RunnerOptions {
   readonly program: Program;
@@ -207,9 +207,4 @@ export class Runner {
 /** Every second round in reverse: what drifts with time then drifts for all alike. */
 export function interleaved<T>(variants: readonly T[], round: number): readonly T[] {
   return round % 2 === 1 ? variants : variants.toReversed();
-}
-
-/** True for scenarios that can share the beds of a quick run. */
-export function sharesPlainBeds({ recipe, freshBeds }: Scenario): boolean {
-  return recipe.name === plain.name && !freshBeds;
 }

@@ -13,6 +13,7 @@ import type { Peer } from "../arguments.ts";
 import type { Noise, Variant } from "../model.ts";
 import { AgentProbe } from "./agent.ts";
 import { startMaskedAgents } from "./agent-environment.ts";
+import { until } from "./conditions.ts";
 import { benchManifests, type Cast, clientNode, serverNode } from "./manifests.ts";
 import { startPeer } from "./peer.ts";
 import {
@@ -154,7 +155,7 @@ export class Bed {
   async restartAgents(signal: AbortSignal): Promise<void> {
     await Promise.all(this.agents.map(({ node }) => this.lab.stopAgent(node)));
     await Promise.all(this.agents.map(({ node }) => this.lab.startAgent(node)));
-    await this.lab.waitReady({ signal, timeoutMs: readyMs });
+    await until("agents to be ready again", () => this.#agentsReady(), { signal, timeoutMs: readyMs });
     this.#bound = undefined;
   }
 
@@ -165,6 +166,15 @@ export class Bed {
 
   down(): Promise<void> {
     return this.lab.down();
+  }
+
+  /** Throws when one has ended: waiting longer would not bring it back. */
+  async #agentsReady(): Promise<boolean> {
+    const { mesh } = this.lab;
+    const ended = this.agents.find(({ node }) => mesh?.agent(node).running !== true);
+    if (ended !== undefined)
+      throw new MeshError("MESH_BENCH_NO_AGENT", `the agent on ${ended.node} ended at its start; see its log`);
+    return (await mesh?.unready())?.length === 0;
   }
 
   get #client(): string {

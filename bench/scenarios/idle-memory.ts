@@ -2,20 +2,22 @@
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 import type { AgentProbe } from "../lab/agent.ts";
-import type { Bed } from "../lab/bed.ts";
+import type { Bed, Recipe } from "../lab/bed.ts";
 import { settled, until } from "../lab/conditions.ts";
 import { assertMostlySucceeded, loadCommand, numberOf, parseReport, runLoad } from "../lab/load.ts";
-import { echoPort } from "../lab/manifests.ts";
-import { type Context, noAgents, plain, type Scenario } from "./scenario.ts";
+import { echoPort, pair } from "../lab/manifests.ts";
+import { type Context, noAgents, type Scenario } from "./scenario.ts";
 
 const openSeconds = 60;
+/** Tunnels go soon after their last connection, so that what is left then is what nothing accounts for. */
+const recipe: Recipe = { name: "idle", cast: pair, options: { agentSettings: { timeouts: { tunnelIdle: "1s" } } } };
 
 export function idleMemory(): Scenario {
   const absent = "only our agents count what their engine holds";
   return {
     name: "idle",
     quick: true,
-    recipe: plain,
+    recipe,
     freshBeds: false,
     measures: [
       {
@@ -60,7 +62,7 @@ async function measureIdle(bed: Bed, { pace: { idleFlows }, signal }: Context): 
   const target = bed.target(echoPort);
   // The code and the buffers of the first connections belong to no connection.
   await runLoad(bed, "idle", { target, flows: 50, deadline: 1 }, 1, signal);
-  await until("the agents' flows to end", () => noFlows(bed), { signal, timeoutMs: 15_000 });
+  await atRest(bed, signal);
 
   const before = await memoryOf(bed, signal);
   const child = bed.spawn(loadCommand(bed, "idle", { target, flows: idleFlows, deadline: openSeconds + 60 }));
@@ -77,7 +79,7 @@ async function measureIdle(bed: Bed, { pace: { idleFlows }, signal }: Context): 
 
     child.stdin?.end();
     await ended;
-    await until("the agents' flows to end", () => noFlows(bed), { signal, timeoutMs: 30_000 });
+    await atRest(bed, signal);
     const after = await memoryOf(bed, signal);
     return {
       bytes_per_idle_flow: (held.anonymous - before.anonymous) / flows,
@@ -111,8 +113,13 @@ async function memoryOf(bed: Bed, signal: AbortSignal): Promise<Memory> {
   return { anonymous, engine: counted.length === 0 ? undefined : counted.reduce((a, b) => a + b, 0) / counted.length };
 }
 
-async function noFlows(bed: Bed): Promise<boolean> {
-  return (await engineCounters(bed, "flowsOpen")).every((open) => open === 0);
+/** No flow, no tunnel. A peer is not asked. */
+async function atRest(bed: Bed, signal: AbortSignal): Promise<void> {
+  const none = async () => {
+    const open = [...(await engineCounters(bed, "flowsOpen")), ...(await engineCounters(bed, "tunnelsOpen"))];
+    return open.every((count) => count === 0);
+  };
+  await until("flows and tunnels to end", none, { signal, timeoutMs: 30_000 });
 }
 
 async function engineCounters(bed: Bed, name: string): Promise<number[]> {
