@@ -74,6 +74,18 @@ export class HandedOver extends Duplex {
     this.#leg.duplex.write(chunk, done);
   }
 
+  /** A header section and the body behind it leave together. */
+  override _writev(writes: { chunk: Buffer }[], done: (error?: Error | null) => void): void {
+    const { duplex } = this.#leg;
+    duplex.cork();
+    for (const [index, { chunk }] of writes.entries()) {
+      this.#received += chunk.length;
+      if (index < writes.length - 1) duplex.write(chunk);
+      else duplex.write(chunk, done);
+    }
+    duplex.uncork();
+  }
+
   override _final(done: (error?: Error | null) => void): void {
     this.#leg.duplex.end(done);
   }
