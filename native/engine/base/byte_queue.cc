@@ -54,8 +54,8 @@ void SegmentPool::trim() {
   }
 }
 
-void ByteQueue::append(SegmentPool& pool, Counters& counters, std::span<const uint8_t> bytes) {
-  counters.bufferedBytes.add(static_cast<int64_t>(bytes.size()));
+void ByteQueue::append(SegmentPool& pool, Count& held, std::span<const uint8_t> bytes) {
+  held.add(static_cast<int64_t>(bytes.size()));
   while (!bytes.empty()) {
     if (tail_ == nullptr || tail_->room() == 0) {
       Segment* segment = pool.take(bytes.size(), size_);
@@ -88,8 +88,8 @@ size_t ByteQueue::front(std::span<iovec> parts) const {
   return count;
 }
 
-void ByteQueue::consume(SegmentPool& pool, Counters& counters, size_t bytes) {
-  counters.bufferedBytes.add(-static_cast<int64_t>(bytes));
+void ByteQueue::consume(SegmentPool& pool, Count& held, size_t bytes) {
+  held.add(-static_cast<int64_t>(bytes));
   size_ -= bytes;
   while (head_ != nullptr && bytes >= head_->size()) {
     bytes -= head_->size();
@@ -102,14 +102,14 @@ void ByteQueue::consume(SegmentPool& pool, Counters& counters, size_t bytes) {
   }
 }
 
-size_t ByteQueue::copyOut(SegmentPool& pool, Counters& counters, std::span<uint8_t> to) {
+size_t ByteQueue::copyOut(SegmentPool& pool, Count& held, std::span<uint8_t> to) {
   size_t copied = 0;
   for (Segment* segment = head_; segment != nullptr && copied < to.size(); segment = segment->next) {
     const size_t part = std::min<size_t>(segment->size(), to.size() - copied);
     std::memcpy(to.data() + copied, segment->data() + segment->begin, part);
     copied += part;
   }
-  consume(pool, counters, copied);
+  consume(pool, held, copied);
   return copied;
 }
 

@@ -49,7 +49,7 @@ class SegmentPool {
   std::array<uint32_t, 3> freeCount_{};
 };
 
-// Bytes waiting for a slow reader. Empty it holds no memory.
+// Bytes waiting for a slow reader, counted in `held`. Empty it holds no memory.
 class ByteQueue {
  public:
   ByteQueue() = default;
@@ -58,14 +58,14 @@ class ByteQueue {
 
   [[nodiscard]] size_t size() const { return size_; }
   [[nodiscard]] bool empty() const { return size_ == 0; }
-  void append(SegmentPool& pool, Counters& counters, std::span<const uint8_t> bytes);
+  void append(SegmentPool& pool, Count& held, std::span<const uint8_t> bytes);
   // Makes one block take the next `bytes` bytes, so that they leave by one system call.
   void expect(SegmentPool& pool, size_t bytes);
   // Up to `parts.size()` spans of the front; returns how many.
   size_t front(std::span<iovec> parts) const;
-  void consume(SegmentPool& pool, Counters& counters, size_t bytes);
-  size_t copyOut(SegmentPool& pool, Counters& counters, std::span<uint8_t> to);
-  void clear(SegmentPool& pool, Counters& counters) { consume(pool, counters, size_); }
+  void consume(SegmentPool& pool, Count& held, size_t bytes);
+  size_t copyOut(SegmentPool& pool, Count& held, std::span<uint8_t> to);
+  void clear(SegmentPool& pool, Count& held) { consume(pool, held, size_); }
 
  private:
   Segment* head_ = nullptr;

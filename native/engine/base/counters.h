@@ -28,7 +28,9 @@ struct Counters {
   Count handshakesFailedTotal;
   Count rememberedHitsTotal;
   Count decisionsTotal;
+  // Bytes that wait for a slow application, and bytes that wait for a slow tunnel.
   Count bufferedBytes;
+  Count outputBytes;
   Count memoryBytes;
   Count bytesSentTotal;
   Count bytesReceivedTotal;

@@ -29,7 +29,7 @@ Napi::Value number(Napi::Env env, uint64_t value) {
 
 Napi::Value bytes(Napi::Env env, const RecordBuffer& from) {
   auto out = Napi::Uint8Array::New(env, from.size());
-  std::memcpy(out.Data(), from.data(), from.size());
+  std::copy(from.begin(), from.end(), out.Data());
   return out;
 }
 

@@ -274,7 +274,7 @@ Stats Engine::stats() {
   stats.rememberedHitsTotal = sum(&Counters::rememberedHitsTotal);
   stats.decisionsTotal = sum(&Counters::decisionsTotal);
   stats.batchesTotal = batches_;
-  stats.bufferedBytes = sum(&Counters::bufferedBytes);
+  stats.bufferedBytes = sum(&Counters::bufferedBytes) + sum(&Counters::outputBytes);
   stats.memoryBytes = sum(&Counters::memoryBytes);
   stats.bytesSentTotal = sum(&Counters::bytesSentTotal);
   stats.bytesReceivedTotal = sum(&Counters::bytesReceivedTotal);

@@ -42,7 +42,7 @@ void Engine::residentLeft(const Pod& pod, Worker& worker) {
 }
 
 bool Engine::overMemory() const {
-  return sum(&Counters::memoryBytes) > options_.limits.memory;
+  return sum(&Counters::bufferedBytes) > options_.limits.memory;
 }
 
 Worker& Engine::fewestTunnels(Worker& preferred) const {

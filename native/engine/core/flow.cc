@@ -34,7 +34,7 @@ Flow::Flow(Worker& home, Birth birth)
 }
 
 Flow::~Flow() {
-  for (Half& half : halves_) half.queue.clear(worker_->segments(), worker_->counters());
+  for (Half& half : halves_) half.queue.clear(worker_->segments(), worker_->counters().bufferedBytes);
 }
 
 std::unique_lock<std::mutex> Flow::lockView() const {
@@ -219,7 +219,7 @@ void Flow::finish(Reason reason, std::string detail) {
   } else {
     closeSocket(socket(Side::destination), abrupt);
   }
-  for (Half& half : halves_) half.queue.clear(worker_->segments(), worker_->counters());
+  for (Half& half : halves_) half.queue.clear(worker_->segments(), worker_->counters().bufferedBytes);
   emitClosed(reason, detail);
   worker_->bury(*this);
 }

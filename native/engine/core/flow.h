@@ -132,6 +132,7 @@ class Flow final : public Runnable {
   // After a batch of frames: writes chunks to the socket, passes ends and resets on.
   void settle();
 
+  [[nodiscard]] size_t held() const { return halves_[0].queue.size() + halves_[1].queue.size(); }
   [[nodiscard]] Tunnel* tunnel() const { return tunnel_; }
   [[nodiscard]] int32_t stream() const { return stream_; }
   void setStream(int32_t stream) { stream_ = stream; }
@@ -187,7 +188,7 @@ class Flow final : public Runnable {
   void socketReset(Side side, int error);
   void count(Side from, size_t bytes);
   void maybeDone();
-  bool overMemory(Side from);
+  void keep(Side from, std::span<const uint8_t> bytes);
 
   Worker* worker_;
   Worker& home_;

@@ -63,6 +63,11 @@ size_t Flow::produce(std::span<uint8_t> room, bool& end) {
   return 0;
 }
 
+void Flow::keep(Side from, std::span<const uint8_t> bytes) {
+  half(from).queue.append(worker_->segments(), worker_->counters().bufferedBytes, bytes);
+  worker_->checkMemory();
+}
+
 void Flow::pump(Side from) {
   const Side to = opposite(from);
   if (isStream(to)) {
@@ -93,7 +98,7 @@ bool Flow::flush(Side from) {
       socketReset(out.side, errno);
       return false;
     }
-    half.queue.consume(worker_->segments(), worker_->counters(), static_cast<size_t>(sent));
+    half.queue.consume(worker_->segments(), worker_->counters().bufferedBytes, static_cast<size_t>(sent));
     count(from, static_cast<size_t>(sent));
     if (isStream(from) && !half.endIn) tunnel_->consume(stream_, static_cast<size_t>(sent));
   }
@@ -108,7 +113,7 @@ void Flow::pumpSockets(Side from) {
   for (size_t moved = 0; moved < kTurn;) {
     if (!flush(from)) return;
     if (half.endIn) return passEnd(from);
-    if (!in.readable) return;
+    if (!in.readable || !out.writable) return;
     const ssize_t got = recv(in.fd.get(), buffer, Scratch::kPlain, 0);
     if (got == 0) {
       half.endIn = true;
@@ -122,8 +127,7 @@ void Flow::pumpSockets(Side from) {
     const auto size = static_cast<size_t>(got);
     if (size < Scratch::kPlain && !in.ended) in.readable = false;
     moved += size;
-    ssize_t sent = 0;
-    if (out.writable) sent = send(out.fd.get(), buffer, size, MSG_NOSIGNAL);
+    ssize_t sent = send(out.fd.get(), buffer, size, MSG_NOSIGNAL);
     if (sent < 0) {
       if (errno != EAGAIN) return socketReset(out.side, errno);
       sent = 0;
@@ -131,7 +135,7 @@ void Flow::pumpSockets(Side from) {
     count(from, static_cast<size_t>(sent));
     if (static_cast<size_t>(sent) < size) {
       out.writable = false;
-      half.queue.append(worker_->segments(), worker_->counters(), {buffer + sent, size - static_cast<size_t>(sent)});
+      keep(from, {buffer + sent, size - static_cast<size_t>(sent)});
     }
   }
   worker_->soon(*this);
@@ -195,7 +199,7 @@ void Flow::deliverChunks() {
       const std::span<const uint8_t> part{static_cast<const uint8_t*>(parts[i].iov_base), parts[i].iov_len};
       const size_t cut = std::min(skip, part.size());
       skip -= cut;
-      if (cut < part.size()) half.queue.append(worker_->segments(), worker_->counters(), part.subspan(cut));
+      if (cut < part.size()) keep(streamSide_, part.subspan(cut));
     }
   }
   if (taken > 0) {
@@ -204,21 +208,11 @@ void Flow::deliverChunks() {
   }
 }
 
-bool Flow::overMemory(Side from) {
-  const size_t most = static_cast<size_t>(worker_->engine().options().limits.bufferPerFlow);
-  return half(from).queue.size() > most && worker_->engine().overMemory();
-}
-
 void Flow::settle() {
   touched = false;
   if (state_ == State::closed) return;
   if (firstChunk >= 0) deliverChunks();
   if (state_ == State::closed) return;
-  // Above the process's memory limit those go who hold more than their share.
-  if (overMemory(streamSide_)) {
-    worker_->counters().shedTotal.add(1);
-    return finish(Reason::limitMemory);
-  }
   if (streamEnd_) half(streamSide_).endIn = true;
   if (streamGone_) {
     streamGone_ = false;

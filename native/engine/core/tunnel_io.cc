@@ -214,7 +214,7 @@ bool Tunnel::flushOutput() {
       if (errno != EAGAIN) readable_ = true;
       return false;
     }
-    output.consume(worker_.segments(), worker_.counters(), static_cast<size_t>(sent));
+    output.consume(worker_.segments(), worker_.counters().outputBytes, static_cast<size_t>(sent));
   }
   return true;
 }

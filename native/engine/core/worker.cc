@@ -145,6 +145,7 @@ void Worker::turn() {
   }
   timers_.advance(now_);
   runSoon();
+  if (std::exchange(memoryGrew_, false)) relieve();
   if (events_.publish()) engine_.wake();
   buriedFlows_.clear();
   buriedTunnels_.clear();
@@ -202,6 +203,20 @@ void Worker::bury(Flow& flow) {
   const auto entry = home.flows.find(flow.id());
   buriedFlows_.push_back(std::move(entry->second));
   home.flows.erase(entry);
+}
+
+// What has arrived is in memory already: above the limit of the process the flows that hold most of it end until the
+// rest fits.
+void Worker::relieve() {
+  while (engine_.overMemory()) {
+    Flow* greediest = nullptr;
+    for (Flow* flow : ownFlows()) {
+      if (greediest == nullptr || flow->held() > greediest->held()) greediest = flow;
+    }
+    if (greediest == nullptr || greediest->held() == 0) return;
+    counters_.shedTotal.add(1);
+    greediest->finish(Reason::limitMemory, std::to_string(greediest->held()) + " bytes waited for a slow reader");
+  }
 }
 
 // The C library keeps freed memory for the next burst, which may never come.

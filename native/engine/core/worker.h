@@ -95,6 +95,8 @@ class Worker {
   void rewatch(Pollable& pollable, int fd, uint32_t events);
   void unwatch(const Pollable& pollable, int fd);
   void soon(Runnable& runnable);
+  // Something was buffered: at the end of the turn the limit of the process is looked after.
+  void checkMemory() { memoryGrew_ = true; }
   // Settles the flow once the frames at hand are done with.
   void touch(Flow& flow);
   void settleTouched();
@@ -156,6 +158,7 @@ class Worker {
   void runTasks();
   void runSoon();
   void giveMemoryBack();
+  void relieve();
   // The flow if it is this worker's now; else the command is passed on to where it is.
   template <typename Command>
   void withFlow(uint64_t id, Command command);
@@ -184,6 +187,7 @@ class Worker {
   Acceptors acceptors_;
   IntrusiveList<Runnable> soon_;
   std::vector<Flow*> touched_;
+  bool memoryGrew_ = false;
   std::vector<std::unique_ptr<Flow>> buriedFlows_;
   std::vector<std::unique_ptr<Tunnel>> buriedTunnels_;
   std::vector<std::unique_ptr<Grace>> graces_;

@@ -29,7 +29,7 @@ TlsTransport::TlsTransport() : method_(BIO_meth_new(BIO_TYPE_SOURCE_SINK, "warre
 }
 
 TlsChannel::~TlsChannel() {
-  output_.clear(pool_, counters_);
+  output_.clear(pool_, counters_.outputBytes);
 }
 
 bool TlsChannel::begin(const TlsTransport& transport, std::shared_ptr<const CredentialVersion> credential, TlsEnd end,
@@ -71,7 +71,8 @@ int TlsChannel::onRead(BIO* bio, char* out, int size) {
 int TlsChannel::onWrite(BIO* bio, const char* in, int size) {
   auto* self = static_cast<TlsChannel*>(BIO_get_data(bio));
   BIO_clear_retry_flags(bio);
-  self->output_.append(self->pool_, self->counters_, {reinterpret_cast<const uint8_t*>(in), static_cast<size_t>(size)});
+  self->output_.append(self->pool_, self->counters_.outputBytes,
+                       {reinterpret_cast<const uint8_t*>(in), static_cast<size_t>(size)});
   return size;
 }
 
