@@ -1,0 +1,74 @@
+/** What an engine does when its process may have no more descriptors, and how many it needs. */
+import { setTimeout as wait } from "node:timers/promises";
+import { describe, expect, it } from "vitest";
+import { dialApp, echo, startApp } from "./support/apps.ts";
+import { Child } from "./support/child.ts";
+import { type EngineKind, engines } from "./support/engines.ts";
+import { identity, MeshPki } from "./support/mesh-pki.ts";
+import { plainDial, plainPing } from "./support/plain-node.ts";
+
+const attempts = 60;
+/** Room for a few flows of two sockets each. */
+const room = 25;
+
+describe.each(engines)("the $name engine without descriptors", (kind: EngineKind) => {
+  it("sheds what it cannot take, does not spin, and recovers", async () => {
+    const app = await startApp(echo);
+    const pki = await MeshPki.create();
+    const { child } = await Child.start(kind.name);
+    const credential = await pki.credential(identity("server"));
+    const { outbound } = await child.startEngine(credential, { kind: "dial", app });
+    const first = await dialApp(outbound);
+    expect(await plainPing(first)).toBe(true);
+    const calm = await child.report();
+    child.limitDescriptors(calm.descriptors + room);
+
+    const sockets = await Promise.all(Array.from({ length: attempts }, () => dialApp(outbound)));
+    const answers = sockets.map(async (socket) => ({ socket, served: await plainPing(socket) }));
+    // Nobody is served half: the others are reset, or wait in the listener's queue while it pauses.
+    await expect
+      .poll(
+        async () => {
+          const { stats, ended } = await child.report();
+          return stats.shedTotal + stats.acceptPausesTotal + (ended["out-of-descriptors"] ?? 0);
+        },
+        { interval: 20 },
+      )
+      .toBeGreaterThan(0);
+    const exhausted = await child.report();
+    expect(exhausted.stats.flowsOpen).toBeLessThanOrEqual(1 + room);
+    // The flow that was open before does not suffer.
+    expect(await plainPing(first)).toBe(true);
+
+    // CPU time over a fixed while, with connections still waiting: pausing costs a few per cent of one core, spinning a whole one.
+    const before = await child.report();
+    const since = performance.now();
+    await wait(1_000);
+    const after = await child.report();
+    expect((after.cpuMs - before.cpuMs) / (performance.now() - since)).toBeLessThan(0.3);
+
+    if (kind.name === "native") {
+      expect(after.stats.acceptPausesTotal).toBeGreaterThan(0);
+      expect(after.ended["out-of-descriptors"] ?? 0).toBeGreaterThan(0);
+    } else {
+      // libuv closes what it cannot accept by means of a spare descriptor and tells nobody, so only flows that were accepted and
+      // then had no descriptor for their other side are known here.
+      expect(after.ended["out-of-descriptors"] ?? 0).toBeGreaterThan(0);
+    }
+
+    // Everybody goes; new ones are served as before.
+    for (const socket of sockets) socket.destroy();
+    await Promise.all(answers);
+    await expect.poll(async () => (await child.report()).stats.flowsOpen, { interval: 20, timeout: 8_000 }).toBe(1);
+    for (let i = 0; i < 5; i += 1) {
+      const socket = await plainDial(outbound);
+      expect(await plainPing(socket)).toBe(true);
+      socket.destroy();
+    }
+    first.destroy();
+    await expect
+      .poll(async () => (await child.report()).descriptors, { interval: 20, timeout: 8_000 })
+      .toBeLessThanOrEqual(calm.descriptors);
+    expect((await child.report()).stats).toMatchObject({ flowsOpen: 0, bufferedBytes: 0 });
+  });
+});

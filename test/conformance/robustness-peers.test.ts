@@ -1,0 +1,152 @@
+/** Peers and strangers that stall: half-made connections by the hundred, and peers that go away without a word. */
+import { once } from "node:events";
+import { beforeAll, describe, expect, it } from "vitest";
+import { closeCode, connectionOf, dialApp, echo, ping, startApp } from "./support/apps.ts";
+import { type EngineKind, enginePairs, engines } from "./support/engines.ts";
+import { identity, MeshPki, type Papers } from "./support/mesh-pki.ts";
+import { carryTo, deliverTo, startMesh } from "./support/mesh-under-test.ts";
+import { NodeUnderTest } from "./support/node-under-test.ts";
+import type { OptionOverrides } from "./support/options.ts";
+import { rawClient, rawConnect, rawTls } from "./support/raw-peers.ts";
+import { connections, startPath } from "./support/stalled-peers.ts";
+
+const server = identity("server");
+
+let pki: MeshPki;
+let papers: Papers;
+beforeAll(async () => {
+  pki = await MeshPki.create();
+  papers = await pki.issue(identity("client"));
+});
+
+/** A TLS record that announces a ClientHello of 500 bytes and holds the first 4 (RFC 8446 §5.1). */
+const halfHello = Buffer.from([22, 3, 1, 1, 248, 1, 0, 1, 244]);
+
+describe.each(engines)("half-made connections to the $name engine", (kind: EngineKind) => {
+  async function start(overrides: OptionOverrides) {
+    const app = await startApp(echo);
+    const node = new NodeUnderTest(kind, overrides);
+    const pod = await node.addPod(node.addCredential(await pki.credential(server)), server);
+    node.decideConnect = (event) => deliverTo(pod, app, event);
+    const served = async () => {
+      const { session } = await rawClient(pod.hbone, papers);
+      const { stream } = await rawConnect(session, `${pod.address}:80`);
+      stream.write("ping");
+      expect(String(await once(stream, "data"))).toBe("ping");
+      session.close();
+      stream.destroy();
+    };
+    return { app, node, pod, served };
+  }
+
+  it.each([
+    ["silent", ""],
+    ["stuck in their ClientHello", "hello"],
+  ])("that are %s keep nobody else out, and are closed in time", async (_title, said) => {
+    const { node, pod, served } = await start({
+      limits: { inboundTunnelsPerPod: 512 },
+      timeouts: { tls: 1_500 },
+    });
+    const before = node.engine.stats();
+    const slow = await connections(pod.hbone, 300);
+    if (said !== "") for (const socket of slow) socket.write(halfHello);
+    const closed = Promise.all(slow.map(closeCode));
+    for (let i = 0; i < 3; i += 1) await served();
+    expect(slow.every((socket) => socket.readyState === "open")).toBe(true);
+    await closed;
+    await expect
+      .poll(() => node.tunnelsDown.filter(({ reason }) => reason === "tls-timeout").length, { interval: 5 })
+      .toBe(300);
+    expect(node.engine.stats().handshakesFailedTotal - before.handshakesFailedTotal).toBe(300);
+    await served();
+  });
+
+  it("that did TLS and never speak HTTP/2 are closed in time, too", async () => {
+    const { node, pod, served } = await start({
+      limits: { inboundTunnelsPerPod: 512 },
+      timeouts: { http2: 1_000 },
+    });
+    const slow = await Promise.all(Array.from({ length: 60 }, () => rawTls(pod.hbone, papers)));
+    const closed = Promise.all(slow.map(closeCode));
+    await served();
+    await closed;
+    await expect
+      .poll(() => node.tunnelsDown.filter(({ reason }) => reason === "h2-failed").length, { interval: 5 })
+      .toBe(60);
+    await served();
+    await expect.poll(() => node.engine.stats().tunnelsOpen, { interval: 5 }).toBe(0);
+  });
+
+  it("that fill one pod's share leave another pod's alone", async () => {
+    const { app, node, pod, served } = await start({
+      limits: { inboundTunnelsPerPod: 100 },
+      timeouts: { tls: 2_000 },
+    });
+    const other = await node.addPod(pod.credential, server);
+    const decide = node.decideConnect;
+    node.decideConnect = (event) => (event.pod === other.handle ? deliverTo(other, app, event) : decide(event));
+    const strangers = await connections(other.hbone, 250);
+    const refused = strangers.map(closeCode);
+    await served();
+    await expect.poll(() => node.engine.stats().shedTotal, { interval: 5 }).toBe(150);
+    await served();
+    // The share is free again once the strangers' time is over.
+    await Promise.all(refused);
+    const { session } = await rawClient(other.hbone, papers);
+    await rawConnect(session, `${other.address}:80`);
+  });
+});
+
+describe.each(enginePairs)("a peer that vanishes without a word, from $name", (kinds) => {
+  const timeouts = { pingInterval: 150, pingTimeout: 300 };
+
+  async function start() {
+    const app = await startApp(echo);
+    const mesh = await startMesh(kinds, { app, timeouts });
+    const { client, caller, callee } = mesh;
+    const path = await startPath(callee.hbone);
+    client.decideFlow = () => carryTo(client, caller, { ...callee, hbone: path }, app.port);
+    const socket = await dialApp(caller.outbound);
+    expect(await ping(socket)).toBe("ping");
+    return { ...mesh, app, path, socket };
+  }
+
+  it("is noticed by both ends within the PING's time, and their flows are reset", async () => {
+    const { app, client, server, path, socket } = await start();
+    const delivered = await connectionOf(app);
+    path.vanish();
+    const since = performance.now();
+    const codes = await Promise.all([closeCode(socket), closeCode(delivered)]);
+    const took = performance.now() - since;
+    expect(codes).toEqual(["ECONNRESET", "ECONNRESET"]);
+    expect(await client.tunnelDown()).toMatchObject({ direction: "outbound", reason: "tunnel-lost" });
+    expect(await server.tunnelDown()).toMatchObject({ direction: "inbound", reason: "tunnel-lost" });
+    expect((await client.closing()).reason).toBe("tunnel-lost");
+    expect((await server.closing()).reason).toBe("tunnel-lost");
+    // Not before the answer was due. (Upper bounds of times are the test's own time limit.)
+    expect(took).toBeGreaterThan(timeouts.pingTimeout * 0.9);
+    for (const node of [client, server]) expect(node.engine.stats()).toMatchObject({ flowsOpen: 0, tunnelsOpen: 0 });
+  });
+
+  it("does not end a tunnel that is merely idle for many PINGs", async () => {
+    const { client, server, path, socket } = await start();
+    // Three more tunnels would have been needed had each lived for one interval only.
+    await expect
+      .poll(() => Date.now() - (server.tunnels()[0]?.openedAt ?? Date.now()), { timeout: 5_000 })
+      .toBeGreaterThan(1_200);
+    expect(await ping(socket)).toBe("ping");
+    expect(path.accepted).toHaveLength(1);
+    expect(client.tunnelsDown).toEqual([]);
+  });
+
+  it("lets flows through a new tunnel as soon as the path is back", async () => {
+    const { client, caller, callee, path, socket } = await start();
+    path.vanish();
+    await closeCode(socket);
+    expect((await client.closing()).reason).toBe("tunnel-lost");
+    // The path passes new connections on.
+    expect(await ping(await dialApp(caller.outbound))).toBe("ping");
+    expect(path.accepted).toHaveLength(2);
+    expect(client.tunnelsUp.at(-1)?.peer).toBe(callee.identity);
+  });
+});

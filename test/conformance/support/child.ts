@@ -1,0 +1,70 @@
+/** The parent's side of `engine-child.ts`. */
+import { type ChildProcess, execFileSync, fork } from "node:child_process";
+import { once } from "node:events";
+import { fileURLToPath } from "node:url";
+import { onTestFinished } from "vitest";
+import type { SocketAddress } from "../../../src/model/address.ts";
+import type { CredentialSpec } from "../../../src/tunnel/engine.ts";
+import type { Destination, Order, Report, Started } from "./engine-child.ts";
+import type { OptionOverrides } from "./options.ts";
+
+const script = fileURLToPath(new URL("engine-child.ts", import.meta.url));
+
+interface Reply {
+  readonly answer?: unknown;
+  readonly error?: string;
+}
+
+export class Child {
+  readonly #process: ChildProcess;
+
+  private constructor(process: ChildProcess) {
+    this.#process = process;
+  }
+
+  static async start(role: string): Promise<{ child: Child; answer: unknown }> {
+    const process = fork(script, [role], { stdio: ["ignore", "inherit", "inherit", "ipc"] });
+    onTestFinished(() => {
+      process.kill("SIGKILL");
+    });
+    const child = new Child(process);
+    return { child, answer: await child.#reply() };
+  }
+
+  /** How many descriptors it may have from now on. */
+  limitDescriptors(most: number): void {
+    execFileSync("prlimit", [`--pid=${this.#process.pid}`, `--nofile=${most}:`]);
+  }
+
+  startEngine(credential: CredentialSpec, to: Destination, options: OptionOverrides = {}): Promise<Started> {
+    return this.#ask({ do: "start", credential, to, options }) as Promise<Started>;
+  }
+
+  report(): Promise<Report> {
+    return this.#ask({ do: "report" }) as Promise<Report>;
+  }
+
+  async stop(): Promise<void> {
+    await this.#ask({ do: "stop" });
+  }
+
+  #ask(order: Order): Promise<unknown> {
+    this.#process.send(order);
+    return this.#reply();
+  }
+
+  async #reply(): Promise<unknown> {
+    const ended = once(this.#process, "exit").then(([code, signal]): never => {
+      throw new Error(`the child ended with ${code ?? signal}`);
+    });
+    const [{ answer, error }] = (await Promise.race([once(this.#process, "message"), ended])) as [Reply];
+    if (error !== undefined) throw new Error(error);
+    return answer;
+  }
+}
+
+/** An application that sends back what it gets, in a process of its own. */
+export async function echoChild(): Promise<SocketAddress> {
+  const { answer } = await Child.start("echo");
+  return answer as SocketAddress;
+}
