@@ -7,6 +7,7 @@ import { labelsMatch } from "../lib/labels.ts";
 import { type MeshDelta, MeshIndex, type ServiceEntry, serviceKey } from "../mesh/mesh-index.ts";
 import type { AuthorizationPolicy } from "../model/authorization.ts";
 import type { MeshChange, MeshSettings } from "../model/mesh.ts";
+import type { NetworkPolicy } from "../model/network-policy.ts";
 import type { PeerAuthentication } from "../model/peer-authentication.ts";
 import type { Service } from "../model/service.ts";
 import type { WorkloadUid } from "../model/workload.ts";
@@ -24,7 +25,8 @@ export type Piece =
   | { readonly kind: "Service"; readonly value: ServicePiece }
   | { readonly kind: "EndpointSlice"; readonly value: SlicePiece }
   | { readonly kind: "PeerAuthentication"; readonly value: PeerAuthentication }
-  | { readonly kind: "AuthorizationPolicy"; readonly value: AuthorizationPolicy };
+  | { readonly kind: "AuthorizationPolicy"; readonly value: AuthorizationPolicy }
+  | { readonly kind: "NetworkPolicy"; readonly value: NetworkPolicy };
 
 export type PieceKind = Piece["kind"];
 
@@ -63,6 +65,7 @@ class Touched {
   /** Last word on each policy object; undefined: removed. */
   readonly peerAuthentications = new Map<string, PeerAuthentication | undefined>();
   readonly authorizationPolicies = new Map<string, AuthorizationPolicy | undefined>();
+  readonly networkPolicies = new Map<string, NetworkPolicy | undefined>();
 
   pod(namespace: string, name: string): void {
     this.pods.set(`${namespace}/${name}`, [namespace, name]);
@@ -113,6 +116,9 @@ export class ClusterState {
       case "AuthorizationPolicy":
         this.#touched.authorizationPolicies.set(`${namespace}/${name}`, piece.value);
         break;
+      case "NetworkPolicy":
+        this.#touched.networkPolicies.set(`${namespace}/${name}`, piece.value);
+        break;
     }
   }
 
@@ -139,6 +145,9 @@ export class ClusterState {
         break;
       case "AuthorizationPolicy":
         this.#touched.authorizationPolicies.set(`${namespace}/${name}`, undefined);
+        break;
+      case "NetworkPolicy":
+        this.#touched.networkPolicies.set(`${namespace}/${name}`, undefined);
         break;
     }
   }
@@ -167,6 +176,8 @@ export class ClusterState {
       removedPeerAuthentications: absent(touched.peerAuthentications),
       authorizationPolicies: present(touched.authorizationPolicies),
       removedAuthorizationPolicies: absent(touched.authorizationPolicies),
+      networkPolicies: present(touched.networkPolicies),
+      removedNetworkPolicies: absent(touched.networkPolicies),
     });
   }
 

@@ -4,8 +4,10 @@
  * Lookups on a connection's path (by address, by service port, effective modes, policies) cost a map access, not a scan.
  */
 import { isDeepStrictEqual } from "node:util";
+import { labelsMatch } from "../lib/labels.ts";
 import type { AuthorizationPolicy, AuthorizationRequest, AuthorizationVerdict } from "../model/authorization.ts";
 import type { EffectiveMode, MeshChange, MeshSettings, MeshView } from "../model/mesh.ts";
+import type { NetworkPolicy } from "../model/network-policy.ts";
 import type { PeerAuthentication } from "../model/peer-authentication.ts";
 import type { Service, ServiceEndpoint } from "../model/service.ts";
 import type { LocalPod, Workload, WorkloadUid } from "../model/workload.ts";
@@ -39,6 +41,10 @@ export interface MeshDelta {
   readonly authorizationPolicies?: Iterable<AuthorizationPolicy>;
   /** `namespace/name`. */
   readonly removedAuthorizationPolicies?: Iterable<string>;
+  /** Given, if only as an empty list, by sources that know of all there are. */
+  readonly networkPolicies?: Iterable<NetworkPolicy>;
+  /** `namespace/name`. */
+  readonly removedNetworkPolicies?: Iterable<string>;
 }
 
 export function serviceKey(service: Pick<Service, "namespace" | "hostname">): string {
@@ -52,12 +58,14 @@ class ChangeLog {
   readonly services = new Set<string>();
   readonly authorizationPolicies = new Set<string>();
   readonly peerAuthentications = new Set<string>();
+  readonly networkPolicies = new Set<string>();
   readonly nodes = new Set<string>();
   /** Pods that came to or left a Service: policies with a `targetRef` to it follow. */
   readonly members = new Set<WorkloadUid>();
 
   get empty(): boolean {
-    const sets = [this.workloads, this.services, this.authorizationPolicies, this.peerAuthentications, this.nodes];
+    const policies = [this.authorizationPolicies, this.peerAuthentications, this.networkPolicies];
+    const sets = [this.workloads, this.services, ...policies, this.nodes];
     return !this.settings && sets.every((set) => set.size === 0);
   }
 }
@@ -78,6 +86,8 @@ export class MeshIndex implements MeshView {
   readonly #nodes = new Map<string, Map<string, LocalPod>>();
   /** By namespace, then name. */
   readonly #peerAuthentications = new Map<string, Map<string, PeerAuthentication>>();
+  /** By namespace, then name; undefined until a source told of them, and then anybody may be selected. */
+  #networkPolicies: Map<string, Map<string, NetworkPolicy>> | undefined;
   /** Services by the pods behind them. */
   readonly #memberships = new Map<WorkloadUid, Set<string>>();
   readonly #authorization: AuthorizationIndex;
@@ -90,6 +100,11 @@ export class MeshIndex implements MeshView {
       serviceMembers: (namespace, name) =>
         this.#services.get(`${namespace}/${name}.${namespace}.svc.${this.#settings.clusterDomain}`)?.members,
     });
+  }
+
+  /** All workloads behind a Service, ready or not; they need not be known themselves. */
+  members(service: Pick<Service, "namespace" | "hostname">): ReadonlySet<WorkloadUid> {
+    return this.#services.get(serviceKey(service))?.members ?? new Set();
   }
 
   /** Undefined when the delta changed nothing. Listeners are called before it returns. */
@@ -114,7 +129,7 @@ export class MeshIndex implements MeshView {
       peerAuthentications: log.peerAuthentications,
       nodes: log.nodes,
       policyScope:
-        log.settings || log.peerAuthentications.size + log.authorizationPolicies.size > 0
+        log.settings || log.peerAuthentications.size + log.authorizationPolicies.size + log.networkPolicies.size > 0
           ? "all"
           : new Set([...log.members, ...log.workloads]),
     };
@@ -200,6 +215,12 @@ export class MeshIndex implements MeshView {
 
   authorizationPolicies(): Iterable<AuthorizationPolicy> {
     return this.#authorization.policies();
+  }
+
+  networkPolicySelects({ namespace, labels }: Workload): boolean {
+    if (this.#networkPolicies === undefined) return true;
+    const policies = this.#networkPolicies.get(namespace)?.values() ?? [];
+    return [...policies].some(({ matchLabels }) => labelsMatch(matchLabels, labels));
   }
 
   *peerAuthentications(): Iterable<PeerAuthentication> {
@@ -324,6 +345,24 @@ export class MeshIndex implements MeshView {
       if (isDeepStrictEqual(this.#authorization.get(key), policy)) continue;
       this.#authorization.set(policy);
       log.authorizationPolicies.add(key);
+    }
+    this.#applyNetworkPolicies(delta, log);
+  }
+
+  #applyNetworkPolicies(delta: MeshDelta, log: ChangeLog): void {
+    for (const key of delta.removedNetworkPolicies ?? []) {
+      const [namespace = "", name = ""] = key.split("/");
+      const policies = this.#networkPolicies?.get(namespace);
+      if (policies?.delete(name)) log.networkPolicies.add(key);
+      if (policies?.size === 0) this.#networkPolicies?.delete(namespace);
+    }
+    if (delta.networkPolicies === undefined) return;
+    this.#networkPolicies ??= new Map();
+    for (const policy of delta.networkPolicies) {
+      const policies = this.#networkPolicies.get(policy.namespace) ?? new Map<string, NetworkPolicy>();
+      if (isDeepStrictEqual(policies.get(policy.name), policy)) continue;
+      this.#networkPolicies.set(policy.namespace, policies.set(policy.name, policy));
+      log.networkPolicies.add(`${policy.namespace}/${policy.name}`);
     }
   }
 }

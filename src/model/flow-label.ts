@@ -15,4 +15,6 @@ export interface FlowLabel {
   readonly policy: string;
   /** AUDIT and dry-run policies that matched. */
   readonly shadow: readonly ShadowMatch[];
+  /** Both ends are pods of this node, and the agent joins them without a tunnel: each end's identity is known from its netns. */
+  readonly local?: true;
 }

@@ -54,6 +54,11 @@ export interface MeshView {
   authorizationFor(workload: Workload): readonly AuthorizationPolicy[];
   authorizationPolicies(): Iterable<AuthorizationPolicy>;
   peerAuthentications(): Iterable<PeerAuthentication>;
+  /**
+   * True if a NetworkPolicy selects the workload, or may: then its traffic must cross the network, where the plugin that enforces
+   * it sees it.
+   */
+  networkPolicySelects(workload: Workload): boolean;
 }
 
 /** What became different with an epoch, so that a listener need not compare the whole mesh. Removed things are named too. */

@@ -22,6 +22,8 @@ export interface HboneTarget {
   readonly via: "hbone";
   readonly workload: Workload;
   readonly peer: SocketAddress;
+  /** The application's own address and port. */
+  readonly destination: SocketAddress;
   /** `address:port` for CONNECT. */
   readonly authority: string;
   readonly weight: number;
@@ -116,6 +118,7 @@ function targetOf(
     via: "hbone",
     workload,
     peer: { address: destination.address, port: hbonePort },
+    destination,
     authority: formatHostPort(destination.address, destination.port),
     weight,
   };

@@ -74,8 +74,8 @@ export function accessFields(
   pod: LocalPod | undefined,
 ): readonly (readonly [string, FieldValue])[] {
   const outbound = record.role === "outbound";
-  const security = securityOf(record);
-  const own = security === "mutual_tls" ? pod?.identity : undefined;
+  const security = securityOf(record, label);
+  const own = security === "mutual_tls" || security === "local" ? pod?.identity : undefined;
   const peer = record.peer === "" ? undefined : record.peer;
   const source = end(label.source, outbound ? pod : undefined);
   const destination = end(label.destination, outbound ? undefined : pod);

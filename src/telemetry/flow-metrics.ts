@@ -121,7 +121,7 @@ export class FlowMetrics {
 
   #find(flow: FlowProgress, { label, pod }: FlowContext, flags: string): Series {
     // Everything the labels hold beyond the label object itself.
-    const variant = `${flow.role} ${securityOf(flow)} ${flags} ${flow.peer} ${pod?.identity ?? ""}`;
+    const variant = `${flow.role} ${securityOf(flow, label)} ${flags} ${flow.peer} ${pod?.identity ?? ""}`;
     const variants = this.#byLabel.get(label) ?? new Map<string, Series>();
     this.#byLabel.set(label, variants);
     const known = variants.get(variant);
@@ -138,7 +138,7 @@ export class FlowMetrics {
     if (this.#series.size >= this.#options.series) this.#evict();
     if (this.#series.size < this.#options.series) return this.#create(labels);
     this.#overflowed++;
-    const other = renderLabels(overflowLabels(flow.role, securityOf(flow), flags));
+    const other = renderLabels(overflowLabels(flow.role, securityOf(flow, context.label), flags));
     return this.#series.get(other) ?? this.#create(other);
   }
 
@@ -174,9 +174,9 @@ type Labels = readonly (readonly [name: string, value: string])[];
 
 function labelsOf(flow: FlowProgress, { label, pod }: FlowContext, flags: string): Labels {
   const outbound = flow.role === "outbound";
-  const security = securityOf(flow);
-  // Principals come from the handshake alone: what the mesh believes about an address proves nothing.
-  const own = security === "mutual_tls" ? (pod?.identity ?? "") : "";
+  const security = securityOf(flow, label);
+  // Principals come from the handshake, or from the netns that an end's socket is in: what the mesh believes about an address proves nothing.
+  const own = security === "mutual_tls" || security === "local" ? (pod?.identity ?? "") : "";
   const { service } = label;
   return [
     ["reporter", reporterOf(flow.role)],

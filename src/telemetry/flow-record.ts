@@ -3,6 +3,7 @@
  * (`FlowClosed`, `FlowRow`, `TunnelInfo`, `TunnelDown`) that access log and metrics read, and the few words derived from them.
  */
 import type { SocketAddress } from "../model/address.ts";
+import type { FlowLabel } from "../model/flow-label.ts";
 import type { Identity } from "../model/identity.ts";
 import type { Reason } from "../model/reason.ts";
 
@@ -45,9 +46,14 @@ export function reporterOf(role: FlowRole): "source" | "destination" {
 
 /**
  * `mutual_tls` needs a proven peer and `none` needs proof of plaintext: a flow that ended before either is `unknown`, because
- * calling it plaintext would raise false alarms and calling it encrypted would hide real ones.
+ * calling it plaintext would raise false alarms and calling it encrypted would hide real ones. `local` is neither: both identities are
+ * known, and there is no TLS because the bytes leave no pod's own loopback but through the agent.
  */
-export function securityOf(flow: FlowProgress): "mutual_tls" | "none" | "unknown" {
+export function securityOf(
+  flow: FlowProgress,
+  { local }: Pick<FlowLabel, "local">,
+): "mutual_tls" | "local" | "none" | "unknown" {
+  if (local === true) return "local";
   if (flow.peer !== "") return "mutual_tls";
   if (flow.role === "inbound-plaintext") return "none";
   return flow.tunnel === 0 && flow.target !== undefined ? "none" : "unknown";

@@ -143,7 +143,7 @@ export class Metrics {
     const reporter = reporterOf(record.role);
     this.#flowsClosed.inc({ reporter, reason: record.reason });
     const { status } = reasonInfo(record.reason);
-    if (securityOf(record) === "none") {
+    if (securityOf(record, label) === "none") {
       const outcome = status === 200 ? "passed" : "refused";
       this.#plaintext.inc({ reporter, cause: plaintextCause(record.role, label), outcome });
     }

@@ -7,6 +7,8 @@ interface Credential {
   pods: number;
   /** The agent keeps this identity's certificate fresh. */
   kept: boolean;
+  /** Certificates are checked against a CRL, which only handshakes do. */
+  crl: boolean;
 }
 
 export class CredentialTable {
@@ -21,9 +23,16 @@ export class CredentialTable {
     return this.#credentials.size;
   }
 
+  /** There is a certificate, and nothing but a handshake's own checks could tell that it is revoked: there is no CRL. */
+  isProven(identity: Identity): boolean {
+    const credential = this.#credentials.get(identity);
+    return credential?.kept === true && !credential.crl;
+  }
+
   set(identity: Identity, spec: CredentialSpec): void {
     const credential = this.#of(identity);
     credential.kept = true;
+    credential.crl = spec.crl.trim() !== "";
     this.#engine.setCredential(credential.handle, spec);
   }
 
@@ -50,7 +59,7 @@ export class CredentialTable {
   #of(identity: Identity): Credential {
     let credential = this.#credentials.get(identity);
     if (credential === undefined) {
-      credential = { handle: this.#engine.addCredential(identity), pods: 0, kept: false };
+      credential = { handle: this.#engine.addCredential(identity), pods: 0, kept: false, crl: false };
       this.#credentials.set(identity, credential);
     }
     return credential;

@@ -25,6 +25,7 @@ interface Entry {
   readonly service: Service | undefined;
   readonly policy: string;
   readonly shadow: readonly ShadowMatch[];
+  readonly local: boolean;
   epoch: number;
   /** Not named by the last listing. */
   doubted: boolean;
@@ -71,6 +72,7 @@ export class LabelTable {
       service: verdict.service,
       policy: verdict.policy,
       shadow: verdict.shadow,
+      local: verdict.local === true,
       epoch: this.#epoch,
       doubted: false,
       resolved: new Map(),
@@ -87,8 +89,8 @@ export class LabelTable {
       (target === undefined ? undefined : entry.destinations.get(target.address)) ?? onlyOne(entry.destinations);
     let resolved = entry.resolved.get(destination);
     if (resolved === undefined) {
-      const { source, service, policy, shadow } = entry;
-      resolved = { source, destination, service, policy, shadow };
+      const { source, service, policy, shadow, local } = entry;
+      resolved = { source, destination, service, policy, shadow, ...(local ? { local } : {}) };
       entry.resolved.set(destination, resolved);
     }
     return resolved;
@@ -121,10 +123,11 @@ function onlyOne(destinations: ReadonlyMap<string, Workload>): Workload | undefi
 }
 
 /** Within an epoch a uid names one value of a workload, and a service key one value of a service. */
-function keyOf({ source, destinations, service, policy, shadow }: VerdictBase): string {
+function keyOf(verdict: VerdictBase): string {
+  const { source, destinations, service, policy, shadow, local } = verdict;
   const reached = [...destinations].map(([address, workload]) => `${address}=${workload.uid}`);
   const shadows = shadow.map((match) => `${match.action} ${match.policy}`);
-  return [source?.uid ?? "", service?.namespace ?? "", service?.hostname ?? "", policy, ...shadows, ...reached].join(
-    "|",
-  );
+  const way = local === true ? "local" : "";
+  const named = [way, source?.uid ?? "", service?.namespace ?? "", service?.hostname ?? "", policy];
+  return [...named, ...shadows, ...reached].join("|");
 }

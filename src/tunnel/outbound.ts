@@ -4,10 +4,17 @@ import type { MeshView } from "../model/mesh.ts";
 import type { Service } from "../model/service.ts";
 import type { LocalPod, Workload } from "../model/workload.ts";
 import { type HboneTarget, type PlainTarget, type RouteTarget, routeOutbound } from "../routing/route.ts";
-import { hold, nobody, type Verdict, type VerdictBase } from "./verdict.ts";
+import { judgeLocal, type LocalPods } from "./local.ts";
+import { type DialVerdict, hold, nobody, type Verdict, type VerdictBase } from "./verdict.ts";
 
-/** `draw` is a number from 0 to 1, used only where tunnelled and plain endpoints stand behind one Service. */
-export function decideOutbound(view: MeshView, pod: LocalPod, destination: SocketAddress, draw: number): Verdict {
+/** `draw` is a number from 0 to 1, used only where endpoints that are reached in different ways stand behind one Service. */
+export function decideOutbound(
+  view: MeshView,
+  pod: LocalPod,
+  destination: SocketAddress,
+  draw: number,
+  pods?: LocalPods,
+): Verdict {
   const source = view.workload(pod.workload);
   if (source === undefined) return hold;
   const route = routeOutbound(view, source.uid, destination);
@@ -27,22 +34,55 @@ export function decideOutbound(view: MeshView, pod: LocalPod, destination: Socke
       return { ...base, kind: "dial", targets, purpose: "leave", sourceAddress: undefined };
     }
     case "to":
-      return reach(base, route.service, route.targets, draw);
+      return reach(base, route.service, route.targets, { draw, local: joiner(view, pod, pods) });
   }
 }
 
-/** One decision carries or dials, never both: with endpoints of both kinds their weights decide which kind this flow gets. */
+type Joiner = (target: HboneTarget) => DialVerdict | undefined;
+
+/** How this pod reaches an endpoint without leaving the node; undefined where it can't or may not. */
+function joiner(view: MeshView, client: LocalPod, pods: LocalPods | undefined): Joiner {
+  if (pods === undefined || view.settings.localTraffic !== "auto") return () => undefined;
+  return ({ workload, destination }) => {
+    const server = pods.pod(workload.uid);
+    const verdict = server && judgeLocal(view, pods, { client, server, destination });
+    return verdict?.kind === "dial" ? verdict : undefined;
+  };
+}
+
+/**
+ * One decision carries, dials or joins one local pod, never two of them: with endpoints of several kinds their weights decide which kind
+ * this flow gets, the local ones being a kind each.
+ */
 function reach(
   base: VerdictBase,
   service: Service | undefined,
   targets: readonly RouteTarget[],
-  draw: number,
+  { draw, local }: { readonly draw: number; readonly local: Joiner },
 ): Verdict {
-  const tunnelled = targets.filter((target): target is HboneTarget => target.via === "hbone");
-  const plain = targets.filter((target): target is PlainTarget => target.via === "plain");
+  const tunnelled: HboneTarget[] = [];
+  const plain: PlainTarget[] = [];
+  let drawn = draw * weightOf(targets);
+  let lastJoined: DialVerdict | undefined;
+  for (const target of targets) {
+    if (target.via === "plain") {
+      plain.push(target);
+      continue;
+    }
+    const joined = local(target);
+    if (joined === undefined) {
+      tunnelled.push(target);
+      continue;
+    }
+    const dependsOn = targets.length === 1 ? base.dependsOn : undefined;
+    lastJoined = { ...joined, service: service ?? joined.service, dependsOn };
+    if (drawn < target.weight) return lastJoined;
+    drawn -= target.weight;
+  }
+  if (lastJoined !== undefined && tunnelled.length + plain.length === 0) return lastJoined;
   const mixed = tunnelled.length > 0 && plain.length > 0;
-  const carry = mixed ? draw * weightOf(targets) < weightOf(tunnelled) : tunnelled.length > 0;
-  const dependsOn = mixed ? undefined : base.dependsOn;
+  const carry = mixed ? drawn < weightOf(tunnelled) : tunnelled.length > 0;
+  const dependsOn = mixed || tunnelled.length + plain.length < targets.length ? undefined : base.dependsOn;
   if (carry) {
     return {
       ...base,

@@ -1,6 +1,7 @@
 /**
  * Re-judging: after a change of the mesh, open inbound flows are asked again whether they may be. Only what is now forbidden is cut;
- * that a flow would be routed elsewhere today is no reason. Outbound flows are the other end's to judge.
+ * that a flow would be routed elsewhere today is no reason. Outbound flows are the other end's to judge, except local ones: there is
+ * no other agent, so they are asked as the inbound flows that they are too.
  */
 import { formatHostPort } from "../lib/host-port.ts";
 import type { SocketAddress } from "../model/address.ts";
@@ -11,6 +12,7 @@ import type { LocalPod } from "../model/workload.ts";
 import type { FlowId, FlowRole, FlowRow, PodHandle } from "./engine.ts";
 import { decideConnect } from "./inbound.ts";
 import { decidePlaintext } from "./inbound-passthrough.ts";
+import { judgeLocal, type LocalPair, type LocalPods } from "./local.ts";
 import type { HttpStance, RefuseVerdict, Verdict } from "./verdict.ts";
 
 /** Refusals that mean "forbidden"; others (a stale address, an illegal port) are about getting there, and this flow is there. */
@@ -38,6 +40,21 @@ export function copyRow(row: FlowRow): JudgedFlow | undefined {
   return { flow, pod, role, peer, source: { ...source }, destination: { ...destination } };
 }
 
+/** A local flow; it was accepted for the client's pod. */
+export interface JudgedLocalFlow {
+  readonly flow: FlowId;
+  readonly pod: PodHandle;
+  readonly role: "local";
+  readonly pair: LocalPair;
+}
+
+/** `unfit`: policy says nothing against the two, but this way of joining them is closed now. */
+export function forbiddenLocal(view: MeshView, pods: LocalPods, pair: LocalPair): RefuseVerdict | "unfit" | undefined {
+  const verdict = judgeLocal(view, pods, pair);
+  if (verdict === undefined) return "unfit";
+  return verdict.kind === "refuse" ? verdict : undefined;
+}
+
 /**
  * The refusal that an open flow would meet today; undefined if it may go on. `handedOver`: its requests are judged one by one. Bytes of
  * other flows pass unread, so they end when requests begin to matter.
@@ -61,6 +78,10 @@ function judge(view: MeshView, pod: LocalPod, flow: JudgedFlow, stance: HttpStan
 }
 
 /** Flows that agree in this get the same judgement. */
+export function localJudgementKey({ client, server, destination }: LocalPair): string {
+  return `local ${client.uid} ${server.uid} ${destination.address} ${destination.port}`;
+}
+
 export function judgementKey({ pod, role, peer, source, destination }: JudgedFlow, handedOver: boolean): string {
   return `${pod} ${role} ${peer} ${source.address} ${destination.address} ${destination.port} ${handedOver}`;
 }

@@ -4,8 +4,17 @@
  */
 import type { MeshView } from "../model/mesh.ts";
 import type { LocalPod, WorkloadUid } from "../model/workload.ts";
-import type { Engine, FlowId, PodHandle } from "./engine.ts";
-import { copyRow, forbidden, type JudgedFlow, judgementKey } from "./rejudge.ts";
+import type { Engine, FlowId, FlowRow, PodHandle } from "./engine.ts";
+import type { LocalPair, LocalPods } from "./local.ts";
+import {
+  copyRow,
+  forbidden,
+  forbiddenLocal,
+  type JudgedFlow,
+  type JudgedLocalFlow,
+  judgementKey,
+  localJudgementKey,
+} from "./rejudge.ts";
 import type { HttpStance, RefuseVerdict } from "./verdict.ts";
 
 /** Longest uninterrupted work, milliseconds. */
@@ -17,18 +26,23 @@ export interface RejudgingDeps {
   pod(handle: PodHandle): LocalPod | undefined;
   readonly stance: HttpStance;
   isHandedOver(flow: FlowId): boolean;
+  readonly localPods: LocalPods;
+  /** Who is joined by a flow without a tunnel; undefined for all others. Nothing of the row is kept. */
+  localPair(row: FlowRow): LocalPair | undefined;
   /** Called before a flow is closed, so that its record can tell what for. */
   closing(flow: FlowId, verdict: RefuseVerdict): void;
   failed(error: unknown): void;
 }
+
+type Judgement = RefuseVerdict | "unfit" | undefined;
 
 type Scope = ReadonlySet<WorkloadUid> | "all";
 
 export class Rejudging {
   readonly #deps: RejudgingDeps;
   #scope: Scope = new Set();
-  #flows: JudgedFlow[] = [];
-  #memo = new Map<string, RefuseVerdict | undefined>();
+  #flows: (JudgedFlow | JudgedLocalFlow)[] = [];
+  #memo = new Map<string, Judgement>();
   #next: NodeJS.Immediate | undefined;
   #waiters: (() => void)[] = [];
   rejudgedTotal = 0;
@@ -46,11 +60,18 @@ export class Rejudging {
     this.#flows = [];
     this.#deps.engine.flows({}, (row) => {
       const local = this.#deps.pod(row.pod);
-      if (local === undefined || (this.#scope !== "all" && !this.#scope.has(local.workload))) return;
-      const flow = copyRow(row);
+      if (local === undefined) return;
+      const pair = row.role === "outbound" ? this.#deps.localPair(row) : undefined;
+      if (!this.#concerns(local) && (pair === undefined || !this.#concerns(pair.server))) return;
+      const { flow: id, pod } = row;
+      const flow = pair === undefined ? copyRow(row) : ({ flow: id, pod, role: "local", pair } as const);
       if (flow !== undefined) this.#flows.push(flow);
     });
     this.#run();
+  }
+
+  #concerns({ workload }: LocalPod): boolean {
+    return this.#scope === "all" || this.#scope.has(workload);
   }
 
   /** Resolves when no flow waits to be judged. */
@@ -84,16 +105,21 @@ export class Rejudging {
     this.#next = setImmediate(() => this.#run());
   }
 
-  #isForbidden(flow: JudgedFlow): boolean {
+  #isForbidden(flow: JudgedFlow | JudgedLocalFlow): boolean {
     const pod = this.#deps.pod(flow.pod);
     if (pod === undefined) return false;
     this.rejudgedTotal += 1;
     const handedOver = this.#deps.isHandedOver(flow.flow);
-    const key = judgementKey(flow, handedOver);
+    const key = flow.role === "local" ? localJudgementKey(flow.pair) : judgementKey(flow, handedOver);
     let verdict = this.#memo.get(key);
     if (verdict === undefined && !this.#memo.has(key)) {
       try {
-        verdict = forbidden(this.#deps.view(), pod, flow, { stance: this.#deps.stance, handedOver });
+        const { stance, localPods } = this.#deps;
+        const view = this.#deps.view();
+        verdict =
+          flow.role === "local"
+            ? forbiddenLocal(view, localPods, flow.pair)
+            : forbidden(view, pod, flow, { stance, handedOver });
       } catch (thrown) {
         // What can't be judged must not go on.
         this.#deps.failed(thrown);
@@ -101,7 +127,7 @@ export class Rejudging {
       }
       this.#memo.set(key, verdict);
     }
-    if (verdict !== undefined) this.#deps.closing(flow.flow, verdict);
+    if (verdict !== undefined && verdict !== "unfit") this.#deps.closing(flow.flow, verdict);
     return verdict !== undefined;
   }
 

@@ -44,6 +44,7 @@ import { HeldFlows } from "./held-flows.ts";
 import { decideConnect } from "./inbound.ts";
 import { decidePlaintext } from "./inbound-passthrough.ts";
 import { LabelTable } from "./label-table.ts";
+import { LocalFlows } from "./local-flows.ts";
 import { decideOutbound } from "./outbound.ts";
 import { Rejudging } from "./rejudging.ts";
 import { judgeRequest } from "./request-judge.ts";
@@ -86,6 +87,7 @@ export class TunnelDriver implements Driver, EngineEvents {
   /** Flows whose requests are judged, from their decision to their end. */
   readonly #handedOver = new Map<FlowId, HandedFlow>();
   readonly #requests: RequestEnforcer | undefined;
+  readonly #local: LocalFlows;
   readonly #stance: HttpStance;
   /** What a flow is closed for when that is not what it was judged to be; until its record comes. */
   readonly #closing = new Map<FlowId, RefuseVerdict>();
@@ -108,6 +110,12 @@ export class TunnelDriver implements Driver, EngineEvents {
       },
       authorize: (flow, request) => judgeRequest(deps.mesh.view, localPod(flow.pod), flow, request),
     });
+    this.#local = new LocalFlows({
+      pods: () => this.pods(),
+      proven: (identity) => this.#credentials.isProven(identity),
+      label: ({ label, target }) => this.#labels.resolve(label, target),
+      accepted: (pod) => localPod(pod),
+    });
     this.#held = new HeldFlows({
       patience: options.unknownSourceHold,
       giveUp: (flow) => this.#refuse(flow, "unknown-source"),
@@ -118,6 +126,8 @@ export class TunnelDriver implements Driver, EngineEvents {
       view: () => deps.mesh.view,
       pod: localPod,
       stance: this.#stance,
+      localPods: this.#local,
+      localPair: (row) => this.#local.pair(row),
       isHandedOver: (flow) => this.#handedOver.has(flow),
       closing: (flow, verdict) => this.#closing.set(flow, verdict),
       failed: (error) => deps.telemetry.internalError(error),
@@ -154,6 +164,7 @@ export class TunnelDriver implements Driver, EngineEvents {
     const pod: DrivenPod = { local, sockets, handle };
     this.#byUid.set(local.uid, pod);
     this.#byHandle.set(handle, pod);
+    this.#localChanged();
     if (before !== undefined) {
       // The new listeners have taken over; what came through the old ones may finish.
       this.#retire(before, { graceMs: unlimitedGrace, reason: "pod-removed" }).catch((thrown: unknown) =>
@@ -177,6 +188,7 @@ export class TunnelDriver implements Driver, EngineEvents {
     }
     pod.local = local;
     this.#advance(pod.handle);
+    this.#localChanged();
   }
 
   async removePod(uid: string, options: { graceMs?: number; reason?: Reason } = {}): Promise<void> {
@@ -184,6 +196,8 @@ export class TunnelDriver implements Driver, EngineEvents {
     if (pod === undefined) return;
     this.#byUid.delete(uid);
     const reason = options.reason ?? "pod-removed";
+    this.#localChanged();
+    this.#closeLocal(pod.local, options.graceMs ?? 0, reason);
     this.#closeReplaced(uid, pod.handle, reason);
     await this.#retire(pod, { graceMs: options.graceMs ?? 0, reason });
   }
@@ -193,18 +207,24 @@ export class TunnelDriver implements Driver, EngineEvents {
   }
 
   setCredential(identity: Identity, spec: CredentialSpec): void {
+    const before = this.#credentials.isProven(identity);
     this.#credentials.set(identity, spec);
+    if (this.#credentials.isProven(identity) !== before) this.#localChanged();
   }
 
   forgetCredential(identity: Identity): void {
+    const before = this.#credentials.isProven(identity);
     this.#credentials.forget(identity);
+    if (before) this.#localChanged();
   }
 
   flows(filter: FlowFilter = {}): OpenFlow[] {
     const flows: OpenFlow[] = [];
     this.#engine.flows(filter, (row) => {
       const localPod = this.#byHandle.get(row.pod)?.local;
-      flows.push({ ...row, judged: this.#labels.resolve(row.label, row.target), localPod });
+      const judged = this.#labels.resolve(row.label, row.target);
+      const peer = judged.local === true ? (judged.destination?.identity ?? row.peer) : row.peer;
+      flows.push({ ...row, peer, judged, localPod });
     });
     return flows;
   }
@@ -262,7 +282,7 @@ export class TunnelDriver implements Driver, EngineEvents {
     if (role === "outbound") {
       const wanted = { ...destination };
       const judge = ({ local }: DrivenPod): Verdict =>
-        decideOutbound(this.#deps.mesh.view, local, wanted, Math.random());
+        decideOutbound(this.#deps.mesh.view, local, wanted, Math.random(), this.#local);
       this.#judge(flow, { pod, judge });
       return;
     }
@@ -297,7 +317,14 @@ export class TunnelDriver implements Driver, EngineEvents {
     const closedFor = this.#closing.get(record.flow);
     this.#closing.delete(record.flow);
     this.#handedOver.delete(record.flow);
-    this.#deps.telemetry.flowClosed(record, relabel(label, closedFor), this.#byHandle.get(record.pod)?.local);
+    const { telemetry } = this.#deps;
+    const told = relabel(label, closedFor);
+    const pod = this.#byHandle.get(record.pod)?.local;
+    if (told.local === true) {
+      for (const side of this.#local.sides(record, told, pod)) telemetry.flowClosed(side.record, told, side.pod);
+    } else {
+      telemetry.flowClosed(record, told, pod);
+    }
   }
 
   tunnelUp(info: TunnelInfo): void {
@@ -359,7 +386,9 @@ export class TunnelDriver implements Driver, EngineEvents {
       }
       case "dial": {
         const { targets, purpose, sourceAddress } = verdict;
-        const dial = { ...base, kind: "dial", targets, from: pod.handle, purpose, baggage } as const;
+        const from = verdict.from === undefined ? pod : this.#byUid.get(verdict.from);
+        if (from === undefined) return { ...base, kind: "refuse", reason: "pod-removed" };
+        const dial = { ...base, kind: "dial", targets, from: from.handle, purpose, baggage } as const;
         return sourceAddress === undefined ? dial : { ...dial, sourceAddress };
       }
       case "hand-over":
@@ -388,6 +417,29 @@ export class TunnelDriver implements Driver, EngineEvents {
     this.#epoch += 1;
     this.#labels.advance(this.#epoch);
     this.#engine.advanceEpoch(this.#epoch, pod);
+  }
+
+  /** Another pod can be joined, or one no longer can: what was remembered for any other pod may be about it. */
+  #localChanged(): void {
+    if (this.#deps.mesh.view.settings.localTraffic !== "auto") return;
+    this.#local.changed();
+    this.#advance();
+    this.#rejudging.begin("all");
+  }
+
+  /** Flows that were accepted for other pods and joined to this one. */
+  #closeLocal(server: LocalPod, graceMs: number, reason: Reason): void {
+    if (this.#deps.mesh.view.settings.localTraffic !== "auto") return;
+    const close = () => {
+      const left: FlowId[] = [];
+      this.#engine.flows({ role: "outbound" }, (row) => {
+        const { local, destination } = this.#labels.resolve(row.label, row.target);
+        if (local === true && destination?.uid === server.workload) left.push(row.flow);
+      });
+      this.#engine.closeFlows(left, reason);
+    };
+    if (graceMs === 0) close();
+    else setTimeout(close, Math.min(graceMs, unlimitedGrace)).unref();
   }
 
   /** Flows of the pod's earlier listeners had leave to finish while the pod was here. */

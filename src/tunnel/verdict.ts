@@ -20,6 +20,8 @@ export interface VerdictBase {
   readonly policy: string;
   readonly shadow: readonly ShadowMatch[];
   readonly dependsOn: readonly RememberField[] | undefined;
+  /** Both ends are captured here and are joined without a tunnel. */
+  readonly local?: true;
 }
 
 export interface CarryVerdict extends VerdictBase {
@@ -37,6 +39,8 @@ export interface DialVerdict extends VerdictBase {
   readonly targets: readonly { readonly destination: SocketAddress; readonly weight: number }[];
   readonly purpose: "leave" | "deliver";
   readonly sourceAddress: string | undefined;
+  /** UID of the captured pod to dial from, when that is not the one that the flow was accepted for. */
+  readonly from?: string;
 }
 
 /** The connection may be, or not; each request on it is asked about. */

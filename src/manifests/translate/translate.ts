@@ -4,6 +4,7 @@ import { translateAuthorizationPolicy } from "./authorization-policy.ts";
 import { translateEndpointSlice } from "./endpoint-slice.ts";
 import type { KubernetesObject } from "./metadata.ts";
 import { translateNamespace } from "./namespace.ts";
+import { translateNetworkPolicy } from "./network-policy.ts";
 import { translatePeerAuthentication } from "./peer-authentication.ts";
 import { translatePod } from "./pod.ts";
 import { translateService } from "./service.ts";
@@ -16,6 +17,7 @@ const groups: Readonly<Record<PieceKind, { readonly group: string; readonly vers
   EndpointSlice: { group: "discovery.k8s.io", versions: ["v1"] },
   PeerAuthentication: { group: "security.istio.io", versions: ["v1", "v1beta1"] },
   AuthorizationPolicy: { group: "security.istio.io", versions: ["v1", "v1beta1"] },
+  NetworkPolicy: { group: "networking.k8s.io", versions: ["v1"] },
 };
 
 /** The kind of an object that the mesh reads; undefined for all others, which are ignored. */
@@ -45,6 +47,8 @@ export function translate(kind: PieceKind, object: KubernetesObject, namespace: 
       return as(kind, translatePeerAuthentication(object, namespace));
     case "AuthorizationPolicy":
       return as(kind, translateAuthorizationPolicy(object, namespace));
+    case "NetworkPolicy":
+      return as(kind, translateNetworkPolicy(object, namespace));
   }
 }
 
