@@ -1,5 +1,6 @@
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { Agent, backends, families, Harness, soon } from "./support/harness.ts";
 import type { Machine, Pod } from "./support/machine.ts";
@@ -225,6 +226,32 @@ describe.each(backends)("enrolment with %s", (backend) => {
     }
     await node.capture.release(kept.uid);
     expect(await node.capture.collectGarbage(new Set())).toEqual([]);
+  });
+
+  it("outlives the removal of what earlier agents left, whatever comes and goes meanwhile", async () => {
+    const [stays, moves] = [await node.enrolled("stays"), await node.machine.addPod("moves")];
+    let moving = true;
+    const clean = async (): Promise<void> => {
+      while (moving) {
+        expect(await node.capture.collectGarbage(new Set())).toEqual([]);
+        await nextTurn();
+      }
+    };
+    const move = async (): Promise<void> => {
+      try {
+        for (let round = 0; round < 10; round++) {
+          await node.agent.enrol(moves);
+          await node.capture.release(moves.uid);
+        }
+        await node.agent.enrol(moves);
+      } finally {
+        moving = false;
+      }
+    };
+    await Promise.all([clean(), move()]);
+    for (const pod of [stays, moves]) {
+      await node.capture.probe(pod.uid, soon());
+    }
   });
 
   it("exempts no cgroup that holds the pods", async () => {

@@ -42,6 +42,8 @@ export class EbpfBackend implements CaptureBackend {
   readonly #pins: PodPins;
   readonly #listeners = new Set<(event: CaptureEvent) => void>();
   readonly #heartbeat: NodeJS.Timeout;
+  /** Netns cookies that this process steers, from the first step of it to the last of its undoing. */
+  readonly #own = new Set<bigint>();
   #closed = false;
 
   private constructor(addon: CaptureAddon, steering: Steering, pins: PodPins, ports: CapturePorts) {
@@ -81,6 +83,7 @@ export class EbpfBackend implements CaptureBackend {
 
   async steer(pod: PodSubject, listeners: readonly PodListener[]): Promise<void> {
     const { netns } = pod;
+    this.#own.add(netns.cookie);
     await this.#removeStalePins(pod);
     await this.#addon.addDeliveryRouting(netns.fd, deliveryRouting(familiesOf(pod.addresses)));
     // Listeners first: from the attachment on packets look for them.
@@ -114,9 +117,8 @@ export class EbpfBackend implements CaptureBackend {
 
   async unsteer(pod: PodSubject): Promise<void> {
     this.#steering.deletePod(pod.netns.cookie);
-    for (const pin of await this.#pins.of(pod.uid)) {
-      await this.#pins.remove(pin);
-    }
+    await this.#pins.removeAll(pod.uid);
+    this.#own.delete(pod.netns.cookie);
     await this.#addon.removeDeliveryRouting(pod.netns.fd, deliveryRouting([4, 6]));
   }
 
@@ -156,6 +158,10 @@ export class EbpfBackend implements CaptureBackend {
     const removed: string[] = [];
     const kept = new Set<bigint>();
     for (const pin of await this.#pins.list()) {
+      // Others are enrolled and released meanwhile: what this process steers is not garbage, wherever it is on its way.
+      if (this.#own.has(pin.cookie)) {
+        continue;
+      }
       // 0: the netns is gone, and with it everything that the link was attached to.
       const netnsIno = this.#steering.pinnedNetnsInode(pin.path);
       if (netnsIno !== 0n && keep(pin.uid, netnsIno)) {
@@ -169,7 +175,7 @@ export class EbpfBackend implements CaptureBackend {
     }
     await this.#pins.removeEmptyFolders();
     for (const cookie of this.#steering.knownCookies()) {
-      if (!kept.has(cookie)) {
+      if (!kept.has(cookie) && !this.#own.has(cookie)) {
         this.#steering.deletePod(cookie);
       }
     }

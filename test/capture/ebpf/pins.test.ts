@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -49,11 +49,35 @@ describe("pins of pods", () => {
     expect(readdirSync(join(directory, "pods"))).toEqual([]);
   });
 
+  it("are listed also while a pod goes", async () => {
+    const pin = await pins.prepare("stays", 1n);
+    writeFileSync(pin.path, "");
+    // What a folder is that went after its name was read: a name that leads nowhere.
+    symlinkSync(join(directory, "nowhere"), join(directory, "pods", "goes"));
+    expect(await pins.list()).toEqual([pin]);
+    expect(await pins.of("goes")).toEqual([]);
+    await pins.removeAll("never came");
+  });
+
   it("leave no empty folder of an agent that crashed before pinning", async () => {
-    await pins.prepare("crashed", 1n);
+    await new PodPins(directory).prepare("crashed", 1n);
     const pin = await pins.prepare("fine", 2n);
     writeFileSync(pin.path, "");
     await pins.removeEmptyFolders();
     expect(readdirSync(join(directory, "pods"))).toEqual(["fine"]);
+  });
+
+  it("find their folder, whatever is cleaned up before they are made", async () => {
+    const pin = await pins.prepare("coming", 1n);
+    await pins.removeEmptyFolders();
+    writeFileSync(pin.path, "");
+    await pins.removeAll("coming");
+    expect(readdirSync(join(directory, "pods"))).toEqual([]);
+  });
+
+  it("take the folder of an attempt that failed before pinning", async () => {
+    await pins.prepare("failed", 1n);
+    await pins.removeAll("failed");
+    expect(readdirSync(join(directory, "pods"))).toEqual([]);
   });
 });
