@@ -19,10 +19,11 @@ import { AccessLog } from "../telemetry/access-log.ts";
 import type { LineSink } from "../telemetry/line-sink.ts";
 import { Metrics } from "../telemetry/metrics.ts";
 import type { ScopedLog } from "../telemetry/scoped-log.ts";
-import type { Driver, DriverDeps, DriverOptions, EngineFactory } from "../tunnel/driver.ts";
+import type { Driver, DriverDeps, DriverOptions } from "../tunnel/driver.ts";
 import { adminRoutes, readinessRoutes } from "./admin.ts";
 import type { NodeConfig } from "./config.ts";
 import { Credentials } from "./credentials.ts";
+import type { ChosenEngine } from "./engine-choice.ts";
 import { Enrolment } from "./enrolment.ts";
 import { HttpServer, type Routes, text } from "./http-server.ts";
 import type { PodCaptureDeps } from "./pod-capture.ts";
@@ -43,7 +44,7 @@ export interface AgentParts {
   readonly openCapture: () => Promise<Capture>;
   readonly findNetns: PodCaptureDeps["findNetns"];
   readonly source: ReportingSource;
-  readonly engine: (capture: Capture) => Promise<EngineFactory>;
+  readonly engine: (capture: Capture, warn: (message: string) => void) => Promise<ChosenEngine>;
   /** Reads requests where policy asks about them. */
   readonly requests: (capture: Capture, told: RequestTelemetry) => Promise<NonNullable<DriverDeps["requests"]>>;
   readonly driver: (deps: DriverDeps, options: DriverOptions) => Driver;
@@ -101,7 +102,6 @@ export class Agent {
     };
     this.#metrics = new Metrics(systemClock, {
       version,
-      engine: config.engine,
       policies: policyLabels,
       series: config.metricsLimits.series,
       seriesIdleMs: config.metricsLimits.seriesIdle,
@@ -159,9 +159,10 @@ export class Agent {
 
     await this.#followMesh(signal);
     const told = { metrics: this.#metrics, accessLog: this.#accessLog, log: this.#log.scope("tunnel") };
+    const engine = await parts.engine(capture, (message) => this.#log.root.warn(message));
     const driver = parts.driver(
       {
-        engine: await parts.engine(capture),
+        engine: engine.create,
         mesh: parts.source,
         telemetry: tunnelTelemetry(told),
         requests: await parts.requests(capture, requestTelemetry(told)),
@@ -180,6 +181,7 @@ export class Agent {
     this.#enrolment = enrolment;
     this.#metrics.start(
       metricsSources({
+        engineKind: engine.kind,
         capture,
         driver,
         enrolment,
@@ -193,7 +195,7 @@ export class Agent {
     await enrolment.start();
     parts.compactMemory();
     this.#release.pods();
-    this.#log.root.info({ bound: bound.join(" "), node: this.#config.node, engine: this.#config.engine }, "running");
+    this.#log.root.info({ bound: bound.join(" "), node: this.#config.node, engine: engine.kind }, "running");
     return bound;
   }
 

@@ -392,17 +392,17 @@ export const nodeConfigSchema = z
     enrolment,
     engine: z
       .enum(["typescript", "native"])
-      .prefault("typescript")
+      .prefault("native")
       .describe(
-        "What moves the bytes: native in C++ threads of its own, typescript on node:http2 in one thread, wherever Node runs.",
+        "What moves the bytes: native in C++ threads of its own; typescript on node:http2 in one thread, which also steps in, with a warning, where the native engine cannot be loaded.",
       ),
     workers: z
       .int()
       .min(1)
       .max(256)
-      .prefault(2)
+      .optional()
       .describe(
-        "Threads of the native engine; the typescript engine has none. Two, as ztunnel: one busy tunnel leaves one for the rest.",
+        "Threads of the native engine; the typescript engine has none. Default: one per processor, at most 4, because the node belongs to its pods.",
       ),
     localTraffic: z
       .enum(["mtls", "auto"])

@@ -8,12 +8,10 @@ import { compactHeap } from "../lib/compact-heap.ts";
 import { formatHostPort } from "../lib/host-port.ts";
 import { createManifestSource } from "../manifests/manifest-source.ts";
 import { hbonePort, inboundPort, outboundPort } from "../model/ports.ts";
-import type { SocketOps } from "../model/sockets.ts";
-import type { EngineFactory } from "../tunnel/driver.ts";
-import type { EngineOptions } from "../tunnel/engine.ts";
 import { TunnelDriver } from "../tunnel/tunnel-driver.ts";
 import type { AgentParts } from "./agent.ts";
 import type { NodeConfig } from "./config.ts";
+import { chooseEngine } from "./engine-choice.ts";
 
 const ports = { outbound: outboundPort, inbound: inboundPort, hbone: hbonePort };
 
@@ -44,7 +42,7 @@ export function agentParts(config: NodeConfig): AgentParts {
       settings: { ...settings, localTraffic: config.localTraffic },
       defaultNamespace,
     }),
-    engine: async (opened) => engineFactory(config, opened.sockets),
+    engine: ({ sockets }, warn) => chooseEngine(config, { sockets, warn }),
     requests: async ({ sockets }, told) => {
       const { httpRequests } = await import("../tunnel/http/requests.ts");
       return httpRequests({ sockets, ...told }, { ...config.http, connectTimeout: config.timeouts.connect });
@@ -63,20 +61,4 @@ export function agentParts(config: NodeConfig): AgentParts {
       timeoutMs: certificates.requestTimeout,
     }),
   };
-}
-
-/** Loads the engine asked for and leaves the other one on the disk. */
-async function engineFactory(config: NodeConfig, sockets: SocketOps): Promise<EngineFactory> {
-  const { timeouts, limits, tls, workers } = config;
-  const options: EngineOptions = { timeouts, limits, tls, workers };
-  switch (config.engine) {
-    case "typescript": {
-      const { createTypeScriptEngine } = await import("../tunnel/typescript/engine.ts");
-      return (events) => createTypeScriptEngine({ events, sockets }, options);
-    }
-    case "native": {
-      const { createNativeEngine } = await import("../tunnel/native/engine.ts");
-      return (events) => createNativeEngine({ events }, options);
-    }
-  }
 }

@@ -102,6 +102,7 @@ export function requestTelemetry(deps: { metrics: Metrics; accessLog: AccessLog;
 }
 
 export function metricsSources(parts: {
+  readonly engineKind: string;
   readonly capture: Capture;
   readonly driver: Driver;
   readonly enrolment: Enrolment;
@@ -112,6 +113,7 @@ export function metricsSources(parts: {
   const { capture, driver, enrolment, store, sinks, mesh } = parts;
   return {
     openFlows: () => driver.flows().map((flow) => ({ ...flow, context: { label: flow.judged, pod: flow.localPod } })),
+    engineKind: parts.engineKind,
     engine: () => ({ ...driver.engineStats() }),
     driver: () => ({ ...driver.stats() }),
     log: () => ({ agentDroppedTotal: sinks.agent.dropped, accessDroppedTotal: sinks.access.dropped }),

@@ -15,6 +15,8 @@ import type { RequestRecord } from "./request-record.ts";
 
 /** Owners of present state, asked at each scrape. */
 export interface MetricsSources {
+  /** The engine that runs. */
+  readonly engineKind: string;
   openFlows(): Iterable<FlowProgress & { readonly context: FlowContext }>;
   /** camelCase names become `warren_engine_*`, `warren_driver_*`, `warren_log_*`; those that end in Total are counters. */
   engine(): Readonly<Record<string, number>>;
@@ -34,7 +36,6 @@ export interface MetricsDeps {
 
 export interface MetricsOptions extends FlowMetricsOptions {
   readonly version: string;
-  readonly engine: string;
   /** Most policies told apart in labels; more are counted as `other`. */
   readonly policies: number;
 }
@@ -204,10 +205,10 @@ export class Metrics {
   async text(): Promise<string> {
     const sources = this.#sources;
     if (sources !== undefined) this.#flows.countOpen(sources.openFlows());
-    const { version, engine } = this.#options;
+    const { version } = this.#options;
     const build = labelsText([
       ["version", version],
-      ["engine", engine],
+      ["engine", sources?.engineKind ?? ""],
       ["node", process.versions.node],
       ["openssl", process.versions.openssl],
     ]);

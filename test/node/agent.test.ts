@@ -129,9 +129,12 @@ class FakeAgent {
         },
         stop: async () => this.#note("mesh stopped"),
       },
-      engine: async () => () => {
-        throw new Error("this driver makes no engine");
-      },
+      engine: async () => ({
+        kind: "typescript",
+        create: () => {
+          throw new Error("this driver makes no engine");
+        },
+      }),
       requests: async () => () => ({ enforce: () => undefined, rejudge: () => undefined, drain: () => undefined }),
       driver: ({ telemetry }) => {
         this.telemetry = telemetry;

@@ -7,6 +7,7 @@ const tls = { version: "TLSv1.3", group: "X25519MLKEM768", cipher: "TLS_AES_256_
 
 const sources: MetricsSources = {
   openFlows: () => [],
+  engineKind: "typescript",
   engine: () => ({ flowsOpen: 3, flowsTotal: 12 }),
   driver: () => ({ heldFlows: 1 }),
   log: () => ({ droppedTotal: 4 }),
@@ -17,10 +18,7 @@ const sources: MetricsSources = {
 };
 
 function metrics(policies = 100): Metrics {
-  return new Metrics(
-    { now: () => now },
-    { version: "1.2.3", engine: "typescript", policies, series: 10, seriesIdleMs: 1e6 },
-  );
+  return new Metrics({ now: () => now }, { version: "1.2.3", policies, series: 10, seriesIdleMs: 1e6 });
 }
 
 async function has(of: Metrics, ...lines: (string | RegExp)[]): Promise<void> {

@@ -52,10 +52,7 @@ it("leaves out requests that were answered when only failures are wanted", () =>
 });
 
 it("counts requests by answer and reason, and what policies decided", async () => {
-  const metrics = new Metrics(
-    { now: () => 0 },
-    { version: "1", engine: "typescript", policies: 10, series: 100, seriesIdleMs: 1000 },
-  );
+  const metrics = new Metrics({ now: () => 0 }, { version: "1", policies: 10, series: 100, seriesIdleMs: 1000 });
   metrics.requestEnded(refused);
   metrics.requestEnded({ ...refused, status: 0, reason: "reset-by-source", policy: "", shadow: [] });
   const text = await metrics.text();

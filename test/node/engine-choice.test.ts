@@ -1,0 +1,32 @@
+import { afterEach, expect, it, vi } from "vitest";
+import type { SocketOps } from "../../src/model/sockets.ts";
+import type { NodeConfig } from "../../src/node/config.ts";
+import { chooseEngine } from "../../src/node/engine-choice.ts";
+
+const sockets: SocketOps = {
+  openSocket: () => {
+    throw new Error("no socket is opened here");
+  },
+  originalDestination: () => undefined,
+};
+
+async function choose(engine: NodeConfig["engine"]): Promise<{ kind: string; warnings: string[] }> {
+  const warnings: string[] = [];
+  const config = { engine, workers: undefined, timeouts: {}, limits: {}, tls: {} } as unknown as NodeConfig;
+  const { kind } = await chooseEngine(config, { sockets, warn: (message) => warnings.push(message) });
+  return { kind, warnings };
+}
+
+afterEach(() => vi.unstubAllEnvs());
+
+it("runs the engine that is asked for", async () => {
+  expect(await choose("native")).toEqual({ kind: "native", warnings: [] });
+  expect(await choose("typescript")).toEqual({ kind: "typescript", warnings: [] });
+});
+
+it("lets the TypeScript engine step in, and says why, where the native one cannot be loaded", async () => {
+  vi.stubEnv("WARREN_ENGINE_ADDON", "/nowhere/warren_engine.node");
+  const { kind, warnings } = await choose("native");
+  expect(kind).toBe("typescript");
+  expect(warnings).toEqual([expect.stringContaining("cannot load the native engine from /nowhere/warren_engine.node")]);
+});
