@@ -230,6 +230,7 @@ export class Lab {
     const deadline = Date.now() + (options.timeoutMs ?? 60_000);
     for (;;) {
       options.signal?.throwIfAborted();
+      this.mesh?.throwIfEnded();
       await this.#loop.settled();
       const unready = describeUnready(this.store.list("Pod"));
       if (unready.length === 0) unready.push(...((await this.mesh?.unready()) ?? []));

@@ -94,6 +94,17 @@ describe("a lab with the mesh", () => {
     await expect.poll(async () => (await ask()).code, { timeout: 10_000 }).toBe(0);
   });
 
+  it("says at once, in the words of its log, when an agent ended by itself", async () => {
+    const wrong = await Lab.up({ manifests, agentSettings: { log: { level: "loud" } } }, AbortSignal.timeout(30_000));
+    try {
+      await expect(wrong.waitReady()).rejects.toThrow(
+        /^agent\/node-\d ended with code 2; its log \(.+\) says: .+log\.level/s,
+      );
+    } finally {
+      await wrong.down();
+    }
+  });
+
   it("runs beside another lab with a mesh of its own", async () => {
     const other = await up();
     try {

@@ -1,7 +1,7 @@
 /** A long-running program of the lab that can be stopped, killed and started again: an agent or the control plane. */
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { closeSync, openSync } from "node:fs";
+import { closeSync, existsSync, openSync, readFileSync } from "node:fs";
 import { launch, type Place } from "../machine/launch.ts";
 
 export interface DaemonOptions {
@@ -20,6 +20,7 @@ export class Daemon {
   #child: ChildProcess | undefined;
   #exited: Promise<void> = Promise.resolve();
   #wanted = false;
+  #failure: string | undefined;
 
   constructor(deps: { readonly event: (line: string) => void }, options: DaemonOptions) {
     this.name = options.name;
@@ -36,6 +37,17 @@ export class Daemon {
     return this.#child !== undefined;
   }
 
+  /** How it ended, if it did so without being told to and was not started again. */
+  get failure(): string | undefined {
+    return this.#failure;
+  }
+
+  /** The last of what it said, for whoever asks why it ended. */
+  lastWords(lines = 5): string {
+    if (!existsSync(this.logPath)) return "nothing";
+    return readFileSync(this.logPath, "utf8").trimEnd().split("\n").slice(-lines).join("\n");
+  }
+
   /** Resolves when the process runs. */
   async start(): Promise<void> {
     if (this.#child !== undefined) return;
@@ -46,11 +58,15 @@ export class Daemon {
     child.unref();
     this.#child = child;
     this.#wanted = true;
+    this.#failure = undefined;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#exited = promise;
     const onEnd = (how: string) => {
       if (this.#child === child) this.#child = undefined;
-      if (this.#wanted) this.#event(`${name} ended ${how}; its log is ${logPath}`);
+      if (this.#wanted) {
+        this.#failure = how;
+        this.#event(`${name} ended ${how}; its log is ${logPath}`);
+      }
       this.#wanted = false;
       resolve();
     };

@@ -1,5 +1,5 @@
 /** The mesh on the lab: one control plane, one agent per node. */
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { MeshError } from "../../lib/errors.ts";
 import { clusterAddresses } from "../machine/addresses.ts";
@@ -81,7 +81,7 @@ export class LabMesh {
       if (!this.control.daemon.running || Date.now() > deadline)
         throw new MeshError(
           "MESH_LAB_CONTROL",
-          `the control plane did not start; its log says: ${lastLines(this.control.daemon.logPath)}`,
+          `the control plane did not start; its log says: ${this.control.daemon.lastWords()}`,
         );
       signal.throwIfAborted();
       await delay(10);
@@ -119,6 +119,17 @@ export class LabMesh {
     return Promise.all(asked);
   }
 
+  /** Throws if a part ended by itself: waiting would not bring it back. */
+  throwIfEnded(): void {
+    for (const daemon of [this.control.daemon, ...this.agents.values()]) {
+      if (daemon.failure === undefined) continue;
+      throw new MeshError(
+        "MESH_LAB_ENDED",
+        `${daemon.name} ended ${daemon.failure}; its log (${daemon.logPath}) says: ${daemon.lastWords()}`,
+      );
+    }
+  }
+
   /** What is not ready, in words. */
   async unready(): Promise<string[]> {
     const status = await this.status();
@@ -133,8 +144,4 @@ export class LabMesh {
     const answer = await from.prober.ask({ kind: "http", host, port, path: "/healthz/ready", timeoutMs: 1000 });
     return { name, pid, ready: answer.ok, log };
   }
-}
-
-function lastLines(path: string): string {
-  return existsSync(path) ? readFileSync(path, "utf8").trimEnd().split("\n").slice(-5).join("\n") : "nothing";
 }
