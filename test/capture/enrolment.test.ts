@@ -230,9 +230,9 @@ describe.each(backends)("enrolment with %s", (backend) => {
 
   it("outlives the removal of what earlier agents left, whatever comes and goes meanwhile", async () => {
     const [stays, moves] = [await node.enrolled("stays"), await node.machine.addPod("moves")];
-    let moving = true;
+    const moved = new AbortController();
     const clean = async (): Promise<void> => {
-      while (moving) {
+      while (!moved.signal.aborted) {
         expect(await node.capture.collectGarbage(new Set())).toEqual([]);
         await nextTurn();
       }
@@ -245,7 +245,7 @@ describe.each(backends)("enrolment with %s", (backend) => {
         }
         await node.agent.enrol(moves);
       } finally {
-        moving = false;
+        moved.abort();
       }
     };
     await Promise.all([clean(), move()]);
