@@ -9,6 +9,8 @@ export interface AdminDeps {
   readonly registry: Registry;
   /** What start still waits for; empty when ready. */
   readonly blockers: () => readonly string[];
+  /** Who listens for the state of the mesh, and how it takes what it is sent. */
+  readonly discoveryClients: () => readonly object[];
 }
 
 export interface AdminOptions {
@@ -68,8 +70,15 @@ export class Admin {
         const { registry } = this.#deps;
         return respond(response, 200, await registry.metrics(), registry.contentType);
       }
+      case "/discovery":
+        return respond(
+          response,
+          200,
+          `${JSON.stringify(this.#deps.discoveryClients(), null, 2)}\n`,
+          "application/json",
+        );
       default:
-        return respond(response, 404, "/healthz/ready\n/metrics\n");
+        return respond(response, 404, "/discovery\n/healthz/ready\n/metrics\n");
     }
   }
 }

@@ -14,6 +14,7 @@ import {
   type IstioCertificateResponse,
   IstioCertificateResponseSchema,
 } from "../xds/gen/istio/v1/auth/ca_pb.ts";
+import { bearerToken } from "./access/bearer-token.ts";
 import type { NodeAuthenticator } from "./access/node-authenticator.ts";
 import type { PodDirectory } from "./access/pod-directory.ts";
 import type { Authority, IssuedLeaf } from "./authority/authority.ts";
@@ -107,7 +108,7 @@ export class CertificateService {
 
   async #issue(call: ServerUnaryCall<IstioCertificateRequest, IstioCertificateResponse>): Promise<Result> {
     const { nodes, pods, authority } = this.#deps;
-    const caller = await nodes.authenticate(bearerToken(call));
+    const caller = await nodes.authenticate(bearerToken(call.metadata));
     if ("refused" in caller) return { outcome: "unauthenticated", reason: caller.refused, fields: {} };
     const { node } = caller;
     const wanted = call.request.metadata?.[wantedIdentity];
@@ -135,11 +136,6 @@ export class CertificateService {
       return { outcome: "invalid", reason: error.message, fields };
     }
   }
-}
-
-function bearerToken(call: ServerUnaryCall<unknown, unknown>): string {
-  const [header] = call.metadata.get("authorization");
-  return typeof header === "string" ? (/^Bearer (\S+)$/i.exec(header)?.[1] ?? "") : "";
 }
 
 /** A stranger's text in our log: bounded, and quoted so that it cannot look like something else. */

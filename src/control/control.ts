@@ -5,6 +5,7 @@
 import { hostname, networkInterfaces } from "node:os";
 import { writeAtomically } from "../lib/atomic-file.ts";
 import { systemClock } from "../lib/clock.ts";
+import type { MeshIndex } from "../mesh/mesh-index.ts";
 import type { MeshSource } from "../model/mesh.ts";
 import type { Logger } from "../telemetry/log.ts";
 import { IstioCertificateService } from "../xds/gen/istio/v1/auth/ca_pb.ts";
@@ -16,13 +17,16 @@ import { Authority, authorityDefaults } from "./authority/authority.ts";
 import { StateFolder } from "./authority/state-folder.ts";
 import { CertificateService } from "./certificate-service.ts";
 import type { ControlConfig } from "./config.ts";
+import { DiscoveryService, discoveryDefaults, discoveryDefinition } from "./discovery/discovery-service.ts";
+import { MeshResources } from "./discovery/mesh-resources.ts";
+import { ResourceStore } from "./discovery/resource-store.ts";
 import { GrpcServer } from "./grpc-server.ts";
 import { createControlMetrics } from "./metrics.ts";
 import { ServingCertificate } from "./serving-certificate.ts";
 
 export interface ControlDeps {
   /** The state of the mesh; started and stopped by the control plane. */
-  readonly source: MeshSource;
+  readonly source: MeshSource & { readonly view: MeshIndex };
   readonly log: Logger;
 }
 
@@ -35,6 +39,9 @@ export interface ControlAddresses {
 /** Agents and we read the same objects at nearly the same time; this is what "nearly" may be. */
 const podGraceMs = 1000;
 
+/** Changes that come together are sent together; small against the time that Kubernetes takes to tell of them. */
+const discoveryDebounceMs = 5;
+
 type Blocker = "authority" | "mesh state" | "node tokens" | "listener";
 
 export class Control {
@@ -45,6 +52,8 @@ export class Control {
   readonly #serving: ServingCertificate;
   readonly #server: GrpcServer;
   readonly #admin: Admin;
+  readonly #resources: MeshResources;
+  readonly #discovery: DiscoveryService;
   readonly #blockers = new Set<Blocker>(["authority", "mesh state", "node tokens", "listener"]);
   #stopping: Promise<void> | undefined;
 
@@ -73,6 +82,7 @@ export class Control {
       () =>
         this.#blockers.has("authority") ? undefined : { ...this.#authority.expiry, serving: this.#serving.notAfter },
       () => certificates.inFlight,
+      () => this.#discovery.clients().length,
     );
     const certificates = new CertificateService(
       {
@@ -84,14 +94,34 @@ export class Control {
       },
       { trustDomain: config.trustDomain, concurrency: config.concurrency },
     );
+    const store = new ResourceStore();
+    this.#resources = new MeshResources({ source: deps.source, store, clock }, { debounceMs: discoveryDebounceMs });
+    this.#discovery = new DiscoveryService(
+      { store, nodes: this.#tokens, clock, metrics, log: logOf("discovery") },
+      discoveryDefaults,
+    );
+    const discovery = {
+      DeltaAggregatedResources: this.#discovery.deltaAggregatedResources,
+      StreamAggregatedResources: this.#discovery.streamAggregatedResources,
+    };
     this.#server = new GrpcServer(
       {
         credentials: this.#serving.credentials,
-        services: [[grpcService(IstioCertificateService), { CreateCertificate: certificates.createCertificate }]],
+        services: [
+          [grpcService(IstioCertificateService), { CreateCertificate: certificates.createCertificate }],
+          [discoveryDefinition(), discovery],
+        ],
       },
       config.listen,
     );
-    this.#admin = new Admin({ registry: metrics.registry, blockers: () => [...this.#blockers] }, config.admin);
+    this.#admin = new Admin(
+      {
+        registry: metrics.registry,
+        blockers: () => [...this.#blockers],
+        discoveryClients: () => this.#discovery.clients(),
+      },
+      config.admin,
+    );
   }
 
   /** Resolves when agents are served. Rejects with what is wrong after having stopped what had been started. */
@@ -115,6 +145,7 @@ export class Control {
     if (publishRoot !== undefined) await writeAtomically(publishRoot, this.#authority.roots, 0o644);
     this.#done("authority");
     await source.start(signal);
+    this.#resources.start();
     this.#done("mesh state");
     const port = await this.#server.start();
     this.#done("listener");
@@ -133,6 +164,9 @@ export class Control {
 
   async #stop(): Promise<void> {
     this.#blockers.add("listener");
+    // Streams never end by themselves; their clients have what they need meanwhile.
+    this.#discovery.stop();
+    this.#resources.stop();
     await this.#server.stop(this.#config.drainDeadline);
     this.#serving.stop();
     this.#authority.stop();

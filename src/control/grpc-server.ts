@@ -19,8 +19,8 @@ export interface GrpcServerOptions {
   readonly port: number;
 }
 
-/** Requests of agents have a few kilobytes; this is what a stranger can make us hold before it is known who it is. */
-const largestRequest = 64 * 1024;
+/** gRPC's own default. Ours are a few kilobytes; a ztunnel that comes back names all that it holds in one request. */
+const largestRequest = 4 * 1024 * 1024;
 
 export class GrpcServer {
   readonly #server: Server;

@@ -8,6 +8,8 @@ export type CertificateOutcome = (typeof certificateOutcomes)[number];
 export interface ControlMetrics {
   readonly registry: Registry;
   certificateRequest(outcome: CertificateOutcome, seconds: number): void;
+  discoveryResponse(): void;
+  discoveryRejected(): void;
 }
 
 /** Unix times in milliseconds. */
@@ -17,7 +19,11 @@ export interface ExpirySource {
   readonly serving: number;
 }
 
-export function createControlMetrics(expiry: () => ExpirySource | undefined, inFlight: () => number): ControlMetrics {
+export function createControlMetrics(
+  expiry: () => ExpirySource | undefined,
+  inFlight: () => number,
+  discoveryClients: () => number,
+): ControlMetrics {
   const registry = new Registry();
   const requests = new Counter({
     name: "warren_ca_requests_total",
@@ -50,6 +56,25 @@ export function createControlMetrics(expiry: () => ExpirySource | undefined, inF
       for (const [certificate, at] of Object.entries(expiry() ?? {})) this.set({ certificate }, Math.floor(at / 1000));
     },
   });
+  const clients = new Gauge({
+    name: "warren_discovery_clients",
+    help: "Agents and others that listen for the state of the mesh now.",
+    registers: [],
+    collect() {
+      this.set(discoveryClients());
+    },
+  });
+  const responses = new Counter({
+    name: "warren_discovery_responses_total",
+    help: "Responses sent to discovery clients.",
+    registers: [registry],
+  });
+  const rejected = new Counter({
+    name: "warren_discovery_rejected_total",
+    help: "Responses of which a discovery client rejected some resource.",
+    registers: [registry],
+  });
+  registry.registerMetric(clients);
   registry.registerMetric(flying);
   registry.registerMetric(ends);
   return {
@@ -58,5 +83,7 @@ export function createControlMetrics(expiry: () => ExpirySource | undefined, inF
       requests.inc({ outcome });
       duration.observe(seconds);
     },
+    discoveryResponse: () => responses.inc(),
+    discoveryRejected: () => rejected.inc(),
   };
 }

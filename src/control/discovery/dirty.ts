@@ -1,0 +1,25 @@
+import type { MeshChange } from "../../model/mesh.ts";
+import type { WorkloadUid } from "../../model/workload.ts";
+
+/** What has to be looked at again: the changes of a mesh since the last update, gathered. */
+export class Dirty {
+  /** Settings changed, and much hangs on them. */
+  everything = false;
+  readonly workloads = new Set<WorkloadUid>();
+  readonly services = new Set<string>();
+  readonly authorizationPolicies = new Set<string>();
+  readonly peerAuthentications = new Set<string>();
+  readonly nodes = new Set<string>();
+  /** Namespaces whose workloads may be under other policies; empty text for all. */
+  readonly namespaces = new Set<string>();
+
+  add(change: MeshChange): void {
+    this.everything ||= change.settings;
+    for (const uid of change.workloads) this.workloads.add(uid);
+    for (const kind of ["services", "authorizationPolicies", "peerAuthentications", "nodes"] as const) {
+      for (const key of change[kind]) this[kind].add(key);
+    }
+    // Pods that came to or left a Service: a policy with a targetRef to it follows.
+    if (change.policyScope !== "all") for (const uid of change.policyScope) this.workloads.add(uid);
+  }
+}

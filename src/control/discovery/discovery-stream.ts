@@ -1,0 +1,154 @@
+/** One client's stream: its subscriptions, what is on its way, and how the client took what it was sent. */
+import type { Clock } from "../../lib/clock.ts";
+import type { DeltaDiscoveryRequest } from "../../xds/gen/envoy/service/discovery/v3/discovery_pb.ts";
+import { chunkedKey, type ResourceType, resourceTypeOf, resourceTypes } from "../../xds/resources/resource-types.ts";
+import type { ResourceStore, StoreChange } from "./resource-store.ts";
+import { encodeResponse } from "./response-codec.ts";
+import { Subscription } from "./subscription.ts";
+
+export interface DiscoveryStreamDeps {
+  readonly store: ResourceStore;
+  readonly clock: Clock;
+  readonly metrics: { discoveryResponse(): void; discoveryRejected(): void };
+  readonly log: { warn(fields: object, message: string): void };
+  readonly send: (response: Buffer) => void;
+}
+
+export interface DiscoveryStreamOptions {
+  /** Proven by the client's credentials. */
+  readonly node: string;
+  readonly peer: string;
+  readonly chunkBytes: number;
+}
+
+export interface TypeStatus {
+  readonly wildcard: boolean;
+  readonly names: number;
+  readonly resources: number;
+  readonly pending: number;
+  readonly acknowledged: number;
+  readonly rejected: number;
+  /** Milliseconds that the response on its way has waited for an answer; 0 when none is. */
+  readonly unansweredMs: number;
+  readonly lastRejection: string;
+}
+
+export interface ClientStatus {
+  readonly node: string;
+  readonly peer: string;
+  /** What the client calls itself. */
+  readonly id: string;
+  readonly connectedMs: number;
+  readonly types: Readonly<Partial<Record<ResourceType, TypeStatus>>>;
+}
+
+interface TypeState {
+  readonly subscription: Subscription;
+  outstanding: { readonly nonce: string; readonly at: number } | undefined;
+  acknowledged: number;
+  rejected: number;
+  lastRejection: string;
+}
+
+/** Settings and policy first: what they forbid is known when the workloads come. */
+const order = ["settings", "policy", "authorization", "address", "localPod"] as const satisfies readonly ResourceType[];
+
+/** A stranger's text in logs and listings. */
+const longestText = 1000;
+
+export class DiscoveryStream {
+  readonly #deps: DiscoveryStreamDeps;
+  readonly #options: DiscoveryStreamOptions;
+  readonly #types = new Map<ResourceType, TypeState>();
+  readonly #connectedAt: number;
+  #id = "";
+  #chunked = false;
+  #nonce = 0;
+
+  constructor(deps: DiscoveryStreamDeps, options: DiscoveryStreamOptions) {
+    this.#deps = deps;
+    this.#options = options;
+    this.#connectedAt = deps.clock.now();
+  }
+
+  /** What is wrong with the request, if anything is. */
+  request(request: DeltaDiscoveryRequest): string | undefined {
+    const { store } = this.#deps;
+    if (request.node !== undefined) {
+      this.#id = request.node.id.slice(0, longestText);
+      this.#chunked = request.node.metadata?.[chunkedKey] === true;
+    }
+    const type = resourceTypeOf(request.typeUrl);
+    if (type === undefined) return `there is no type ${JSON.stringify(request.typeUrl.slice(0, longestText))} here`;
+    let state = this.#types.get(type);
+    if (state === undefined) {
+      const subscription = new Subscription(store, type, this.#options.node);
+      state = { subscription, outstanding: undefined, acknowledged: 0, rejected: 0, lastRejection: "" };
+      this.#types.set(type, state);
+      state.subscription.request(request);
+    } else if (namesSomething(request) || request.responseNonce === "") {
+      state.subscription.request(request);
+    }
+    this.#answered(type, state, request);
+    this.#pump();
+    return undefined;
+  }
+
+  changed(change: StoreChange): void {
+    for (const [type, names] of change) this.#types.get(type)?.subscription.changed(names);
+    this.#pump();
+  }
+
+  status(): ClientStatus {
+    const now = this.#deps.clock.now();
+    const types = [...this.#types].map(([type, state]): [ResourceType, TypeStatus] => {
+      const { subscription, outstanding, acknowledged, rejected, lastRejection } = state;
+      const unansweredMs = outstanding === undefined ? 0 : now - outstanding.at;
+      return [type, { ...subscription.status, acknowledged, rejected, unansweredMs, lastRejection }];
+    });
+    const { node, peer } = this.#options;
+    return { node, peer, id: this.#id, connectedMs: now - this.#connectedAt, types: Object.fromEntries(types) };
+  }
+
+  /** A nonce that is not the last one's answers something that was overtaken, and means nothing any more. */
+  #answered(type: ResourceType, state: TypeState, { responseNonce, errorDetail }: DeltaDiscoveryRequest): void {
+    if (responseNonce === "" || responseNonce !== state.outstanding?.nonce) return;
+    state.outstanding = undefined;
+    if (errorDetail === undefined) {
+      state.acknowledged++;
+      return;
+    }
+    state.rejected++;
+    state.lastRejection = errorDetail.message.slice(0, longestText);
+    const { node, peer } = this.#options;
+    this.#deps.metrics.discoveryRejected();
+    this.#deps.log.warn({ node, peer, type, why: state.lastRejection }, "a client rejected resources");
+  }
+
+  #pump(): void {
+    const { clock, metrics, send } = this.#deps;
+    for (const type of order) {
+      const state = this.#types.get(type);
+      if (state === undefined || state.outstanding !== undefined) continue;
+      const batch = state.subscription.take(this.#chunked ? this.#options.chunkBytes : Number.POSITIVE_INFINITY);
+      if (batch === undefined) continue;
+      const nonce = String(++this.#nonce);
+      state.outstanding = { nonce, at: clock.now() };
+      metrics.discoveryResponse();
+      send(
+        encodeResponse({
+          typeUrl: resourceTypes[type],
+          nonce,
+          version: new Date(clock.now()).toISOString(),
+          removed: batch.removed,
+          frames: batch.frames,
+          more: this.#chunked && batch.more,
+        }),
+      );
+    }
+  }
+}
+
+function namesSomething(request: DeltaDiscoveryRequest): boolean {
+  return request.resourceNamesSubscribe.length + request.resourceNamesUnsubscribe.length > 0;
+}

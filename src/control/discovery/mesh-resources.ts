@@ -1,0 +1,217 @@
+/**
+ * Keeps the resource store equal to the mesh: each change of the view touches the resources that depend on it, and after a short quiet
+ * they are encoded anew. A workload's resource holds its endpoints and the names of the policies that select it, so changes of
+ * Services and of selecting policies come back to workloads.
+ */
+import type { Clock } from "../../lib/clock.ts";
+import { type MeshIndex, serviceKey } from "../../mesh/mesh-index.ts";
+import type { MeshChange } from "../../model/mesh.ts";
+import type { Service } from "../../model/service.ts";
+import type { Workload } from "../../model/workload.ts";
+import { authorizationKey } from "../../policy/authorization/authorization-index.ts";
+import { peerAuthenticationKey } from "../../policy/peer-authentication.ts";
+import { encodeAuthorization, encodeSettingsPolicies, isSelector } from "../../xds/resources/authorization.ts";
+import { encodeLocalPod } from "../../xds/resources/local-pod.ts";
+import { encodeAuthorizationPolicy, encodePeerAuthentication } from "../../xds/resources/policy.ts";
+import type { NamedResource, ResourceType } from "../../xds/resources/resource-types.ts";
+import { encodeService } from "../../xds/resources/service.ts";
+import { encodeSettings } from "../../xds/resources/settings.ts";
+import { encodePlaintextRefusal, plaintextPolicyName, plaintextRefusal } from "../../xds/resources/strict-plaintext.ts";
+import { encodeWorkload } from "../../xds/resources/workload.ts";
+import { Dirty } from "./dirty.ts";
+import type { ResourceStore } from "./resource-store.ts";
+import { type ServiceMembers, ServiceMemberships } from "./service-memberships.ts";
+
+export interface MeshResourcesDeps {
+  readonly source: {
+    readonly view: MeshIndex;
+    onChange(listener: (change: MeshChange) => void): () => void;
+  };
+  readonly store: ResourceStore;
+  readonly clock: Clock;
+}
+
+export interface MeshResourcesOptions {
+  /** Changes are gathered this long after the first of them, milliseconds. */
+  readonly debounceMs: number;
+}
+
+export class MeshResources {
+  readonly #deps: MeshResourcesDeps;
+  readonly #options: MeshResourcesOptions;
+  readonly #memberships = new ServiceMemberships();
+  readonly #selectors = new Set<string>();
+  #settingsPolicies: readonly string[] = [];
+  #dirty = new Dirty();
+  #cancel: (() => void) | undefined;
+  #unsubscribe: (() => void) | undefined;
+
+  constructor(deps: MeshResourcesDeps, options: MeshResourcesOptions) {
+    this.#deps = deps;
+    this.#options = options;
+  }
+
+  /** Call when the source has its first state; the store is complete when it returns. */
+  start(): void {
+    if (this.#unsubscribe !== undefined) return;
+    this.#unsubscribe = this.#deps.source.onChange((change) => {
+      this.#dirty.add(change);
+      this.#cancel ??= this.#deps.clock.after(this.#options.debounceMs, () => this.#update());
+    });
+    const { view } = this.#deps.source;
+    this.#dirty.everything = true;
+    for (const workload of view.workloads()) {
+      this.#dirty.workloads.add(workload.uid);
+      this.#dirty.nodes.add(workload.node);
+    }
+    for (const service of view.services()) this.#dirty.services.add(serviceKey(service));
+    this.#update();
+  }
+
+  stop(): void {
+    this.#unsubscribe?.();
+    this.#unsubscribe = undefined;
+    this.#cancel?.();
+    this.#cancel = undefined;
+  }
+
+  #update(): void {
+    this.#cancel = undefined;
+    const dirty = this.#dirty;
+    this.#dirty = new Dirty();
+    const { source, store } = this.#deps;
+    const { view } = source;
+    if (dirty.everything) this.#updateSettings(view);
+    const services = this.#updateServices(view, dirty);
+    this.#updatePolicies(view, dirty);
+    this.#updateWorkloads(view, dirty);
+    // After the workloads: in the order of the store a Service comes when its endpoints are there.
+    for (const [key, service] of services) {
+      if (service === undefined) store.delete("address", key);
+      else store.set("address", encodeService(service));
+    }
+    for (const node of dirty.nodes) {
+      const pods = [...view.localPods(node)].map(encodeLocalPod);
+      for (const pod of pods) store.set("localPod", pod, node);
+      this.#keepOnly("localPod", new Set(pods.map(({ name }) => name)), (resource) => resource.node === node);
+    }
+    store.flush();
+  }
+
+  #updateSettings(view: MeshIndex): void {
+    const { store } = this.#deps;
+    store.set("settings", encodeSettings(view.settings));
+    const policies = encodeSettingsPolicies(view.settings);
+    const names = policies.map(({ name }) => name);
+    for (const gone of this.#settingsPolicies) if (!names.includes(gone)) store.delete("authorization", gone);
+    for (const policy of policies) store.set("authorization", policy);
+    this.#settingsPolicies = names;
+  }
+
+  #updateServices(view: MeshIndex, dirty: Dirty): Map<string, Service | undefined> {
+    const { store } = this.#deps;
+    const changed = new Map<string, Service | undefined>();
+    for (const key of dirty.services) {
+      const slash = key.indexOf("/");
+      const service = view.serviceByHostname(key.slice(0, slash), key.slice(slash + 1));
+      changed.set(key, service);
+      const members: ServiceMembers | undefined = service && { service, key, view };
+      const { workloads, external, gone } = this.#memberships.update(key, members);
+      for (const uid of workloads) dirty.workloads.add(uid);
+      for (const name of gone) store.delete("address", name);
+      for (const endpoint of external) store.set("address", endpoint);
+    }
+    return changed;
+  }
+
+  #updatePolicies(view: MeshIndex, dirty: Dirty): void {
+    const { rootNamespace } = view.settings;
+    const touchWorkloads = (key: string): void => {
+      const namespace = key.split("/", 1)[0] ?? "";
+      dirty.namespaces.add(namespace === rootNamespace ? "" : namespace);
+    };
+    if (dirty.everything || dirty.authorizationPolicies.size > 0) {
+      const now = new Map([...view.authorizationPolicies()].map((policy) => [authorizationKey(policy), policy]));
+      for (const key of new Set([...dirty.authorizationPolicies, ...(dirty.everything ? now.keys() : [])])) {
+        const policy = now.get(key);
+        if (this.#selectors.delete(key)) touchWorkloads(key);
+        if (policy !== undefined && isSelector(policy)) {
+          this.#selectors.add(key);
+          touchWorkloads(key);
+        }
+        this.#put("policy", `AuthorizationPolicy/${key}`, policy && encodeAuthorizationPolicy(policy));
+        this.#put("authorization", key, policy && encodeAuthorization(policy, view.settings));
+      }
+    }
+    if (dirty.everything || dirty.peerAuthentications.size > 0) {
+      const now = new Map([...view.peerAuthentications()].map((policy) => [peerAuthenticationKey(policy), policy]));
+      for (const key of new Set([...dirty.peerAuthentications, ...(dirty.everything ? now.keys() : [])])) {
+        const policy = now.get(key);
+        touchWorkloads(key);
+        this.#put("policy", `PeerAuthentication/${key}`, policy && encodePeerAuthentication(policy));
+      }
+    }
+    const everywhere = dirty.everything || dirty.namespaces.has("");
+    if (!everywhere && dirty.namespaces.size === 0) return;
+    for (const { uid, namespace } of view.workloads()) {
+      if (everywhere || dirty.namespaces.has(namespace)) dirty.workloads.add(uid);
+    }
+  }
+
+  #updateWorkloads(view: MeshIndex, dirty: Dirty): void {
+    const { store } = this.#deps;
+    const portsByNamespace = namedPorts(view);
+    for (const uid of dirty.workloads) {
+      const workload = view.workload(uid);
+      if (workload === undefined) {
+        store.delete("address", uid);
+        continue;
+      }
+      const attached = this.#attachedTo(workload, view, portsByNamespace);
+      store.set("address", encodeWorkload(workload, this.#memberships.of(workload.uid), attached));
+    }
+  }
+
+  /** Names of the Istio policies that hold for this workload because it says so. */
+  #attachedTo(workload: Workload, view: MeshIndex, ports: ReadonlyMap<string, ReadonlySet<number>>): string[] {
+    const { store } = this.#deps;
+    const { rootNamespace } = view.settings;
+    const names = view
+      .authorizationFor(workload)
+      .map(authorizationKey)
+      .filter((key) => this.#selectors.has(key) && store.get("authorization", key) !== undefined);
+    const refusal = plaintextRefusal(view, workload, ports.get(workload.namespace) ?? []);
+    if (refusal === undefined) return names;
+    const name = `${rootNamespace}/${plaintextPolicyName(refusal)}`;
+    if (store.get("authorization", name) === undefined) {
+      store.set("authorization", encodePlaintextRefusal(refusal, rootNamespace));
+    }
+    return [...names, name];
+  }
+
+  #put(type: ResourceType, name: string, resource: NamedResource | undefined): void {
+    if (resource === undefined) this.#deps.store.delete(type, name);
+    else this.#deps.store.set(type, resource);
+  }
+
+  #keepOnly(
+    type: ResourceType,
+    names: ReadonlySet<string>,
+    of: (resource: { readonly node: string }) => boolean,
+  ): void {
+    for (const resource of this.#deps.store.all(type).values()) {
+      if (of(resource) && !names.has(resource.name)) this.#deps.store.delete(type, resource.name);
+    }
+  }
+}
+
+/** Ports that PeerAuthentications of a namespace name. */
+function namedPorts(view: MeshIndex): Map<string, Set<number>> {
+  const ports = new Map<string, Set<number>>();
+  for (const { namespace, portModes } of view.peerAuthentications()) {
+    const known = ports.get(namespace) ?? new Set<number>();
+    ports.set(namespace, known);
+    for (const port of portModes.keys()) known.add(port);
+  }
+  return ports;
+}

@@ -1,0 +1,86 @@
+/** Services turned round: what each workload is to the Services that it stands behind, and the endpoints that are no workloads. */
+import type { MeshIndex } from "../../mesh/mesh-index.ts";
+import type { Service } from "../../model/service.ts";
+import type { WorkloadUid } from "../../model/workload.ts";
+import type { NamedResource } from "../../xds/resources/resource-types.ts";
+import {
+  encodeExternalEndpoint,
+  type MemberEndpoint,
+  type Memberships,
+  noMemberships,
+} from "../../xds/resources/workload.ts";
+
+export interface ServiceMembers {
+  readonly service: Service;
+  readonly key: string;
+  readonly view: Pick<MeshIndex, "members" | "endpoints" | "settings">;
+}
+
+export interface MembershipChange {
+  /** Workloads for which something is different. */
+  readonly workloads: Iterable<WorkloadUid>;
+  readonly external: readonly NamedResource[];
+  /** Names of external endpoints that are no more. */
+  readonly gone: readonly string[];
+}
+
+interface Known {
+  readonly members: ReadonlyMap<WorkloadUid, string>;
+  readonly external: ReadonlySet<string>;
+}
+
+export class ServiceMemberships {
+  readonly #workloads = new Map<WorkloadUid, Map<string, readonly MemberEndpoint[]>>();
+  readonly #services = new Map<string, Known>();
+
+  of(uid: WorkloadUid): Memberships {
+    return this.#workloads.get(uid) ?? noMemberships;
+  }
+
+  /** Undefined members: the Service is gone. */
+  update(key: string, now: ServiceMembers | undefined): MembershipChange {
+    const before = this.#services.get(key);
+    const workloads = new Map<WorkloadUid, MemberEndpoint[]>();
+    const external = new Map<string, MemberEndpoint[]>();
+    if (now !== undefined) gather(now, workloads, external);
+    const texts = new Map([...workloads].map(([uid, list]) => [uid, JSON.stringify(list)]));
+    const changed: WorkloadUid[] = [];
+    for (const [uid, list] of workloads) {
+      if (before?.members.get(uid) === texts.get(uid)) continue;
+      changed.push(uid);
+      this.#workloads.set(uid, (this.#workloads.get(uid) ?? new Map()).set(key, list));
+    }
+    for (const uid of before?.members.keys() ?? []) {
+      if (workloads.has(uid)) continue;
+      changed.push(uid);
+      const services = this.#workloads.get(uid);
+      services?.delete(key);
+      if (services?.size === 0) this.#workloads.delete(uid);
+    }
+    const resources = [...external].flatMap(([address, list]) =>
+      now === undefined
+        ? []
+        : [encodeExternalEndpoint(now.view.settings.cluster, { ...now.service, key }, address, list)],
+    );
+    const names = new Set(resources.map(({ name }) => name));
+    const gone = [...(before?.external ?? [])].filter((name) => !names.has(name));
+    if (now === undefined) this.#services.delete(key);
+    else this.#services.set(key, { members: texts, external: names });
+    return { workloads: changed, external: resources, gone };
+  }
+}
+
+function gather(
+  { service, view }: ServiceMembers,
+  workloads: Map<WorkloadUid, MemberEndpoint[]>,
+  external: Map<string, MemberEndpoint[]>,
+): void {
+  for (const uid of view.members(service)) workloads.set(uid, []);
+  for (const { port } of service.ports) {
+    for (const { workload, ...endpoint } of view.endpoints(service, port) ?? []) {
+      const member = { port, ...endpoint };
+      if (workload === undefined) external.set(endpoint.address, [...(external.get(endpoint.address) ?? []), member]);
+      else workloads.set(workload, [...(workloads.get(workload) ?? []), member]);
+    }
+  }
+}
