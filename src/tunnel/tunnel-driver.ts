@@ -9,6 +9,7 @@ import type { Reason } from "../model/reason.ts";
 import type { LocalPod } from "../model/workload.ts";
 import { baggageOf } from "./baggage.ts";
 import { CredentialTable } from "./credential-table.ts";
+import { type DrivenPod, leaving } from "./driven-pod.ts";
 import type {
   Driver,
   DriverDeps,
@@ -58,12 +59,6 @@ const sweepInterval = 10_000;
 const groupIdle = 600_000;
 /** "As long as its flows need": the largest delay that a timer takes. */
 const unlimitedGrace = 2 ** 31 - 1;
-
-interface DrivenPod {
-  local: LocalPod;
-  readonly sockets: PodSockets;
-  readonly handle: PodHandle;
-}
 
 /** A flow that arrived, and how it is judged. */
 interface Arrived {
@@ -167,9 +162,8 @@ export class TunnelDriver implements Driver, EngineEvents {
     this.#localChanged();
     if (before !== undefined) {
       // The new listeners have taken over; what came through the old ones may finish.
-      this.#retire(before, { graceMs: unlimitedGrace, reason: "pod-removed" }).catch((thrown: unknown) =>
-        this.#deps.telemetry.internalError(thrown),
-      );
+      const done = this.#retire(before, { graceMs: unlimitedGrace, reason: "pod-removed" });
+      done.catch((thrown: unknown) => this.#deps.telemetry.internalError(thrown));
     }
   }
 
@@ -192,14 +186,17 @@ export class TunnelDriver implements Driver, EngineEvents {
   }
 
   async removePod(uid: string, options: { graceMs?: number; reason?: Reason } = {}): Promise<void> {
+    const { graceMs = 0, reason = "pod-removed" } = options;
     const pod = this.#byUid.get(uid);
-    if (pod === undefined) return;
-    this.#byUid.delete(uid);
-    const reason = options.reason ?? "pod-removed";
-    this.#localChanged();
-    this.#closeLocal(pod.local, options.graceMs ?? 0, reason);
-    this.#closeReplaced(uid, pod.handle, reason);
-    await this.#retire(pod, { graceMs: options.graceMs ?? 0, reason });
+    if (pod !== undefined) {
+      this.#byUid.delete(uid);
+      this.#localChanged();
+      this.#closeLocal(pod.local, graceMs, reason);
+      this.#closeReplaced(uid, reason);
+    }
+    // An earlier removal of the same pod may be within its own time still.
+    const earlier = leaving(this.#byHandle.values(), uid).map(({ done }) => done);
+    await Promise.all(pod === undefined ? earlier : [...earlier, this.#retire(pod, { graceMs, reason })]);
   }
 
   *pods(): Iterable<LocalPod> {
@@ -443,16 +440,22 @@ export class TunnelDriver implements Driver, EngineEvents {
   }
 
   /** Flows of the pod's earlier listeners had leave to finish while the pod was here. */
-  #closeReplaced(uid: string, current: PodHandle, reason: Reason): void {
-    for (const { local, handle } of this.#byHandle.values()) {
-      if (local.uid !== uid || handle === current) continue;
+  #closeReplaced(uid: string, reason: Reason): void {
+    for (const { handle, replaced } of leaving(this.#byHandle.values(), uid)) {
+      if (!replaced) continue;
       const left: FlowId[] = [];
       this.#engine.flows({ pod: handle }, ({ flow }) => left.push(flow));
       this.#engine.closeFlows(left, reason);
     }
   }
 
-  async #retire(pod: DrivenPod, how: { graceMs: number; reason: Reason }): Promise<void> {
+  #retire(pod: DrivenPod, how: { graceMs: number; reason: Reason }): Promise<void> {
+    const done = this.#remove(pod, how);
+    pod.leaving = { done, replaced: how.graceMs === unlimitedGrace };
+    return done;
+  }
+
+  async #remove(pod: DrivenPod, how: { graceMs: number; reason: Reason }): Promise<void> {
     this.#held.review((flow, arrived) => {
       if (arrived.pod !== pod.handle) return false;
       this.#refuse(flow, how.reason);

@@ -1,4 +1,5 @@
 import { PassThrough } from "node:stream";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { MeshIndex } from "../../src/mesh/mesh-index.ts";
 import type { FlowLabel } from "../../src/model/flow-label.ts";
@@ -425,6 +426,35 @@ describe("pods and credentials", () => {
     void bench.driver.removePod("uid-web", { graceMs: 1000 });
     expect(bench.engine.closed).toEqual([{ flow, reason: "pod-removed" }]);
     expect(bench.engine.removals.at(-1)).toMatchObject({ pod: after, graceMs: 1000, reason: "pod-removed" });
+  });
+
+  test("a pod that comes back and leaves again leaves flows of its first stay their own time", async () => {
+    bench.index.apply({ workloads: [web, api] });
+    bench.out(bench.capture(localPod(web)), "10.0.1.1", 80);
+    let left = 0;
+    const first = bench.driver.removePod("uid-web", { graceMs: 1000 }).then(() => left++);
+    bench.capture(localPod(web));
+    const second = bench.driver.removePod("uid-web", { graceMs: 1000 }).then(() => left++);
+    expect(bench.engine.closed).toEqual([]);
+    bench.engine.removals[1]?.done();
+    await nextTurn();
+    expect(left).toBe(0);
+    bench.engine.removals[0]?.done();
+    await Promise.all([first, second]);
+    await bench.driver.removePod("uid-web");
+    expect(bench.driver.stats()).toMatchObject({ pods: 0, credentials: 0 });
+  });
+
+  test("a second removal waits for the first", async () => {
+    bench.capture(localPod(web));
+    const ended: string[] = [];
+    const first = bench.driver.removePod("uid-web", { graceMs: 1000 }).then(() => ended.push("first"));
+    const second = bench.driver.removePod("uid-web").then(() => ended.push("second"));
+    await nextTurn();
+    expect(ended).toEqual([]);
+    bench.engine.removals[0]?.done();
+    await Promise.all([first, second]);
+    expect(ended).toEqual(["first", "second"]);
   });
 
   test("new addresses and a new identity reach the engine, and outdate the pod's decisions", () => {
