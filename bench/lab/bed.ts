@@ -211,7 +211,9 @@ function pidsBelow(cgroup: Cgroup): number[] {
   return [...cgroup.pids, ...cgroup.children.flatMap(pidsBelow)];
 }
 
-/** One line for a report. */
+/** One line for a report: what failed, and of a log that is quoted below it the last line that tells of an error. */
 export function whyNot(error: unknown): string {
-  return messageOf(error).split("\n")[0] ?? "";
+  const [first = "", ...rest] = messageOf(error).split("\n");
+  const cause = rest.findLast((line) => /\berror\b/i.test(line));
+  return cause === undefined ? first : `${first} … ${cause.trim()}`;
 }

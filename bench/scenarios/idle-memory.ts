@@ -11,6 +11,8 @@ import { type Context, noAgents, type Scenario } from "./scenario.ts";
 const openSeconds = 60;
 /** Tunnels go soon after their last connection, so that what is left then is what nothing accounts for. */
 const recipe: Recipe = { name: "idle", cast: pair, options: { agentSettings: { timeouts: { tunnelIdle: "1s" } } } };
+/** Several times that. */
+const tunnelsGoMs = 4000;
 
 export function idleMemory(): Scenario {
   const absent = "only our agents count what their engine holds";
@@ -38,6 +40,13 @@ export function idleMemory(): Scenario {
         unit: "bytes",
         better: "less",
         what: "what the engine counts more than before, per agent, when all of them are closed",
+        absent,
+      },
+      {
+        name: "tunnels_kept",
+        unit: "tunnels",
+        better: "less",
+        what: `tunnel ends of both agents still there ${tunnelsGoMs / 1000} s after the last connection, with timeouts.tunnelIdle of 1 s`,
         absent,
       },
       {
@@ -79,7 +88,7 @@ async function measureIdle(bed: Bed, { pace: { idleFlows }, signal }: Context): 
 
     child.stdin?.end();
     await ended;
-    await atRest(bed, signal);
+    const tunnels = await atRest(bed, signal);
     const after = await memoryOf(bed, signal);
     return {
       bytes_per_idle_flow: (held.anonymous - before.anonymous) / flows,
@@ -87,6 +96,7 @@ async function measureIdle(bed: Bed, { pace: { idleFlows }, signal }: Context): 
       ...(held.engine !== undefined && {
         engine_bytes_per_idle_flow: (held.engine - (before.engine ?? 0)) / flows,
         engine_bytes_kept: (after.engine ?? 0) - (before.engine ?? 0),
+        tunnels_kept: tunnels,
       }),
     };
   } finally {
@@ -113,13 +123,14 @@ async function memoryOf(bed: Bed, signal: AbortSignal): Promise<Memory> {
   return { anonymous, engine: counted.length === 0 ? undefined : counted.reduce((a, b) => a + b, 0) / counted.length };
 }
 
-/** No flow, no tunnel. A peer is not asked. */
-async function atRest(bed: Bed, signal: AbortSignal): Promise<void> {
-  const none = async () => {
-    const open = [...(await engineCounters(bed, "flowsOpen")), ...(await engineCounters(bed, "tunnelsOpen"))];
-    return open.every((count) => count === 0);
-  };
-  await until("flows and tunnels to end", none, { signal, timeoutMs: 30_000 });
+/** No flow, and no tunnel either if they keep to their limit; the number of tunnels that stay. A peer is not asked. */
+async function atRest(bed: Bed, signal: AbortSignal): Promise<number> {
+  const none = (counter: string) => async () => (await engineCounters(bed, counter)).every((count) => count === 0);
+  await until("flows to end", none("flowsOpen"), { signal, timeoutMs: 30_000 });
+  await until("tunnels to end", none("tunnelsOpen"), { signal, timeoutMs: tunnelsGoMs }).catch(() => {
+    signal.throwIfAborted();
+  });
+  return (await engineCounters(bed, "tunnelsOpen")).reduce((sum, count) => sum + count, 0);
 }
 
 async function engineCounters(bed: Bed, name: string): Promise<number[]> {

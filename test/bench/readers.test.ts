@@ -1,6 +1,7 @@
 /** What the bench reads from the kernel and from other programs. */
 import { expect, test } from "vitest";
 import { memoryOf } from "../../bench/lab/agent.ts";
+import { whyNot } from "../../bench/lab/bed.ts";
 import { transferOf } from "../../bench/lab/iperf.ts";
 import { assertMostlySucceeded, histogramOf, numberOf, parseReport } from "../../bench/lab/load.ts";
 import { machineTime, noiseBetween, splitProcessors } from "../../bench/lab/processors.ts";
@@ -85,4 +86,10 @@ test.each([
   const found = await bisect(low, 16_000, 6, async (rate) => rate <= knee);
   expect(found).toBeLessThanOrEqual(Math.max(knee, low));
   expect(found).toBeGreaterThan(Math.max(knee, low) - 15_000 / 2 ** 6 - 1);
+});
+
+test("a reason is one line, with the error of a log that was quoted", () => {
+  expect(whyNot(new Error("it ended"))).toBe("it ended");
+  const log = "the agent ended; its log says: listening\ninfo ready\nerror no addon\ninfo stopped";
+  expect(whyNot(new Error(log))).toBe("the agent ended; its log says: listening … error no addon");
 });
