@@ -1,7 +1,5 @@
 import { describe, expect, it } from "vitest";
 import { ConfigError, loadConfig } from "../../src/lib/config.ts";
-import { renderMarkdown } from "../../src/lib/config-help.ts";
-import { knobsOf } from "../../src/lib/config-schema.ts";
 import { nodeConfigSchema } from "../../src/node/config.ts";
 
 const least = [
@@ -59,33 +57,5 @@ describe("the node agent's configuration", () => {
     const error = await load(flag).catch((thrown: unknown) => thrown);
     expect(error).toBeInstanceOf(ConfigError);
     expect((error as ConfigError).problems.map((problem) => problem.key)).toEqual([key]);
-  });
-
-  it("describes every knob, and gives none the flag or variable of another", () => {
-    const { list } = knobsOf(nodeConfigSchema);
-    expect(list.filter(({ description }) => description === "")).toEqual([]);
-    expect(new Set(list.map(({ flag }) => flag)).size).toBe(list.length);
-    expect(new Set(list.map(({ variable }) => variable)).size).toBe(list.length);
-  });
-});
-
-const preamble = `# Configuration
-
-<!-- Generated from the schemas by test/node/config.test.ts; \`vitest run test/node/config.test.ts -u\` writes it anew. -->
-
-Each process reads its flags, then \`WARREN_*\` variables, then a YAML file named by \`--config\` or \`WARREN_CONFIG\`; what is found first wins.
-The key of a table row is its place in the file (\`drain.deadline\` is \`deadline\` under \`drain\`), and below its description stand its
-flag and its variable. Lists are written with commas in flags and variables.
-
-Unknown keys and every other problem are reported together, each with its key, where it was written and what to write instead. The process
-then exits with code 2 and has neither bound a port nor changed anything.
-
-Durations carry units (\`500ms\`, \`1m30s\`, \`24h\`), sizes too (\`64KiB\`, \`1MiB\`). \`:15020\` listens on all addresses.
-`;
-
-describe("docs/configuration.md", () => {
-  it("is what the schema says", async () => {
-    const page = `${preamble}\n## warren node\n\n${renderMarkdown(nodeConfigSchema)}\n`;
-    await expect(page).toMatchFileSnapshot("../../docs/configuration.md");
   });
 });
