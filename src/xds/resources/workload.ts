@@ -162,16 +162,10 @@ function named(message: WireWorkload, addresses: readonly string[]): NamedResour
 }
 
 function tunnelOf(protocol: TunnelProtocol): Workload["tunnel"] {
-  switch (protocol) {
-    case TunnelProtocol.NONE:
-      return "none";
-    case TunnelProtocol.HBONE:
-      return "hbone";
-    case TunnelProtocol.LEGACY_ISTIO_MTLS:
-    default:
-      // Plaintext to something that wants a protocol we don't speak would be worse than no answer.
-      throw new InvalidResource(`tunnel_protocol: ${protocol} is neither NONE nor HBONE`);
-  }
+  if (protocol === TunnelProtocol.NONE) return "none";
+  if (protocol === TunnelProtocol.HBONE) return "hbone";
+  // Plaintext to something that wants a protocol we don't speak would be worse than no answer.
+  throw new InvalidResource(`tunnel_protocol: ${protocol} is neither NONE nor HBONE`);
 }
 
 function decodeMemberships(

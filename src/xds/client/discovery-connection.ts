@@ -1,0 +1,157 @@
+/** One stream to the control plane: who we are, the first requests, and raw responses in turn. Reconnecting is the source's. */
+import { readFile } from "node:fs/promises";
+import { isIP } from "node:net";
+import { checkServerIdentity, createSecureContext, type PeerCertificate } from "node:tls";
+import { create } from "@bufbuild/protobuf";
+import { Client, type ClientDuplexStream, credentials, Metadata, type StatusObject, status } from "@grpc/grpc-js";
+import { MeshError, messageOf } from "../../lib/errors.ts";
+import { parseHostPort } from "../../lib/host-port.ts";
+import {
+  AggregatedDiscoveryService,
+  type DeltaDiscoveryRequest,
+  DeltaDiscoveryRequestSchema,
+} from "../gen/envoy/service/discovery/v3/discovery_pb.ts";
+import { grpcMethod } from "../grpc-service.ts";
+import { chunkedKey, resourceTypes } from "../resources/resource-types.ts";
+import type { DiscoveryState } from "./discovery-state.ts";
+import { agentTypes } from "./mesh-assembler.ts";
+import { type RawResponse, readResponse } from "./response-reader.ts";
+
+export interface ConnectionOptions {
+  /** `host:port` */
+  readonly address: string;
+  /** PEM of the roots that the control plane's certificate must lead to. */
+  readonly rootFile: string;
+  /** The bearer token that says which node this is. */
+  readonly tokenFile: string;
+  /** The name in its certificate, when it is not the host of `address`; empty for that host. */
+  readonly serverName: string;
+  readonly node: string;
+}
+
+const method = grpcMethod(AggregatedDiscoveryService.method.deltaAggregatedResources);
+const largestResponse = 200 * 1024 * 1024;
+/** Held versions go out in requests of about this many bytes: the control plane takes no large ones. */
+const requestBytes = 32 * 1024;
+
+type Stream = ClientDuplexStream<DeltaDiscoveryRequest, Buffer>;
+
+/** Resolves when the stream ends well, rejects when it fails; `applied` is called after each response that was taken. */
+export async function followDiscovery(
+  state: DiscoveryState,
+  options: ConnectionOptions,
+  events: { readonly applied: (typeUrl: string, more: boolean) => void },
+  signal: AbortSignal,
+): Promise<void> {
+  const [root, token] = await Promise.all([readFile(options.rootFile, "utf8"), readFile(options.tokenFile, "utf8")]);
+  signal.throwIfAborted();
+  const client = makeClient(options, root);
+  const metadata = new Metadata();
+  metadata.set("authorization", `Bearer ${token.trim()}`);
+  const stream: Stream = client.makeBidiStreamRequest(
+    method.path,
+    method.requestSerialize,
+    (bytes: Buffer) => bytes,
+    metadata,
+  );
+  const cancel = () => stream.cancel();
+  signal.addEventListener("abort", cancel, { once: true });
+  const ended = Promise.withResolvers<StatusObject>();
+  // The status says the same as the error; without a listener the error would end the process.
+  stream.on("error", () => {});
+  stream.on("status", ended.resolve);
+  try {
+    for (const request of firstRequests(state, options.node)) stream.write(request);
+    await takeResponses(stream, state, events);
+    const { code, details } = await ended.promise;
+    signal.throwIfAborted();
+    if (code !== status.OK) throw explain(code, details, options);
+  } finally {
+    signal.removeEventListener("abort", cancel);
+    stream.cancel();
+    client.close();
+  }
+}
+
+async function takeResponses(
+  stream: Stream,
+  state: DiscoveryState,
+  events: Parameters<typeof followDiscovery>[2],
+): Promise<void> {
+  try {
+    // One at a time: the stream waits while a response is put in force.
+    for await (const bytes of stream as AsyncIterable<Buffer>) {
+      const response = readResponse(bytes);
+      const wrong = await state.apply(response);
+      stream.write(answerTo(response, wrong));
+      events.applied(response.typeUrl, response.more);
+    }
+  } catch (error) {
+    // How a call ends is told by its status; only what goes wrong on our side is thrown here.
+    if (!(error instanceof Error && "code" in error && typeof error.code === "number")) throw error;
+  }
+}
+
+function answerTo({ typeUrl, nonce }: RawResponse, wrong: string): DeltaDiscoveryRequest {
+  const base = { typeUrl, responseNonce: nonce };
+  if (wrong === "") return create(DeltaDiscoveryRequestSchema, base);
+  return create(DeltaDiscoveryRequestSchema, {
+    ...base,
+    errorDetail: { code: status.INVALID_ARGUMENT, message: wrong },
+  });
+}
+
+/** Everything of each type, but what we hold already. */
+function* firstRequests(state: DiscoveryState, node: string): Iterable<DeltaDiscoveryRequest> {
+  const who = { id: `warren~${node}`, metadata: { NODE_NAME: node, [chunkedKey]: true } };
+  for (const type of agentTypes) {
+    const typeUrl = resourceTypes[type];
+    let versions: [string, string][] = [];
+    let bytes = 0;
+    for (const [name, version] of state.versions(type)) {
+      versions.push([name, version]);
+      bytes += name.length + version.length + 8;
+      if (bytes < requestBytes) continue;
+      yield create(DeltaDiscoveryRequestSchema, {
+        typeUrl,
+        node: who,
+        resourceNamesSubscribe: ["*"],
+        initialResourceVersions: Object.fromEntries(versions),
+        more: true,
+      });
+      versions = [];
+      bytes = 0;
+    }
+    yield create(DeltaDiscoveryRequestSchema, {
+      typeUrl,
+      node: who,
+      resourceNamesSubscribe: ["*"],
+      initialResourceVersions: Object.fromEntries(versions),
+    });
+  }
+}
+
+function makeClient({ address, serverName }: ConnectionOptions, root: string): Client {
+  const name = serverName === "" ? (parseHostPort(address)?.host ?? address) : serverName;
+  const verify = { checkServerIdentity: (_sent: string, peer: PeerCertificate) => checkServerIdentity(name, peer) };
+  const context = createSecureContext({ ca: root, minVersion: "TLSv1.3" });
+  return new Client(address, credentials.createFromSecureContext(context, verify), {
+    // What is sent as SNI. It may not be an IP (RFC 6066 §3); what is verified is `name` all the same.
+    "grpc.ssl_target_name_override": isIP(name) === 0 ? name : "warren-control",
+    "grpc.keepalive_time_ms": 30_000,
+    "grpc.keepalive_timeout_ms": 10_000,
+    "grpc.max_receive_message_length": largestResponse,
+    "grpc.enable_retries": 0,
+    "grpc.use_local_subchannel_pool": 1,
+  });
+}
+
+function explain(code: status, details: string, { address, rootFile, tokenFile }: ConnectionOptions): MeshError {
+  const why =
+    code === status.UNAUTHENTICATED
+      ? `does not accept the token in ${tokenFile}`
+      : code === status.UNAVAILABLE
+        ? `cannot be reached, is stopping, or its certificate does not lead to the root in ${rootFile}`
+        : `ended discovery with ${status[code]}`;
+  return new MeshError("MESH_DISCOVERY_LOST", `the control plane ${address} ${why}: ${messageOf(details)}`);
+}

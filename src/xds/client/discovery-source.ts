@@ -1,0 +1,202 @@
+/**
+ * Mesh state from the control plane: the agent's source in a cluster. A lost stream loses nothing: what was heard stays in force, the
+ * next stream says what is held and gets the difference, and an agent that starts while the control plane is away begins with what
+ * its predecessor kept on the disk.
+ */
+
+import { abortable } from "../../lib/abort.ts";
+import { backoffDelay } from "../../lib/backoff.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { messageOf } from "../../lib/errors.ts";
+import type { MeshIndex } from "../../mesh/mesh-index.ts";
+import type { MeshChange, MeshSettings, MeshSource } from "../../model/mesh.ts";
+import { type ConnectionOptions, followDiscovery } from "./discovery-connection.ts";
+import { type DiscoveryProblem, DiscoveryState } from "./discovery-state.ts";
+import { LastGoodState } from "./last-good-state.ts";
+import { agentTypes } from "./mesh-assembler.ts";
+
+export interface DiscoverySourceDeps {
+  readonly clock: Clock;
+  readonly random: () => number;
+}
+
+export interface DiscoverySourceOptions extends ConnectionOptions {
+  /** In force until the control plane has spoken. */
+  readonly settings: MeshSettings;
+  /** File for the last good state; undefined keeps none. */
+  readonly stateFile: string | undefined;
+}
+
+export interface DiscoverySource extends MeshSource {
+  readonly view: MeshIndex;
+  problems(): readonly DiscoveryProblem[];
+  onProblems(listener: (problems: readonly DiscoveryProblem[]) => void): () => void;
+}
+
+const backoff = { firstMs: 100, factor: 2, longestMs: 15_000, jitter: 0.5 } as const;
+
+/** Changes are saved together, this long after the first. */
+const saveAfterMs = 1000;
+
+/** An agent that holds a state waits this long for a better one before it goes on with its own. */
+const graceMs = 3000;
+
+export function createDiscoverySource(deps: DiscoverySourceDeps, options: DiscoverySourceOptions): DiscoverySource {
+  return new Source(deps, options);
+}
+
+class Source implements DiscoverySource {
+  readonly #deps: DiscoverySourceDeps;
+  readonly #options: DiscoverySourceOptions;
+  readonly #state: DiscoveryState;
+  readonly #lastGood: LastGoodState | undefined;
+  readonly #listeners = new Set<(problems: readonly DiscoveryProblem[]) => void>();
+  /** What is wrong apart from resources, by what it is about. */
+  readonly #troubles = new Map<"stream" | "state file", string>();
+  #told = "[]";
+  #stop = new AbortController();
+  #running: Promise<void> | undefined;
+  #saving: Promise<void> = Promise.resolve();
+  #cancelSave: (() => void) | undefined;
+  /** Called when the first state is complete, or the first stream has failed. */
+  #progress: () => void = () => {};
+
+  constructor(deps: DiscoverySourceDeps, options: DiscoverySourceOptions) {
+    this.#deps = deps;
+    this.#options = options;
+    this.#state = new DiscoveryState(options.settings, options.node);
+    const { stateFile: path, node } = options;
+    this.#lastGood = path === undefined ? undefined : new LastGoodState({ path, node });
+  }
+
+  get view(): MeshIndex {
+    return this.#state.index;
+  }
+
+  onChange(listener: (change: MeshChange) => void): () => void {
+    return this.#state.index.onChange(listener);
+  }
+
+  onProblems(listener: (problems: readonly DiscoveryProblem[]) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  problems(): readonly DiscoveryProblem[] {
+    const troubles = [...this.#troubles.values()].map((message) => ({ object: "", message }));
+    return [...troubles, ...this.#state.problems];
+  }
+
+  async start(signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    if (this.#running !== undefined) return;
+    this.#stop = new AbortController();
+    const held = await this.#load();
+    signal.throwIfAborted();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    let heard = false;
+    this.#progress = () => {
+      if (heard || held) resolve();
+    };
+    const cancel = held ? this.#deps.clock.after(graceMs, resolve) : () => {};
+    this.#running = this.#follow(this.#stop.signal, () => {
+      heard = true;
+    });
+    try {
+      await abortable(promise, signal);
+    } catch (error) {
+      await this.stop();
+      throw error;
+    } finally {
+      cancel();
+      this.#progress = () => {};
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.#stop.abort(new Error("discovery is stopped"));
+    await this.#running;
+    this.#running = undefined;
+    if (this.#cancelSave !== undefined) {
+      this.#cancelSave();
+      this.#save();
+    }
+    await this.#saving;
+  }
+
+  async #load(): Promise<boolean> {
+    try {
+      const savedAt = await this.#lastGood?.load(this.#state);
+      if (savedAt === undefined) return false;
+      this.#trouble("state file", `running on the state of ${new Date(savedAt).toISOString()} until control speaks`);
+      return true;
+    } catch (error) {
+      this.#trouble("state file", messageOf(error));
+      return false;
+    }
+  }
+
+  /** Streams, one after the other, until told to stop. */
+  async #follow(signal: AbortSignal, complete: () => void): Promise<void> {
+    const heard = new Set<string>();
+    let failures = 0;
+    const applied = (type: string, more: boolean) => {
+      failures = 0;
+      if (!more) heard.add(type);
+      this.#trouble("stream", undefined);
+      this.#scheduleSave();
+      if (heard.size < agentTypes.length) return;
+      this.#trouble("state file", undefined);
+      complete();
+      this.#progress();
+    };
+    while (!signal.aborted) {
+      try {
+        await followDiscovery(this.#state, this.#options, { applied }, signal);
+      } catch (error) {
+        if (signal.aborted) return;
+        this.#trouble("stream", messageOf(error));
+        this.#progress();
+      }
+      failures++;
+      await this.#pause(backoffDelay(failures, backoff, this.#deps.random()), signal);
+    }
+  }
+
+  #pause(ms: number, signal: AbortSignal): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    if (signal.aborted) return Promise.resolve();
+    const cancel = this.#deps.clock.after(ms, resolve);
+    const onAbort = () => {
+      cancel();
+      resolve();
+    };
+    signal.addEventListener("abort", onAbort, { once: true });
+    return promise.finally(() => signal.removeEventListener("abort", onAbort));
+  }
+
+  #scheduleSave(): void {
+    if (this.#lastGood === undefined) return;
+    this.#cancelSave ??= this.#deps.clock.after(saveAfterMs, () => this.#save());
+  }
+
+  #save(): void {
+    this.#cancelSave = undefined;
+    // A state of which a part was never heard is nobody's last good one.
+    if (this.#lastGood === undefined || !this.#state.complete) return;
+    const lastGood = this.#lastGood;
+    this.#saving = this.#saving
+      .then(() => lastGood.save(this.#state, this.#deps.clock.now()))
+      .catch((error: unknown) => this.#trouble("state file", `the state cannot be saved: ${messageOf(error)}`));
+  }
+
+  #trouble(about: "stream" | "state file", message: string | undefined): void {
+    if (message === undefined) this.#troubles.delete(about);
+    else this.#troubles.set(about, message);
+    const problems = this.problems();
+    const text = JSON.stringify(problems);
+    if (text === this.#told) return;
+    this.#told = text;
+    for (const listener of this.#listeners) listener(problems);
+  }
+}

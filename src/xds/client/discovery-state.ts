@@ -1,0 +1,123 @@
+/**
+ * What the agent holds: the mesh, the version of each resource, and what was rejected. Responses are applied in slices; a resource that
+ * cannot be right is rejected alone and its last good version stays.
+ */
+import { fromBinary } from "@bufbuild/protobuf";
+import { messageOf } from "../../lib/errors.ts";
+import { MeshIndex } from "../../mesh/mesh-index.ts";
+import type { MeshSettings } from "../../model/mesh.ts";
+import { ResourceSchema } from "../gen/envoy/service/discovery/v3/discovery_pb.ts";
+import { InvalidResource, resourceTypeOf, resourceTypes } from "../resources/resource-types.ts";
+import { type AgentType, agentTypes, type Decoded, decodeResource, MeshAssembler } from "./mesh-assembler.ts";
+import type { RawResponse } from "./response-reader.ts";
+import { Slices } from "./slices.ts";
+
+export interface DiscoveryProblem {
+  /** Type and name of the resource; empty when the problem is not one resource's. */
+  readonly object: string;
+  readonly message: string;
+}
+
+export class DiscoveryState {
+  readonly index: MeshIndex;
+  readonly assembler: MeshAssembler;
+  readonly #versions: Readonly<Record<AgentType, Map<string, string>>> = {
+    settings: new Map(),
+    policy: new Map(),
+    address: new Map(),
+    localPod: new Map(),
+  };
+  readonly #rejected = new Map<string, DiscoveryProblem>();
+  readonly #complete = new Set<AgentType>();
+
+  constructor(settings: MeshSettings, node: string) {
+    this.index = new MeshIndex(settings);
+    this.assembler = new MeshAssembler(node);
+  }
+
+  /** Every type was heard of to its end once. */
+  get complete(): boolean {
+    return this.#complete.size === agentTypes.length;
+  }
+
+  get problems(): readonly DiscoveryProblem[] {
+    return [...this.#rejected.values()];
+  }
+
+  /** By name, of what is in force and not to be sent again. */
+  versions(type: AgentType): ReadonlyMap<string, string> {
+    return this.#versions[type];
+  }
+
+  /** Resolves to what is wrong with the response, empty when nothing is; the rest of it is in force then. */
+  async apply(response: RawResponse): Promise<string> {
+    const type = agentType(response.typeUrl);
+    const slices = new Slices();
+    const good: { name: string; version: string; decoded: Decoded }[] = [];
+    const bad: string[] = [];
+    for (const bytes of response.resources) {
+      const read = readResource(type, bytes);
+      if ("decoded" in read) good.push(read);
+      else {
+        bad.push(`${read.name}: ${read.problem}`);
+        this.#reject(type, read.name, read.problem);
+      }
+      if (slices.due) await slices.rest();
+    }
+    // Nothing waits between here and the deltas: readers never see half of a small change.
+    for (const name of response.removed) this.#forget(type, name);
+    for (const { name, version, decoded } of good) {
+      this.assembler.stage(name, decoded);
+      this.#versions[type].set(name, version);
+      this.#rejected.delete(`${type} ${name}`);
+      if (slices.due && good.length > largeResponse) await slices.rest();
+    }
+    for (const delta of this.assembler.deltas()) {
+      this.index.apply(delta);
+      if (slices.due) await slices.rest();
+    }
+    if (!response.more) this.#complete.add(type);
+    return bad.slice(0, longestList).join("; ");
+  }
+
+  #forget(type: AgentType, name: string): void {
+    this.assembler.remove(type, name);
+    this.#versions[type].delete(name);
+    this.#rejected.delete(`${type} ${name}`);
+  }
+
+  #reject(type: AgentType, name: string, problem: string): void {
+    // Without a version it is sent again when we come back.
+    this.#versions[type].delete(name);
+    this.#rejected.set(`${type} ${name}`, { object: `${type} ${name}`, message: problem });
+    this.assembler.stageRejected(type, name, problem);
+  }
+}
+
+/** A change of this many resources cannot take effect at once without stopping the agent. */
+const largeResponse = 250;
+
+/** Rejections named in one answer. */
+const longestList = 20;
+
+function agentType(url: string): AgentType {
+  const type = resourceTypeOf(url);
+  const known = agentTypes.find((one) => one === type);
+  if (known === undefined) throw new InvalidResource(`a response of ${JSON.stringify(url)}, which was not asked for`);
+  return known;
+}
+
+function readResource(
+  type: AgentType,
+  bytes: Uint8Array,
+): { name: string; version: string; decoded: Decoded } | { name: string; problem: string } {
+  let name = "";
+  try {
+    const message = fromBinary(ResourceSchema, bytes);
+    name = message.name;
+    if (message.resource?.typeUrl !== resourceTypes[type]) throw new InvalidResource("its content is of another type");
+    return { name, version: message.version, decoded: decodeResource(type, name, message.resource.value) };
+  } catch (error) {
+    return { name, problem: messageOf(error) };
+  }
+}

@@ -1,0 +1,133 @@
+/**
+ * The last good state on a disk that outlives the agent's process (a tmpfs of the node), so that an agent that starts while the control
+ * plane is away has the mesh. A file that is not whole, or another node's, is no state. It holds no keys.
+ */
+import { createHash } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { create, toBinary } from "@bufbuild/protobuf";
+import { z } from "zod";
+import { writeAtomically } from "../../lib/atomic-file.ts";
+import { MeshError, messageOf } from "../../lib/errors.ts";
+import { DeltaDiscoveryResponseSchema, type Resource } from "../gen/envoy/service/discovery/v3/discovery_pb.ts";
+import { encodeLocalPod } from "../resources/local-pod.ts";
+import { encodeAuthorizationPolicy, encodePeerAuthentication } from "../resources/policy.ts";
+import { type NamedResource, resourceTypes } from "../resources/resource-types.ts";
+import { encodeService } from "../resources/service.ts";
+import { encodeSettings } from "../resources/settings.ts";
+import { encodeWorkload } from "../resources/workload.ts";
+import type { DiscoveryState } from "./discovery-state.ts";
+import { type AgentType, agentTypes } from "./mesh-assembler.ts";
+import { readResponse } from "./response-reader.ts";
+import { Slices } from "./slices.ts";
+
+export interface LastGoodStateOptions {
+  readonly path: string;
+  readonly node: string;
+}
+
+const header = z.strictObject({
+  format: z.literal(1),
+  node: z.string(),
+  savedAt: z.number(),
+  sha256: z.string(),
+});
+
+const resourcesPerPart = 200;
+const lengthBytes = 4;
+
+export class LastGoodState {
+  readonly #options: LastGoodStateOptions;
+
+  constructor(options: LastGoodStateOptions) {
+    this.#options = options;
+  }
+
+  async save(state: DiscoveryState, now: number): Promise<void> {
+    const parts: Uint8Array[] = [];
+    const slices = new Slices();
+    const digest = createHash("sha256");
+    for (const type of agentTypes) {
+      let resources: Resource[] = [];
+      const close = (more: boolean) => {
+        const message = create(DeltaDiscoveryResponseSchema, { typeUrl: resourceTypes[type], resources, more });
+        const bytes = toBinary(DeltaDiscoveryResponseSchema, message);
+        const length = Buffer.alloc(lengthBytes);
+        length.writeUInt32BE(bytes.length);
+        for (const piece of [length, bytes]) {
+          parts.push(piece);
+          digest.update(piece);
+        }
+        resources = [];
+      };
+      for (const { name, bytes } of resourcesOf(type, state)) {
+        const version = state.versions(type).get(name) ?? "";
+        const any = { $typeName: "google.protobuf.Any" as const, typeUrl: resourceTypes[type], value: bytes };
+        resources.push({ $typeName: "envoy.service.discovery.v3.Resource", name, version, aliases: [], resource: any });
+        if (resources.length === resourcesPerPart) close(true);
+        if (slices.due) await slices.rest();
+      }
+      close(false);
+    }
+    const { node, path } = this.#options;
+    const head: z.output<typeof header> = { format: 1, node, savedAt: now, sha256: digest.digest("hex") };
+    await writeAtomically(path, Buffer.concat([Buffer.from(`${JSON.stringify(head)}\n`), ...parts]), 0o600);
+  }
+
+  /** Resolves to when it was saved; undefined when there is none. Throws MESH_STATE_INVALID for a file that is not to be believed. */
+  async load(state: DiscoveryState): Promise<number | undefined> {
+    const file = await this.#read();
+    if (file === undefined) return undefined;
+    const end = file.indexOf("\n");
+    const body = file.subarray(end + 1);
+    const head = this.#header(file.subarray(0, Math.max(end, 0)).toString());
+    if (head.node !== this.#options.node) throw this.#invalid(`is of node ${head.node}`);
+    if (createHash("sha256").update(body).digest("hex") !== head.sha256) throw this.#invalid("is damaged");
+    for (let at = 0; at < body.length; ) {
+      const start = at + lengthBytes;
+      at = start + body.readUInt32BE(at);
+      // What another version wrote and this one cannot read stands among the state's problems.
+      await state.apply(readResponse(body.subarray(start, at)));
+    }
+    return head.savedAt;
+  }
+
+  async #read(): Promise<Buffer | undefined> {
+    try {
+      return await readFile(this.#options.path);
+    } catch (error) {
+      if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
+      throw this.#invalid(`cannot be read: ${messageOf(error)}`);
+    }
+  }
+
+  #header(text: string): z.output<typeof header> {
+    try {
+      return header.parse(JSON.parse(text));
+    } catch {
+      throw this.#invalid("does not begin as such a file does");
+    }
+  }
+
+  #invalid(what: string): MeshError {
+    return new MeshError("MESH_STATE_INVALID", `the last good state in ${this.#options.path} ${what}; it is not used`);
+  }
+}
+
+function* resourcesOf(type: AgentType, { index, assembler }: DiscoveryState): Iterable<NamedResource> {
+  switch (type) {
+    case "settings":
+      yield encodeSettings(index.settings);
+      return;
+    case "policy":
+      for (const policy of index.authorizationPolicies()) yield encodeAuthorizationPolicy(policy);
+      for (const policy of index.peerAuthentications()) yield encodePeerAuthentication(policy);
+      return;
+    case "address":
+      for (const workload of index.workloads()) yield encodeWorkload(workload, assembler.memberships(workload.uid));
+      for (const [name, bytes] of assembler.external()) yield { name, bytes, aliases: [] };
+      for (const service of index.services()) yield encodeService(service);
+      return;
+    case "localPod":
+      for (const pod of index.localPods(assembler.node)) yield encodeLocalPod(pod);
+  }
+}

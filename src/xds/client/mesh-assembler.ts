@@ -1,0 +1,270 @@
+/**
+ * Makes the mesh out of resources. Endpoints come with workloads and belong to Services that may come later or have gone already, so
+ * they are kept by Service and a Service is put together when it is there. What is staged takes effect with the next delta.
+ */
+import type { MeshDelta, ServiceEntry } from "../../mesh/mesh-index.ts";
+import { serviceKey } from "../../mesh/mesh-index.ts";
+import type { AuthorizationPolicy } from "../../model/authorization.ts";
+import type { MeshSettings } from "../../model/mesh.ts";
+import type { PeerAuthentication } from "../../model/peer-authentication.ts";
+import type { Service, ServiceEndpoint } from "../../model/service.ts";
+import type { LocalPod, Workload, WorkloadUid } from "../../model/workload.ts";
+import { type DecodedAddress, decodeAddress } from "../resources/address.ts";
+import { decodeLocalPod } from "../resources/local-pod.ts";
+import { closedPolicy, type DecodedPolicy, decodePolicy, parsePolicyName } from "../resources/policy.ts";
+import { InvalidResource } from "../resources/resource-types.ts";
+import { decodeSettings } from "../resources/settings.ts";
+import { type Memberships, noMemberships } from "../resources/workload.ts";
+
+/** The types that an agent takes. */
+export const agentTypes = ["settings", "policy", "address", "localPod"] as const;
+export type AgentType = (typeof agentTypes)[number];
+
+export type Decoded =
+  | { readonly type: "settings"; readonly value: MeshSettings }
+  | { readonly type: "policy"; readonly value: DecodedPolicy }
+  | { readonly type: "address"; readonly value: DecodedAddress; readonly bytes: Uint8Array }
+  | { readonly type: "localPod"; readonly value: LocalPod | undefined };
+
+/** Pure; throws for what cannot be right. */
+export function decodeResource(type: AgentType, name: string, bytes: Uint8Array): Decoded {
+  switch (type) {
+    case "settings":
+      return { type, value: decodeSettings(name, bytes) };
+    case "policy":
+      return { type, value: decodePolicy(name, bytes) };
+    case "address":
+      return { type, value: decodeAddress(name, bytes), bytes };
+    case "localPod":
+      return { type, value: decodeLocalPod(name, bytes) };
+  }
+}
+
+interface KnownWorkload {
+  readonly memberships: Memberships;
+  readonly healthy: boolean;
+  /** As it came, of an endpoint that is no workload. */
+  readonly external: Uint8Array | undefined;
+}
+
+interface KnownService {
+  readonly service: Service;
+  readonly onlyHealthy: boolean;
+}
+
+/** Deltas of at most this many things; a larger change takes effect in parts, workloads before Services. */
+const largestDelta = 250;
+
+export class MeshAssembler {
+  readonly node: string;
+  readonly #workloads = new Map<string, KnownWorkload>();
+  readonly #services = new Map<string, KnownService>();
+  /** Who stands behind a Service, known or not. */
+  readonly #behind = new Map<string, Set<string>>();
+  /** Resource names of policies in force. */
+  readonly #policies = new Set<string>();
+  #staged = new Staged();
+
+  constructor(node: string) {
+    this.node = node;
+  }
+
+  memberships(uid: string): Memberships {
+    return this.#workloads.get(uid)?.memberships ?? noMemberships;
+  }
+
+  /** Endpoints that are no workloads, as they came. */
+  *external(): Iterable<readonly [string, Uint8Array]> {
+    for (const [uid, { external }] of this.#workloads) if (external !== undefined) yield [uid, external];
+  }
+
+  stage(name: string, decoded: Decoded): void {
+    switch (decoded.type) {
+      case "settings":
+        this.#staged.settings = decoded.value;
+        return;
+      case "policy":
+        this.#policies.add(name);
+        this.#staged.policies.set(name, decoded.value);
+        return;
+      case "localPod":
+        this.#staged.localPods.set(name, decoded.value);
+        return;
+      case "address":
+        this.#stageAddress(name, decoded.value, decoded.bytes);
+    }
+  }
+
+  /** A policy that was never good must not be one that isn't there: it refuses until it can be read. */
+  stageRejected(type: AgentType, name: string, problem: string): void {
+    if (type !== "policy" || this.#policies.has(name)) return;
+    const closed = closedPolicy(name, problem);
+    if (closed !== undefined) this.stage(name, { type, value: closed });
+  }
+
+  remove(type: AgentType, name: string): void {
+    switch (type) {
+      case "settings":
+        // There is always one; without it the last one holds.
+        return;
+      case "policy":
+        this.#policies.delete(name);
+        this.#staged.policies.set(name, undefined);
+        return;
+      case "localPod":
+        this.#staged.localPods.set(name, undefined);
+        return;
+      case "address":
+        if (this.#workloads.has(name)) {
+          this.#setMemberships(name, undefined);
+          this.#staged.workloads.set(name, undefined);
+        } else if (this.#services.delete(name)) {
+          this.#staged.services.add(name);
+        }
+    }
+  }
+
+  /** What was staged. Small changes are one delta, so that they take effect at once and together. */
+  *deltas(): Iterable<MeshDelta> {
+    const staged = this.#staged;
+    this.#staged = new Staged();
+    const first: MeshDelta = {
+      ...(staged.settings === undefined ? {} : { settings: staged.settings }),
+      ...policyDelta(staged.policies),
+      ...this.#localPodDelta(staged.localPods),
+    };
+    if (staged.workloads.size + staged.services.size <= largestDelta) {
+      yield { ...first, ...workloadDelta([...staged.workloads]), ...this.#serviceDelta([...staged.services]) };
+      return;
+    }
+    yield first;
+    for (const part of parts(staged.workloads)) yield workloadDelta(part);
+    for (const part of parts(staged.services)) yield this.#serviceDelta(part);
+  }
+
+  #stageAddress(name: string, value: DecodedAddress, bytes: Uint8Array): void {
+    switch (value.kind) {
+      case "service":
+        if (serviceKey(value.service) !== name) throw new InvalidResource(`${name} is another Service's name`);
+        this.#services.set(name, value);
+        this.#staged.services.add(name);
+        return;
+      case "external":
+        // It may have been a pod's name before.
+        this.#staged.workloads.set(name, undefined);
+        this.#setMemberships(name, { ...value, external: bytes });
+        return;
+      case "workload":
+        this.#staged.workloads.set(name, value.workload);
+        this.#setMemberships(name, { ...value, external: undefined });
+    }
+  }
+
+  #setMemberships(uid: string, now: KnownWorkload | undefined): void {
+    const before = this.#workloads.get(uid);
+    if (now === undefined) this.#workloads.delete(uid);
+    else {
+      const { memberships, healthy, external } = now;
+      this.#workloads.set(uid, { memberships, healthy, external });
+    }
+    const unmoved =
+      before?.healthy === now?.healthy && (before?.external === undefined) === (now?.external === undefined);
+    for (const key of before?.memberships.keys() ?? []) {
+      if (now?.memberships.has(key) === true) continue;
+      const behind = this.#behind.get(key);
+      behind?.delete(uid);
+      if (behind?.size === 0) this.#behind.delete(key);
+      this.#staged.services.add(key);
+    }
+    for (const [key, endpoints] of now?.memberships ?? []) {
+      const old = before?.memberships.get(key);
+      if (old === undefined) this.#behind.set(key, (this.#behind.get(key) ?? new Set()).add(uid));
+      if (!unmoved || JSON.stringify(old) !== JSON.stringify(endpoints)) this.#staged.services.add(key);
+    }
+  }
+
+  #localPodDelta(staged: ReadonlyMap<string, LocalPod | undefined>): MeshDelta {
+    const { node } = this;
+    return {
+      localPods: [...staged.values()].flatMap((pod) => (pod === undefined ? [] : [{ node, pod }])),
+      removedLocalPods: absent(staged),
+    };
+  }
+
+  #serviceDelta(keys: readonly string[]): MeshDelta {
+    const services: ServiceEntry[] = [];
+    const removedServices: string[] = [];
+    for (const key of keys) {
+      const known = this.#services.get(key);
+      if (known === undefined) removedServices.push(key);
+      else services.push(this.#entry(key, known));
+    }
+    return { services, removedServices };
+  }
+
+  #entry(key: string, { service, onlyHealthy }: KnownService): ServiceEntry {
+    const endpoints = new Map<number, ServiceEndpoint[]>(service.ports.map(({ port }) => [port, []]));
+    const members = new Set<WorkloadUid>();
+    for (const uid of this.#behind.get(key) ?? []) {
+      const known = this.#workloads.get(uid);
+      if (known === undefined) continue;
+      const workload = known.external === undefined ? (uid as WorkloadUid) : undefined;
+      if (workload !== undefined) members.add(workload);
+      if (onlyHealthy && !known.healthy) continue;
+      for (const { port, targetPort, address, weight } of known.memberships.get(key) ?? []) {
+        endpoints.get(port)?.push({ workload, address, targetPort, weight });
+      }
+    }
+    return { service, endpoints, members };
+  }
+}
+
+class Staged {
+  settings: MeshSettings | undefined;
+  readonly workloads = new Map<string, Workload | undefined>();
+  readonly services = new Set<string>();
+  readonly policies = new Map<string, DecodedPolicy | undefined>();
+  readonly localPods = new Map<string, LocalPod | undefined>();
+}
+
+function workloadDelta(staged: readonly (readonly [string, Workload | undefined])[]): MeshDelta {
+  return {
+    workloads: staged.flatMap(([, workload]) => workload ?? []),
+    removedWorkloads: staged.flatMap(([uid, workload]) => (workload === undefined ? [uid as WorkloadUid] : [])),
+  };
+}
+
+function policyDelta(staged: ReadonlyMap<string, DecodedPolicy | undefined>): MeshDelta {
+  const authorizationPolicies: AuthorizationPolicy[] = [];
+  const peerAuthentications: PeerAuthentication[] = [];
+  for (const decoded of staged.values()) {
+    if (decoded?.kind === "AuthorizationPolicy") authorizationPolicies.push(decoded.policy);
+    if (decoded?.kind === "PeerAuthentication") peerAuthentications.push(decoded.policy);
+  }
+  const removed = (kind: DecodedPolicy["kind"]) =>
+    absent(staged).flatMap((name) => {
+      const parsed = parsePolicyName(name);
+      return parsed?.kind === kind ? [`${parsed.namespace}/${parsed.name}`] : [];
+    });
+  return {
+    authorizationPolicies,
+    peerAuthentications,
+    removedAuthorizationPolicies: removed("AuthorizationPolicy"),
+    removedPeerAuthentications: removed("PeerAuthentication"),
+  };
+}
+
+function absent(staged: ReadonlyMap<string, unknown>): string[] {
+  return [...staged].flatMap(([name, value]) => (value === undefined ? [name] : []));
+}
+
+function* parts<T>(all: Iterable<T>): Iterable<T[]> {
+  let part: T[] = [];
+  for (const one of all) {
+    part.push(one);
+    if (part.length < largestDelta) continue;
+    yield part;
+    part = [];
+  }
+  if (part.length > 0) yield part;
+}
