@@ -7,17 +7,19 @@ import type { HandedFlow } from "../driver.ts";
 import { FlowEnd } from "../engine.ts";
 import type { HttpEnforcerDeps, HttpEnforcerOptions } from "./enforcement.ts";
 import { ExchangeLog } from "./exchange-log.ts";
-import { endToEnd, valuesOf } from "./fields.ts";
+import { endToEnd, membersOf, valuesOf } from "./fields.ts";
 import { formatHead, Http1Exchange, type Http1ExchangeDeps, type Wish } from "./http1-exchange.ts";
 import { Http1Upstream } from "./http1-upstream.ts";
 import { malformedRequest, type Refusal, refusalFields } from "./refusal.ts";
-import { asksForWebSocket, readHttp1Head } from "./request-head.ts";
+import { asksForUpgrade, asksForWebSocket } from "./request-head.ts";
 
 export class Http1Connection {
   readonly #deps: HttpEnforcerDeps;
   readonly #options: HttpEnforcerOptions;
   readonly #flow: HandedFlow;
   readonly #duplex: Duplex;
+  /** Has the parser read on after it had let go. */
+  readonly #reattach: () => void;
   readonly #exchanges = new Set<Http1Exchange>();
   readonly #upstream: Http1Upstream;
   readonly #abort = new AbortController();
@@ -29,9 +31,18 @@ export class Http1Connection {
   /** Some requests can't be answered any more: the connection ends after the answers before them. */
   #unserved = false;
   #draining = false;
+  /** A request that Node's parser has let go of, behind others whose answers are due. */
+  #waiting: { readonly incoming: IncomingMessage; readonly wish: Wish } | undefined;
+  /** What comes behind the requests that were taken is ignored (RFC 9112 §9.6). */
+  #lastSeen = false;
 
-  constructor(deps: HttpEnforcerDeps, options: HttpEnforcerOptions, client: { flow: HandedFlow; duplex: Duplex }) {
+  constructor(
+    deps: HttpEnforcerDeps,
+    options: HttpEnforcerOptions,
+    client: { readonly flow: HandedFlow; readonly duplex: Duplex; readonly reattach: () => void },
+  ) {
     this.#deps = deps;
+    this.#reattach = client.reattach;
     this.#options = options;
     this.#flow = client.flow;
     this.#duplex = client.duplex;
@@ -52,58 +63,72 @@ export class Http1Connection {
     if (this.#exchanges.size === 0 && this.#waitsFor === "request") this.#arm("rest-of-header");
   }
 
-  /**
-   * Whether a request leaves HTTP/1 if the application agrees. Answers of earlier ones would run into what follows; and one that is
-   * refused gets its 403 like any other.
-   */
-  maySwitch({ method = "", url = "", httpVersion, rawHeaders }: IncomingMessage): boolean {
-    const message = { method, url, httpVersion, rawHeaders };
-    if (this.#exchanges.size > 0 || !asksForWebSocket(message)) return false;
-    const reading = readHttp1Head(message);
-    try {
-      return reading.kind === "head" && this.#deps.authorize(this.#flow, reading.head.facts).outcome === "allow";
-    } catch (thrown) {
-      this.#deps.internalError(thrown);
-      return false;
+  request(incoming: IncomingMessage, response: ServerResponse, wish: Wish): void {
+    if (this.#lastSeen) return;
+    const exchange = this.#begin(incoming, response, wish);
+    // Node's parser drops what it already has of the bytes behind such a message, so no other can be read after it.
+    if (asksForUpgrade(incoming.rawHeaders)) {
+      this.#lastSeen = true;
+      exchange.closeAfter();
     }
+    this.#start(exchange);
   }
 
-  request(incoming: IncomingMessage, response: ServerResponse, wish: Wish): void {
+  #begin(incoming: IncomingMessage, response: ServerResponse, wish: Wish): Http1Exchange {
     clearTimeout(this.#timer);
     const exchange = new Http1Exchange(this.#exchangeDeps(), this.#options, { incoming, response, wish });
     this.#exchanges.add(exchange);
     if (this.#draining) exchange.closeAfter();
-    if (this.#exchanges.size > this.#options.maxConcurrentRequests) {
-      exchange.log.end("limit-flows", "too many requests wait for their answers");
-      this.cut("limit-flows");
-      return;
-    }
-    exchange.start();
+    return exchange;
   }
 
-  /** A request after which node:http has let go of the connection: CONNECT, or a change to WebSocket. */
-  detached(incoming: IncomingMessage, rest: Buffer, wish: Wish): void {
-    if (this.#exchanges.size > 0) {
-      // A CONNECT behind requests whose answers are still due: nothing of it can be answered in turn.
-      this.cut("policy-unevaluable");
+  #start(exchange: Http1Exchange): void {
+    if (this.#exchanges.size <= this.#options.maxConcurrentRequests) {
+      exchange.start();
       return;
     }
+    exchange.log.end("limit-flows", "too many requests wait for their answers");
+    this.cut("limit-flows");
+  }
+
+  /** A request after which node:http has let go of the connection: CONNECT, or a wish for another protocol, without a body. */
+  detached(incoming: IncomingMessage, rest: Buffer): void {
+    if (this.#lastSeen) return;
     if (rest.length > 0) this.#duplex.unshift(rest);
+    const { method = "", url = "", httpVersion, rawHeaders } = incoming;
+    const wish = asksForWebSocket({ method, url, httpVersion, rawHeaders }) ? "websocket" : "nothing";
+    // Answers of earlier requests go first.
+    if (this.#exchanges.size > 0) this.#waiting = { incoming, wish };
+    else this.#answerDetached(incoming, wish);
+  }
+
+  #answerDetached(incoming: IncomingMessage, wish: Wish): void {
     const response = new ServerResponse(incoming);
-    response.shouldKeepAlive = false;
     // The type asks for a socket; a duplex is what node:http itself takes here.
-    response.assignSocket(this.#duplex as Socket);
+    const socket = this.#duplex as Socket;
+    response.assignSocket(socket);
+    const exchange = this.#begin(incoming, response, wish);
+    if (incoming.httpVersion === "1.0" || membersOf(incoming.rawHeaders, "connection").includes("close")) {
+      exchange.closeAfter();
+    }
     response.once("finish", () => {
-      this.#duplex.end();
-      this.#duplex.resume();
+      response.detachSocket(socket);
+      exchange.finished();
+      if (exchange.isLast) {
+        socket.end();
+        socket.resume();
+      } else {
+        this.#reattach();
+      }
     });
-    this.request(incoming, response, wish);
+    this.#start(exchange);
   }
 
   /** What came is not HTTP/1, or could be read in more than one way. */
   unreadable(error: NodeJS.ErrnoException): void {
     // The parser says it again for all that follows; and what follows the last request is ignored (RFC 9112 §9.6).
-    if (this.#duplex.destroyed || this.#failing !== undefined || error.code === "HPE_CLOSED_CONNECTION") return;
+    const ignored = this.#lastSeen || error.code === "HPE_CLOSED_CONNECTION";
+    if (ignored || this.#duplex.destroyed || this.#failing !== undefined) return;
     const status = error.code === "HPE_HEADER_OVERFLOW" ? 431 : 400;
     const refusal = { ...malformedRequest(status, "malformed request"), detail: error.message };
     this.#failing = refusal;
@@ -146,6 +171,12 @@ export class Http1Connection {
     this.#exchanges.delete(exchange);
     if (this.#unserved && !this.#duplex.writableEnded) this.cut("reset-by-destination");
     if (this.#exchanges.size > 0 || this.#duplex.destroyed) return;
+    if (this.#waiting !== undefined) {
+      const { incoming, wish } = this.#waiting;
+      this.#waiting = undefined;
+      this.#answerDetached(incoming, wish);
+      return;
+    }
     if (this.#draining) this.#duplex.end();
     else if (this.#failing === undefined) this.#arm("request");
     else this.#fail(this.#failing);

@@ -58,6 +58,7 @@ export class Http1Exchange {
   /** Allowed, and nothing has gone wrong with it since. */
   #passed = false;
   #switched = false;
+  #last = false;
 
   constructor(
     deps: Http1ExchangeDeps,
@@ -98,7 +99,7 @@ export class Http1Exchange {
     const refusal = this.#judge(reading.head.facts);
     // A client that waits for "100 Continue" may send the body or leave it (RFC 9110 §10.1.1): who can tell what comes next?
     if (refusal === undefined) void this.#pass(reading.head);
-    else this.#refuse(refusal, this.#wish === "nothing" && this.#bodyIsSmall() ? "keep" : "close");
+    else this.#refuse(refusal, this.#wish !== "continue" && this.#bodyIsSmall() ? "keep" : "close");
   }
 
   /** After a change of policy. */
@@ -119,7 +120,19 @@ export class Http1Exchange {
 
   /** Tells the client, if it can still be told, that this is the last answer on its connection. */
   closeAfter(): void {
-    if (!this.response.headersSent) this.response.shouldKeepAlive = false;
+    if (this.response.headersSent) return;
+    this.response.shouldKeepAlive = false;
+    this.#last = true;
+  }
+
+  /** True once the answer says that the connection ends with it. */
+  get isLast(): boolean {
+    return this.#last;
+  }
+
+  /** The answer is out, where node:http doesn't tell so itself. */
+  finished(): void {
+    this.#closed();
   }
 
   /** What came after the header section can't be read. */
@@ -224,7 +237,8 @@ export class Http1Exchange {
     let fields = endToEnd(answer.rawHeaders);
     if (!trailers) fields = without(fields, (name) => name === "trailer");
     if (status === 426) fields.push("Upgrade", valuesOf(answer.rawHeaders, "upgrade").join(", "));
-    if (this.#wish === "websocket" || endsConnection(answer)) fields.push("Connection", "close");
+    if (this.#wish === "websocket" || endsConnection(answer)) this.#last = true;
+    if (this.#last) fields.push("Connection", "close");
     response.sendDate = false;
     response.writeHead(status, answer.statusMessage ?? "", fields);
     answer.on("data", (chunk: Buffer) => {
@@ -281,7 +295,8 @@ export class Http1Exchange {
     log.status = refusal.status;
     log.end(refusal.reason, refusal.detail);
     const fields = refusalFields(refusal);
-    if (connection === "close") fields.push("connection", "close");
+    if (connection === "close") this.#last = true;
+    if (this.#last) fields.push("connection", "close");
     response.writeHead(refusal.status, fields);
     response.end(refusal.body);
     this.#discardBody();
@@ -319,7 +334,7 @@ export class Http1Exchange {
     }
     const { incoming } = this;
     // What is still to come of the body is no next request.
-    if (incoming.complete || incoming.closed) this.#deps.over(this);
+    if (!this.#hasBody() || incoming.complete || incoming.closed) this.#deps.over(this);
     else incoming.once("close", () => this.#deps.over(this));
   }
 }

@@ -112,7 +112,11 @@ export class Http2Connection {
       (session) => session.destroy(),
       () => {},
     );
-    this.#duplex.end();
-    if (!this.#duplex.destroyed) this.#duplex.destroy(new FlowEnd("ok"));
+    const duplex = this.#duplex;
+    if (duplex.destroyed) return;
+    const leave = () => duplex.destroy(new FlowEnd("ok"));
+    this.#timer = setTimeout(leave, this.#options.lingerTimeout);
+    duplex.once("close", () => clearTimeout(this.#timer));
+    duplex.end(leave);
   }
 }

@@ -128,14 +128,20 @@ function malformed(status: 400 | 501 | 505, detail: string): HeadReading {
  * lets a server ignore the wish, so such requests are served as what they are, without it.
  */
 export function asksForWebSocket({ method, httpVersion, rawHeaders }: Http1Message): boolean {
-  const named = new Set<string>();
-  for (const [name] of pairs(rawHeaders)) named.add(name.toLowerCase());
   return (
     method === "GET" &&
     httpVersion === "1.1" &&
-    !named.has("content-length") &&
-    !named.has("transfer-encoding") &&
-    membersOf(rawHeaders, "connection").includes("upgrade") &&
+    !hasFraming(rawHeaders) &&
+    asksForUpgrade(rawHeaders) &&
     membersOf(rawHeaders, "upgrade").includes("websocket")
   );
+}
+
+/** Whether Node's parser takes the message for the last one of HTTP/1. */
+export function asksForUpgrade(fields: Fields): boolean {
+  return valuesOf(fields, "upgrade").length > 0 && membersOf(fields, "connection").includes("upgrade");
+}
+
+export function hasFraming(fields: Fields): boolean {
+  return valuesOf(fields, "content-length").length > 0 || valuesOf(fields, "transfer-encoding").length > 0;
 }

@@ -283,7 +283,7 @@ test("refuses a WebSocket with 403 like any other request, and goes on", async (
   client.send(webSocket("/chat"));
   await client.reads("RBAC: access denied");
   client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-  await client.reads("plain");
+  await client.reads("\r\n\r\nplain");
   expect(seen).toEqual([]);
   client.close();
 });
@@ -300,14 +300,43 @@ test("answers as the application does when it doesn't change protocols, then clo
   expect(seen.map(({ line }) => line)).toEqual(["GET /"]);
 });
 
-test("drops a wish for WebSocket behind requests that are still being answered", async () => {
-  const { port, seen } = await stage.application((request, response) => response.end(`[${request.url}]`));
+test("a WebSocket waits for the answers to requests before it", async () => {
+  const { port, seen } = await echoing();
   const { port: entry } = await stage.gate({ application: port });
   const client = await RawClient.open(entry);
-  client.send(`GET /1 HTTP/1.1\r\nHost: a\r\n\r\n${webSocket("/2")}`);
-  await client.reads("[/2]");
-  expect(seen[1]?.headers).not.toContain("websocket");
+  client.send(`GET /1 HTTP/1.1\r\nHost: a\r\n\r\n${webSocket("/2")}bytes`);
+  await client.reads(/\r\n\r\nplainHTTP\/1.1 101 .*\r\n\r\nbytes$/s);
+  expect(seen).toEqual(["/2 websocket"]);
   client.close();
+});
+
+test("reads on at the right byte behind a wish that is not granted", async () => {
+  const { port, seen } = await stage.application((request, response) => response.end(`[${request.url}]`));
+  const opened = await stage.gate({ application: port, policy: ({ path }) => (path === "/2" ? denied : allowed) });
+  const client = await RawClient.open(opened.port);
+  const wish = (path: string) => `GET ${path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n`;
+  for (let round = 0; round < 12; round += 1) {
+    client.send(
+      `${wish(`/1/${round}`)}GET /2 HTTP/1.1\r\nHost: a\r\n\r\n${wish("/2")}GET /3/${round} HTTP/1.1\r\nHost: a\r\n\r\n`,
+    );
+    await client.reads(`[/3/${round}]`);
+  }
+  expect(seen.map(({ line }) => line).slice(0, 3)).toEqual(["GET /1/0", "GET /3/0", "GET /1/1"]);
+  expect(seen).toHaveLength(24);
+  expect(opened.records).toHaveLength(48);
+  expect(opened.dials).toBe(1);
+  client.close();
+});
+
+test("a wish with a body is the last message of its connection", async () => {
+  const { port, seen } = await stage.application((_request, response, body) => response.end(`got ${body}`));
+  const opened = await stage.gate({ application: port });
+  const client = await converse(
+    opened.port,
+    "POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\nbodyGET /2 HTTP/1.1\r\nHost: a\r\n\r\n",
+  );
+  expect(client.text).toMatch(/Connection: close\r\n.*got body$/s);
+  expect(seen.map(({ line }) => line)).toEqual(["POST /1"]);
 });
 
 test("holds a client back when the application doesn't read", async () => {

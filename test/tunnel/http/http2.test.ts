@@ -23,7 +23,17 @@ import {
 } from "@grpc/grpc-js";
 import { afterEach, expect, test } from "vitest";
 import { resetStream } from "../../../src/tunnel/typescript/leg.ts";
-import { allowed, converse, denied, type Gate, type GateSetup, listen, RawClient, until } from "./support/gate.ts";
+import {
+  allowed,
+  connectTo,
+  converse,
+  denied,
+  type Gate,
+  type GateSetup,
+  listen,
+  RawClient,
+  until,
+} from "./support/gate.ts";
 import { Stage } from "./support/stage.ts";
 
 const stage = new Stage();
@@ -317,6 +327,32 @@ test("ends with the client's connection, and the application's with it", async (
   expect(opened.ends).toEqual(["ok"]);
 });
 
+test.for(["a drain", "idle time"])("says goodbye before it closes a connection: %s", async (why) => {
+  const { port } = await application((stream) => {
+    stream.respond({ ":status": 200 });
+    stream.end("hello");
+  });
+  const opened = await stage.gate({ application: port, options: why === "idle time" ? { idleTimeout: 50 } : {} });
+  const socket = await connectTo(opened.port);
+  let broken = "";
+  socket.on("error", (error: NodeJS.ErrnoException) => {
+    broken = error.code ?? error.message;
+  });
+  const session = connect("http://shop", { createConnection: () => socket });
+  let code: number | undefined;
+  session.on("goaway", (sent) => {
+    code = sent;
+  });
+  session.on("error", () => {});
+  const closed = new Promise((resolve) => session.once("close", resolve));
+  expect((await ask(session, get("/"))).body).toBe("hello");
+  if (why === "a drain") opened.enforcer.drain();
+  await closed;
+  await until(() => opened.ends.length === 1);
+  expect([code, broken, opened.ends]).toEqual([constants.NGHTTP2_NO_ERROR, "", ["ok"]]);
+  await until(() => opened.upstreams === 0);
+});
+
 test("passes the application's GOAWAY on", async () => {
   const { port } = await application((stream) => {
     stream.respond({ ":status": 200 });
@@ -527,6 +563,16 @@ test.for<[string, readonly [string, string]]>([
   expect(await firstFrame(opened.port, [...shop, field])).toBe(frameType.headers);
   expect(judged).toEqual([[]]);
   expect(seen).toEqual([[":method", "GET", ":scheme", "http", ":authority", "a", ":path", "/shop"]]);
+});
+
+test("ends a connection whose frames can't be read", async () => {
+  const opened = await stage.gate({ application: 1 });
+  const raw = await RawClient.open(opened.port);
+  // SETTINGS on a stream of its own is a connection error (RFC 9113 §6.5).
+  raw.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\0\x04\0\0\0\0\x01");
+  await raw.closed;
+  expect(framesOf(Buffer.from(raw.text, "latin1")).at(-1)?.type).toBe(frameType.goaway);
+  expect([opened.ends.length, opened.enforcer.size]).toEqual([1, 0]);
 });
 
 test("ends a connection whose preface goes wrong", async () => {
