@@ -5,6 +5,7 @@
 import { hostname, networkInterfaces } from "node:os";
 import { writeAtomically } from "../lib/atomic-file.ts";
 import { systemClock } from "../lib/clock.ts";
+import { HttpServer } from "../lib/http-server.ts";
 import type { MeshIndex } from "../mesh/mesh-index.ts";
 import type { MeshSource } from "../model/mesh.ts";
 import type { Logger } from "../telemetry/log.ts";
@@ -12,7 +13,7 @@ import { IstioCertificateService } from "../xds/gen/istio/v1/auth/ca_pb.ts";
 import { grpcService } from "../xds/grpc-service.ts";
 import { NodeTokens } from "./access/node-tokens.ts";
 import { MeshPodDirectory } from "./access/pod-directory.ts";
-import { Admin } from "./admin.ts";
+import { adminRoutes } from "./admin.ts";
 import { Authority, authorityDefaults } from "./authority/authority.ts";
 import { StateFolder } from "./authority/state-folder.ts";
 import { CertificateService } from "./certificate-service.ts";
@@ -51,7 +52,7 @@ export class Control {
   readonly #tokens: NodeTokens;
   readonly #serving: ServingCertificate;
   readonly #server: GrpcServer;
-  readonly #admin: Admin;
+  readonly #admin: HttpServer;
   readonly #resources: MeshResources;
   readonly #discovery: DiscoveryService;
   readonly #blockers = new Set<Blocker>(["authority", "mesh state", "node tokens", "listener"]);
@@ -114,13 +115,13 @@ export class Control {
       },
       config.listen,
     );
-    this.#admin = new Admin(
-      {
+    this.#admin = new HttpServer(
+      adminRoutes({
         registry: metrics.registry,
         blockers: () => [...this.#blockers],
         discoveryClients: () => this.#discovery.clients(),
-      },
-      config.admin,
+      }),
+      { name: "admin", listen: config.admin, loopbackOnly: false },
     );
   }
 
@@ -137,7 +138,7 @@ export class Control {
   async #start(signal: AbortSignal): Promise<ControlAddresses> {
     const { log, source } = this.#deps;
     const { publishRoot, trustDomain } = this.#config;
-    const adminPort = await this.#admin.start();
+    const { port: adminPort } = await this.#admin.start();
     await this.#tokens.start();
     this.#done("node tokens");
     await this.#authority.start();

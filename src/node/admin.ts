@@ -1,9 +1,9 @@
 /** What the agent shows and does on its loopback admin port. Every page is a snapshot read at that moment; nothing here holds a key. */
 
 import type { CertificateRow } from "../identity/certificate-store.ts";
+import { type HttpAnswer, json, type Routes, text } from "../lib/http-server.ts";
 import type { MeshView } from "../model/mesh.ts";
 import type { OpenFlow, OpenTunnel } from "../tunnel/driver.ts";
-import { type HttpAnswer, json, type Routes, text } from "./http-server.ts";
 import type { PodRow } from "./pod-enrolment.ts";
 import type { Blocker } from "./readiness.ts";
 

@@ -14,6 +14,8 @@ import {
   certificateStoreDefaults,
 } from "../identity/certificate-store.ts";
 import { systemClock } from "../lib/clock.ts";
+import { formatHostPort } from "../lib/host-port.ts";
+import { HttpServer, metricsPage, type Routes } from "../lib/http-server.ts";
 import { Slots } from "../lib/slots.ts";
 import { AccessLog } from "../telemetry/access-log.ts";
 import type { LineSink } from "../telemetry/line-sink.ts";
@@ -25,7 +27,6 @@ import type { NodeConfig } from "./config.ts";
 import { Credentials } from "./credentials.ts";
 import type { ChosenEngine } from "./engine-choice.ts";
 import { Enrolment } from "./enrolment.ts";
-import { HttpServer, type Routes, text } from "./http-server.ts";
 import type { PodCaptureDeps } from "./pod-capture.ts";
 import { Readiness } from "./readiness.ts";
 import {
@@ -124,8 +125,8 @@ export class Agent {
       },
     );
     const metrics: Routes = {
-      "GET /metrics": async () => text(200, await this.#metrics.text()),
-      "GET /stats/prometheus": async () => text(200, await this.#metrics.text()),
+      "GET /metrics": async () => metricsPage(await this.#metrics.text()),
+      "GET /stats/prometheus": async () => metricsPage(await this.#metrics.text()),
     };
     const admin = adminSources(
       { config, version, source: deps.parts.source, store: this.#store, readiness: this.#readiness, log: deps.log },
@@ -147,7 +148,8 @@ export class Agent {
     const { parts } = this.#deps;
     const bound: string[] = [];
     for (const server of this.#servers) {
-      const address = await server.start();
+      const { host, port } = await server.start();
+      const address = formatHostPort(host, port);
       this.#log.root.info({ name: server.name, address }, "listening");
       bound.push(address);
     }

@@ -2,9 +2,9 @@ import { request } from "node:http";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { CertificateRow } from "../../src/identity/certificate-store.ts";
 import type { IssuedCertificate } from "../../src/identity/issued-certificate.ts";
+import { HttpServer } from "../../src/lib/http-server.ts";
 import type { MeshView } from "../../src/model/mesh.ts";
 import { type AdminSources, adminRoutes, readinessRoutes } from "../../src/node/admin.ts";
-import { HttpServer } from "../../src/node/http-server.ts";
 import type { OpenFlow, OpenTunnel } from "../../src/tunnel/driver.ts";
 import { apiIdentity, label, localPod, record, workload } from "../telemetry/fixtures.ts";
 
@@ -92,6 +92,11 @@ const sources: AdminSources = {
   },
 };
 
+async function urlOf(server: HttpServer): Promise<string> {
+  const { host, port } = await server.start();
+  return `http://${host}:${port}`;
+}
+
 describe("the admin port", () => {
   let server: HttpServer;
   let base = "";
@@ -103,7 +108,7 @@ describe("the admin port", () => {
       { ...adminRoutes(sources), ...readinessRoutes(sources) },
       { name: "admin", listen, loopbackOnly: true },
     );
-    base = `http://${await server.start()}`;
+    base = await urlOf(server);
   });
   afterEach(() => server.stop());
 
@@ -245,7 +250,7 @@ describe("the admin port", () => {
       },
       { name: "admin", listen: { host: "127.0.0.1", port: 0 }, loopbackOnly: true },
     );
-    const response = await fetch(`http://${await broken.start()}/`);
+    const response = await fetch(await urlOf(broken));
     expect([response.status, await response.text()]).toEqual([500, "no state yet\n"]);
     await broken.stop();
   });

@@ -1,13 +1,14 @@
-/** The agent's three small HTTP servers (admin, metrics, readiness): a table of routes over node:http, bounded against slow clients. */
+/** The small HTTP servers that every daemon has (admin, metrics, readiness): a table of routes over node:http, bounded against slow clients. */
 import { createServer, type IncomingMessage, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
-import type { ConfigAddress } from "../lib/config-schema.ts";
-import { MeshError, messageOf } from "../lib/errors.ts";
-import { formatHostPort } from "../lib/host-port.ts";
+import type { ConfigAddress } from "./config-schema.ts";
+import { MeshError, messageOf } from "./errors.ts";
+import { formatHostPort } from "./host-port.ts";
 
 export interface HttpAnswer {
   readonly status: number;
-  readonly type: "text/plain" | "application/json" | "text/html";
+  /** The whole content-type. */
+  readonly type: string;
   readonly body: string;
 }
 
@@ -34,7 +35,7 @@ export class HttpServer {
         request.resume();
         void this.#answer(routes, request).then(({ status, type, body }) => {
           response.writeHead(status, {
-            "content-type": `${type}; charset=utf-8`,
+            "content-type": type,
             "cache-control": "no-store",
             "x-content-type-options": "nosniff",
             "content-length": Buffer.byteLength(body),
@@ -51,8 +52,8 @@ export class HttpServer {
     return this.#options.name;
   }
 
-  /** Binds; the text is the address that was bound. */
-  async start(): Promise<string> {
+  /** Binds, and says which address and port; rejects with MESH_LISTEN_FAILED. */
+  async start(): Promise<ConfigAddress> {
     const { name, listen } = this.#options;
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     this.#server.once("error", reject);
@@ -67,7 +68,7 @@ export class HttpServer {
       });
     }
     const { address, port } = this.#server.address() as AddressInfo;
-    return formatHostPort(address, port);
+    return { host: address, port };
   }
 
   /** May be called twice and before `start`. */
@@ -89,7 +90,9 @@ export class HttpServer {
     const route = routes[`${method} ${url.pathname}`];
     if (route === undefined) {
       const other = Object.keys(routes).find((key) => key.split(" ")[1] === url.pathname);
-      return other === undefined ? text(404, "not found; see /\n") : text(405, `only ${other}\n`);
+      return other === undefined
+        ? text(404, `not found; here are: ${Object.keys(routes).join(", ")}\n`)
+        : text(405, `only ${other}\n`);
     }
     try {
       return await route(url);
@@ -100,7 +103,12 @@ export class HttpServer {
 }
 
 export function text(status: number, body: string): HttpAnswer {
-  return { status, type: "text/plain", body };
+  return { status, type: "text/plain; charset=utf-8", body };
+}
+
+/** The text format's version stands in the content type; Prometheus 3 reads nothing without a content type that it knows. */
+export function metricsPage(body: string): HttpAnswer {
+  return { status: 200, type: "text/plain; version=0.0.4; charset=utf-8", body };
 }
 
 /** Pretty-printed, maps as objects and big integers as decimal text: these pages are read by people and by jq. */
@@ -110,7 +118,7 @@ export function json(value: unknown): HttpAnswer {
     if (part instanceof Set) return [...part] as unknown;
     return typeof part === "bigint" ? String(part) : part;
   };
-  return { status: 200, type: "application/json", body: `${JSON.stringify(value, plain, 2)}\n` };
+  return { status: 200, type: "application/json; charset=utf-8", body: `${JSON.stringify(value, plain, 2)}\n` };
 }
 
 function isLoopbackHost(host: string | undefined): boolean {
