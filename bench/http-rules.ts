@@ -218,6 +218,8 @@ async function main(rounds: number): Promise<void> {
 }
 
 const [role = "5", port = ""] = process.argv.slice(2);
+// A child that outlives its parent would serve nobody.
+process.once("disconnect", () => process.exit());
 if (role === "application") await application();
 else if (role === "load") {
   process.send?.(await smallLoad(Number(port)));
