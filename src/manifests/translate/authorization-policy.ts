@@ -72,6 +72,8 @@ function specSchema(object: typeof z.object | typeof z.strictObject) {
 }
 
 const strict = specSchema(z.strictObject);
+/** Every field that is read; the CRD in `deploy/` must have the same. */
+export const authorizationPolicySpecSchema = strict;
 const stripping = specSchema(z.object);
 type Spec = NonNullable<z.output<typeof strict>>;
 

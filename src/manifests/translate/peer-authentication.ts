@@ -11,7 +11,8 @@ import { type FieldProblem, ok, problemsOf, rejected, type Translation } from ".
 const modeSchema = z.enum(["UNSET", "DISABLE", "PERMISSIVE", "STRICT"]);
 const mtls = z.strictObject({ mode: modeSchema.nullish() }).nullish();
 
-const specSchema = z
+/** Every field that is read; the CRD in `deploy/` must have the same. */
+export const peerAuthenticationSpecSchema = z
   .strictObject({
     selector: selectorSchema,
     mtls,
@@ -26,7 +27,7 @@ export function translatePeerAuthentication(
   object: KubernetesObject,
   namespace: string,
 ): Translation<PeerAuthentication> {
-  const parsed = specSchema.safeParse(object.raw.spec);
+  const parsed = peerAuthenticationSpecSchema.safeParse(object.raw.spec);
   if (!parsed.success) {
     const problems = problemsOf(parsed.error).map(({ field, message }) => ({
       field: field === "" ? "spec" : `spec.${field}`,
