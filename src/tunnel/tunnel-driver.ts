@@ -385,6 +385,8 @@ export class TunnelDriver implements Driver, EngineEvents {
         const { targets, purpose, sourceAddress } = verdict;
         const from = verdict.from === undefined ? pod : this.#byUid.get(verdict.from);
         if (from === undefined) return { ...base, kind: "refuse", reason: "pod-removed" };
+        // Only its label tells a local flow from others that leave the pod: one without could not be judged again.
+        if (verdict.local === true && base.label === 0) return { ...base, kind: "refuse", reason: "limit-memory" };
         const dial = { ...base, kind: "dial", targets, from: from.handle, purpose, baggage } as const;
         return sourceAddress === undefined ? dial : { ...dial, sourceAddress };
       }
