@@ -1,7 +1,8 @@
 /** Every knob of the control plane, with its default and the reason for it; `warren control --help` is made from it. */
 import { z } from "zod";
-import { isTrustDomain } from "../identity/spiffe.ts";
+import { asIdentity, isTrustDomain } from "../identity/spiffe.ts";
 import { duration, listenAddress, path } from "../lib/config-schema.ts";
+import type { Identity } from "../model/identity.ts";
 
 const hostName = /^(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$/;
 
@@ -14,6 +15,49 @@ const log = z
     format: z.enum(["text", "json"]).prefault("text").describe("text is key=value for people, json is for collectors."),
   })
   .describe("The control plane's log, on standard output.");
+
+const trustDomain = z
+  .string()
+  .refine(isTrustDomain, "is not a SPIFFE trust domain; write lower-case letters, digits, dots, dashes");
+
+const mesh = z
+  .strictObject({
+    trustDomainAliases: z
+      .array(trustDomain)
+      .prefault([])
+      .describe("Other trust domains whose identities are accepted as this mesh's own, for the time of a move."),
+    clusterDomain: z.string().min(1).prefault("cluster.local").describe("DNS suffix of Services; Kubernetes' default."),
+    cluster: z.string().min(1).prefault("Kubernetes").describe("Name of this cluster; Istio's default."),
+    rootNamespace: z
+      .string()
+      .min(1)
+      .prefault("warren-system")
+      .describe("Policies in this namespace without a selector hold for the whole mesh."),
+    localTraffic: z
+      .enum(["mtls", "auto"])
+      .prefault("mtls")
+      .describe(
+        "Traffic between pods of one node: mtls encrypts it like any other; auto may skip TLS inside the node.",
+      ),
+    defaultAction: z
+      .enum(["allow", "deny"])
+      .prefault("allow")
+      .describe("What holds for workloads that no ALLOW policy selects."),
+    deniedIdentities: z
+      .array(z.string())
+      .prefault([])
+      .transform((texts, context) =>
+        texts.flatMap((text, index): Identity[] => {
+          const identity = asIdentity(text);
+          if (identity !== undefined) return [identity];
+          const message = "is not a SPIFFE id; write spiffe://trust-domain/ns/namespace/sa/account";
+          context.addIssue({ code: "custom", path: [index], message });
+          return [];
+        }),
+      )
+      .describe("Identities refused everywhere, whatever certificate they show."),
+  })
+  .describe("What holds for the whole mesh; agents that take their state from here are told.");
 
 export const controlConfigSchema = z
   .strictObject({
@@ -32,12 +76,13 @@ export const controlConfigSchema = z
     publishRoot: path()
       .optional()
       .describe("File to write the root certificate to, for agents to trust; replaced in one step."),
-    trustDomain: z
-      .string()
-      .refine(isTrustDomain, "is not a SPIFFE trust domain; write lower-case letters, digits, dots, dashes")
+    trustDomain: trustDomain
       .prefault("cluster.local")
       .describe("First part of every identity; the authority signs for no other."),
-    listen: listenAddress().prefault(":15012").describe("Where agents ask for certificates, gRPC over TLS."),
+    mesh,
+    listen: listenAddress()
+      .prefault(":15012")
+      .describe("Where agents hear the state of the mesh and ask for certificates, gRPC over TLS."),
     admin: listenAddress()
       .prefault(":15014")
       .describe("Readiness at /healthz/ready and metrics at /metrics, on all addresses for kubelet and scraper."),

@@ -47,16 +47,6 @@ export async function runControl(input: ConfigInput): Promise<number> {
   }
 }
 
-/** The authority reads pods only; what else holds for the mesh is the agents' configuration. */
-function meshSettings({ trustDomain }: ControlConfig): MeshSettings {
-  return {
-    trustDomain,
-    trustDomainAliases: [],
-    clusterDomain: "cluster.local",
-    cluster: "Kubernetes",
-    rootNamespace: "warren-system",
-    localTraffic: "mtls",
-    defaultAction: "allow",
-    deniedIdentities: [],
-  };
+function meshSettings({ trustDomain, mesh }: ControlConfig): MeshSettings {
+  return { trustDomain, ...mesh };
 }

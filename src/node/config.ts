@@ -10,7 +10,7 @@ import type { Identity } from "../model/identity.ts";
 const control = z
   .strictObject({
     address: address().describe(
-      "Where the control plane issues certificates. Required: without it no pod could prove who it is.",
+      "Where the control plane tells the state of the mesh and issues certificates. Required: without it no pod could prove who it is.",
     ),
     rootCertificate: path().describe(
       "PEM file with the root that the control plane's own certificate must chain to; read again when it changes.",
@@ -76,7 +76,17 @@ const mesh = z
       .prefault([])
       .describe("Identities refused everywhere, whatever certificate they show."),
   })
-  .describe("What the mesh is, beside its objects.");
+  .describe("What the mesh is, beside its objects. With discovery the control plane says it, and its word holds.");
+
+const discovery = z
+  .strictObject({
+    stateFile: path()
+      .prefault("/run/warren/last-good-state")
+      .describe(
+        "Where the last good state is kept for an agent that starts while the control plane is away; a tmpfs of the node. It holds no keys.",
+      ),
+  })
+  .describe("The state of the mesh as the control plane tells it, when there is no folder of manifests.");
 
 const certificates = z
   .strictObject({
@@ -384,7 +394,12 @@ export const nodeConfigSchema = z
       .describe(
         "Name of this node, as pods' spec.nodeName has it; in Kubernetes set WARREN_NODE from the downward API.",
       ),
-    manifests: path().describe("Folder of Kubernetes manifests that is the state of the mesh; watched for changes."),
+    manifests: path()
+      .optional()
+      .describe(
+        "Folder of Kubernetes manifests that is the state of the mesh, watched for changes. Default: the control plane tells it.",
+      ),
+    discovery,
     mesh,
     control,
     certificates,

@@ -4,20 +4,44 @@ import { loadCaptureAddon } from "../capture/addon.ts";
 import { createCapture } from "../capture/create-capture.ts";
 import { NetnsFinder } from "../capture/netns-finder.ts";
 import { CaClient } from "../identity/ca-client.ts";
+import { systemClock } from "../lib/clock.ts";
 import { compactHeap } from "../lib/compact-heap.ts";
 import { formatHostPort } from "../lib/host-port.ts";
 import { createManifestSource } from "../manifests/manifest-source.ts";
 import { hbonePort, inboundPort, outboundPort } from "../model/ports.ts";
 import { TunnelDriver } from "../tunnel/tunnel-driver.ts";
+import { createDiscoverySource } from "../xds/client/discovery-source.ts";
 import type { AgentParts } from "./agent.ts";
 import type { NodeConfig } from "./config.ts";
 import { chooseEngine } from "./engine-choice.ts";
+import type { ReportingSource } from "./reporting.ts";
 
 const ports = { outbound: outboundPort, inbound: inboundPort, hbone: hbonePort };
 
+/** A folder where one is given, else what the control plane tells. */
+function meshSource(config: NodeConfig): ReportingSource {
+  const { defaultNamespace, ...rest } = config.mesh;
+  const settings = { ...rest, localTraffic: config.localTraffic };
+  if (config.manifests !== undefined) {
+    return createManifestSource({ folder: config.manifests, settings, defaultNamespace });
+  }
+  const { address, rootCertificate, tokenFile, serverName = "" } = config.control;
+  return createDiscoverySource(
+    { clock: systemClock, random: Math.random },
+    {
+      address: formatHostPort(address.host, address.port),
+      rootFile: rootCertificate,
+      tokenFile,
+      serverName,
+      node: config.node,
+      settings,
+      stateFile: config.discovery.stateFile,
+    },
+  );
+}
+
 export function agentParts(config: NodeConfig): AgentParts {
   const { capture, control, certificates } = config;
-  const { defaultNamespace, ...settings } = config.mesh;
   return {
     openCapture: () =>
       createCapture({
@@ -37,11 +61,7 @@ export function agentParts(config: NodeConfig): AgentParts {
       };
       return { path: found.path, dev, ino, stillHeld, close: () => found.close() };
     },
-    source: createManifestSource({
-      folder: config.manifests,
-      settings: { ...settings, localTraffic: config.localTraffic },
-      defaultNamespace,
-    }),
+    source: meshSource(config),
     engine: ({ sockets }, warn) => chooseEngine(config, { sockets, warn }),
     requests: async ({ sockets }, told) => {
       const { httpRequests } = await import("../tunnel/http/requests.ts");
@@ -57,7 +77,7 @@ export function agentParts(config: NodeConfig): AgentParts {
       rootFile: control.rootCertificate,
       tokenFile: control.tokenFile,
       serverName: control.serverName ?? "",
-      cluster: settings.cluster,
+      cluster: config.mesh.cluster,
       timeoutMs: certificates.requestTimeout,
     }),
   };

@@ -20,7 +20,7 @@ export interface RunInput extends ConfigInput {
 }
 
 export function nodeHelp(): string {
-  const usage = "Usage: warren node --node=<name> --manifests=<folder> --control-address=<host:port> …\n";
+  const usage = "Usage: warren node --node=<name> --control-address=<host:port> …\n";
   const intro = "The agent of one node: captures its pods' traffic and carries it through the mesh.\n";
   return `${usage}\n${intro}\nSettings, from flags, else WARREN_* variables, else a YAML file:\n\n${renderHelp(nodeConfigSchema)}`;
 }

@@ -26,7 +26,7 @@ describe("the node agent's configuration", () => {
       readiness: { host: "", port: 15021 },
     });
     await expect(loadConfig(nodeConfigSchema, { args: [], environment: {} })).rejects.toMatchObject({
-      problems: ["node", "manifests", "control.address", "control.rootCertificate", "control.tokenFile"].map((key) => ({
+      problems: ["node", "control.address", "control.rootCertificate", "control.tokenFile"].map((key) => ({
         key,
       })),
     });

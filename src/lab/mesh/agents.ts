@@ -16,7 +16,8 @@ export const readinessPort = 15_021;
 export interface AgentRequest {
   readonly node: LabNode;
   readonly folder: string;
-  readonly manifests: string;
+  /** Undefined: the control plane tells. */
+  readonly manifests: string | undefined;
   readonly rootCertificate: string;
   readonly tokens: NodeTokens;
   readonly engine: "typescript" | "native" | undefined;
@@ -32,7 +33,9 @@ export function agentConfig(request: AgentRequest): Record<string, unknown> {
   return overlay(
     {
       node: node.name,
-      manifests: request.manifests,
+      ...(request.manifests === undefined
+        ? { discovery: { stateFile: join(request.folder, "nodes", node.name, "last-good-state") } }
+        : { manifests: request.manifests }),
       control: {
         address: `${clusterAddresses.control.v4}:${controlPort}`,
         rootCertificate: request.rootCertificate,

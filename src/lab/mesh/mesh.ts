@@ -11,6 +11,7 @@ import { makeAgent, readinessPort } from "./agents.ts";
 import { controlAdminPort, LabControl } from "./control.ts";
 import type { Daemon } from "./daemon.ts";
 import { makeNodeTokens } from "./node-tokens.ts";
+import { overlay } from "./settings.ts";
 
 export interface MeshRequest {
   readonly options: LabOptions;
@@ -59,7 +60,10 @@ export class LabMesh {
         folder,
         manifests,
         tokens,
-        settings: options.controlSettings ?? {},
+        settings: overlay(
+          options.localTraffic === undefined ? {} : { mesh: { localTraffic: options.localTraffic } },
+          options.controlSettings ?? {},
+        ),
         event,
       },
       signal,
@@ -68,7 +72,18 @@ export class LabMesh {
     const { engine, backend, localTraffic, agentSettings: settings = {} } = options;
     const agents = nodes.map((node): [string, Daemon] => [
       node.name,
-      makeAgent({ node, folder, manifests, rootCertificate, tokens, engine, backend, localTraffic, settings, event }),
+      makeAgent({
+        node,
+        folder,
+        manifests: options.discovery === true ? undefined : manifests,
+        rootCertificate,
+        tokens,
+        engine,
+        backend,
+        localTraffic,
+        settings,
+        event,
+      }),
     ]);
     return new LabMesh(control, new Map(agents), request);
   }
