@@ -13,7 +13,7 @@ import { deliveryRouting, familiesOf, socketMarks } from "../delivery-routing.ts
 import { pinName, uidOfPin } from "../ebpf/pins.ts";
 import { CaptureError } from "../errors.ts";
 import { allNetns } from "../netns-scan.ts";
-import { type RulesetInput, removal, ruleset, signOfLife, tableName, uidOfListing } from "./ruleset.ts";
+import { otherMeshChain, type RulesetInput, removal, ruleset, signOfLife, tableName, uidOfListing } from "./ruleset.ts";
 
 const heartbeatIntervalMs = 1000;
 const failOpenSeconds = 3;
@@ -87,8 +87,22 @@ export class NftablesBackend implements CaptureBackend {
   /** Deleting a table costs the kernel a grace period of some milliseconds, so it is not done for a pod without one. */
   async #apply(pod: PodSubject, listeners: RulesetInput["listeners"]): Promise<void> {
     const exists = (await this.#listing(pod.netns.fd)) !== undefined;
+    if (!exists) {
+      await this.#refuseOtherMesh(pod);
+    }
     const rules = this.#rulesOf(pod, listeners);
     await this.#addon.nft(pod.netns.fd, exists ? `${removal}\n${rules}` : rules);
+  }
+
+  /** Two sets of redirections in one netns would each take the other's connections, and nobody could say which mesh a pod is in. */
+  async #refuseOtherMesh({ uid, netns }: PodSubject): Promise<void> {
+    const chain = otherMeshChain(await this.#addon.nft(netns.fd, "list chains"));
+    if (chain !== undefined) {
+      throw new CaptureError(
+        "MESH_OTHER_MESH",
+        `pod ${uid} has chain ${chain} of another mesh in its netns; take the pod out of that mesh and restart it`,
+      );
+    }
   }
 
   #rulesOf(pod: PodSubject, listeners: RulesetInput["listeners"]): string {

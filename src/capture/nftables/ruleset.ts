@@ -133,6 +133,14 @@ export function commentOf(owner: string, uid: string): string {
   return `warren ${owner} ${uid}`;
 }
 
+/**
+ * A chain of another mesh in a listing of chains: Istio's init container and its ambient mode name theirs ISTIO_…, Linkerd's
+ * PROXY_INIT_…, through iptables-nft in tables `nat` and `mangle`.
+ */
+export function otherMeshChain(listing: string): string | undefined {
+  return /^\s*chain ((?:ISTIO|PROXY_INIT)_\w+)/m.exec(listing)?.[1];
+}
+
 /** The uid from a listing of a table, if that owner made it. */
 export function uidOfListing(listing: string, owner: string): string | undefined {
   const [, foundOwner, uid] = /comment "warren (\S+) ([^"\s]+)"/.exec(listing) ?? [];
