@@ -2,9 +2,10 @@ import { defineConfig } from "vitest/config";
 
 /**
  * Two projects: `unit` is pure or loopback-only and runs in parallel; `kernel` makes network namespaces, cgroups and BPF
- * programs, needs root, and runs one file at a time because the machine has one kernel.
+ * programs, needs root, and runs one file at a time because the machine has one kernel. Fuzzers, sanitizers and the soak test are
+ * there because each of them wants the machine for itself.
  */
-const kernel = ["test/capture/**/*.test.ts", "test/lab/**/*.test.ts", "test/integration/**/*.test.ts"];
+const kernel = ["capture", "lab", "integration", "fuzz", "native", "soak"].map((part) => `test/${part}/**/*.test.ts`);
 
 export default defineConfig({
   test: {

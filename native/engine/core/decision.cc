@@ -39,7 +39,8 @@ bool sane(const Decision& decision) {
       return true;
     case DecisionKind::handOver:
     case DecisionKind::refuse:
-      return true;
+      // Neither goes anywhere.
+      return decision.dial.empty();
   }
   return false;
 }

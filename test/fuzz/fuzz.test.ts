@@ -1,0 +1,47 @@
+/**
+ * Fuzzers of what the native engine parses itself (libFuzzer, address and undefined behaviour checked), built here and run for a minute in all.
+ * A crash fails the test and names the input, which is left beside the build.
+ */
+import { execFile } from "node:child_process";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
+
+const run = promisify(execFile);
+const here = fileURLToPath(new URL(".", import.meta.url));
+const build = fileURLToPath(new URL("../../build/fuzz", import.meta.url));
+const targets = ["authority", "spiffe", "decision"] as const;
+/** Of all targets together; `WARREN_FUZZ_SECONDS` for longer. */
+const seconds = Number(process.env["WARREN_FUZZ_SECONDS"] ?? 45);
+
+beforeAll(async () => {
+  await run("cmake", ["-G", "Ninja", "-S", here, "-B", build, "-DCMAKE_CXX_COMPILER=clang++"]);
+  await run("ninja", ["-C", build, "-j2"]);
+}, 120_000);
+
+describe("whatever bytes it is given", () => {
+  it.each(targets)(
+    "the parser of fuzz_%s neither crashes nor breaks its promises",
+    async (target) => {
+      const found = await mkdtemp(join(tmpdir(), `warren-fuzz-${target}-`));
+      onTestFinished(() => rm(found, { recursive: true }));
+      const options = [
+        `-max_total_time=${Math.ceil(seconds / targets.length)}`,
+        "-print_final_stats=1",
+        "-timeout=5",
+        "-rss_limit_mb=1024",
+        `-artifact_prefix=${build}/`,
+      ];
+      // The first folder takes what the fuzzer finds interesting, the second is only read.
+      const { stderr } = await run(join(build, `fuzz_${target}`), [...options, found, join(here, "corpus", target)], {
+        maxBuffer: 64 * 1024 * 1024,
+      });
+      const inputs = Number(/stat::number_of_executed_units:\s*(\d+)/.exec(stderr)?.[1] ?? 0);
+      expect(inputs).toBeGreaterThan(1_000);
+    },
+    seconds * 1_000 + 60_000,
+  );
+});
