@@ -68,7 +68,7 @@ function newTunnel(rows: readonly Row[]): Verdict {
 
 function processors(rows: readonly Row[]): Verdict {
   const claim = "5–10 % CPU for encryption";
-  const name = ["openloop_10_cpu_per_1k", "openloop_70_cpu_per_1k"].find((one) => judged(rows, one) !== undefined);
+  const name = ["openloop_50_cpu_per_1k", "openloop_70_cpu_per_1k"].find((one) => judged(rows, one) !== undefined);
   const found = name === undefined ? undefined : judged(rows, name);
   if (found === undefined) return unknown(claim, "openloop");
   const percent = found.value * 100;

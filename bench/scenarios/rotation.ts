@@ -47,7 +47,7 @@ export function rotation(): Scenario {
           rotation_p99: milliseconds(0.99),
           rotation_unanswered: run.unanswered,
           rotation_renewals: (await issued(bed)) - before,
-          rotation_cpu_per_1k: run.agentSeconds / (run.latency.count / 1000),
+          rotation_cpu_per_1k: run.agentSeconds / (run.sent / 1000),
         },
         histograms: { rotation: run.latency },
         noise: run.noise,

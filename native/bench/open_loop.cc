@@ -57,6 +57,8 @@ class OpenLoopRun {
     }
     for (Connection& connection : connections_) abandon(connection);
     report_.number("rate", load_.rate);
+    // Those of the warm-up included: what the work cost was paid for all of them.
+    report_.number("sent", static_cast<double>(sent));
     report_.number("requests", static_cast<double>(latency_.count()));
     report_.number("unanswered", static_cast<double>(unanswered_));
     // How far the end of the work lies behind the end of the schedule: 1 when the rate was kept up.

@@ -62,10 +62,11 @@ test("a closed loop counts what was answered", async () => {
 });
 
 test("an open loop sends what its schedule says", async () => {
-  const { requests, unanswered, latency } = await load("openloop", { "warm-up": 0, seconds: 0.5, rate: 1000 });
+  const { requests, sent, unanswered, latency } = await load("openloop", { "warm-up": 0, seconds: 0.5, rate: 1000 });
   expect(requests).toBe(500);
   expect(unanswered).toBe(0);
   expect((latency as Histogram).count).toBe(500);
+  expect(sent).toBe(500);
 });
 
 test("new flows are connected, answered and closed", async () => {

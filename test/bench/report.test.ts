@@ -10,7 +10,7 @@ const whole = documentOf({
   throughput_1: { direct: 30, typescript: 2, warren: 12 },
   first_byte_added_p50: { typescript: 1530, warren: 300 },
   sessions_full_p50: { typescript: 6, warren: 2.5 },
-  openloop_10_cpu_per_1k: { typescript: 0.09, warren: 0.03 },
+  openloop_50_cpu_per_1k: { typescript: 0.09, warren: 0.03 },
   openloop_50_p99: { direct: 0.1, typescript: 4, warren: 1 },
   openloop_70_p99: { direct: 0.1, typescript: 6, warren: 2 },
   memory_per_pod: { typescript: 500, warren: 400 },
