@@ -1,0 +1,80 @@
+/**
+ * 10 000 idle flows over HBONE, held and given back: memory as the engines count it, flows and descriptors all return to what they were.
+ * Callers, each engine and the application are processes of their own, so that none needs more than 20 000 descriptors.
+ */
+import type { Socket } from "node:net";
+import { describe, expect, it } from "vitest";
+import { Child, echoChild } from "./support/child.ts";
+import { type EngineKind, engines } from "./support/engines.ts";
+import { identity, MeshPki } from "./support/mesh-pki.ts";
+import { plainDial, plainPing } from "./support/plain-node.ts";
+
+const flows = 10_000;
+const KiB = 1024;
+
+describe.each(engines)("the $name engine", (kind: EngineKind) => {
+  it("holds 10 000 idle flows and gives everything back", { timeout: 120_000 }, async () => {
+    const pki = await MeshPki.create();
+    const app = await echoChild();
+    const options = {
+      limits: { flows: 20_000, flowsPerPod: 20_000, tunnelsPerGroup: 128, inboundTunnelsPerPod: 256 },
+      timeouts: { connectAnswer: 60_000, decision: 60_000, tunnelIdle: 500 },
+    };
+    const [{ child: server }, { child: client }] = await Promise.all([Child.start(kind.name), Child.start(kind.name)]);
+    const callee = await pki.credential(identity("callee"));
+    const { hbone } = await server.startEngine(callee, { kind: "dial", app }, options);
+    const carry = { kind: "carry", peer: hbone, identity: callee.identity } as const;
+    const { outbound } = await client.startEngine(await pki.credential(identity("caller")), carry, options);
+    const reports = () => Promise.all([client.report(), server.report()]);
+    const empty = async () => {
+      const all = await reports();
+      return all.reduce((sum, { stats }) => sum + stats.flowsOpen + stats.tunnelsOpen, 0);
+    };
+
+    const fresh = await reports();
+    // What is made once and kept (a group, a heap that has grown to its first use) is no growth.
+    const first = await plainDial(outbound);
+    expect(await plainPing(first)).toBe(true);
+    first.destroy();
+    await expect.poll(empty, { interval: 20, timeout: 10_000 }).toBe(0);
+    const before = await reports();
+
+    const sockets: Socket[] = [];
+    for (let made = 0; made < flows; made += 200) {
+      const some = await Promise.all(Array.from({ length: 200 }, () => plainDial(outbound)));
+      const answers = await Promise.all(some.map((socket) => plainPing(socket)));
+      expect(answers).not.toContain(false);
+      sockets.push(...some);
+    }
+    const held = await reports();
+    expect(held.map(({ stats }) => stats.flowsOpen)).toEqual([flows, flows]);
+    // Idle flows hold no bytes: their buffers are given back while they are open.
+    await expect
+      .poll(async () => (await reports()).map(({ stats }) => stats.bufferedBytes), { interval: 20 })
+      .toEqual([0, 0]);
+    if (kind.name === "native") {
+      const idle = await reports();
+      const perFlow = idle.map(({ stats }, i) => (stats.memoryBytes - (before[i]?.stats.memoryBytes ?? 0)) / flows);
+      expect(Math.max(...perFlow), `${perFlow.join(" and ")} bytes`).toBeLessThan(2 * KiB);
+    }
+    for (let i = 0; i < flows; i += 500) expect(await plainPing(sockets[i] as Socket, "still there?")).toBe(true);
+
+    for (const socket of sockets) socket.destroy();
+    await expect.poll(empty, { interval: 50, timeout: 30_000 }).toBe(0);
+    await expect
+      .poll(async () => (await reports()).map(({ descriptors }) => descriptors), { interval: 50, timeout: 10_000 })
+      .toEqual(before.map(({ descriptors }) => descriptors));
+    if (kind.name === "native") {
+      // The native engine counts each allocation of its own, so that it is the same to the byte; the other one reports all buffers of
+      // its process, which the garbage collector gives back when it likes. An ended tunnel's memory goes at the end of its worker's turn.
+      await expect
+        .poll(async () => (await reports()).map(({ stats }) => stats.memoryBytes), { interval: 50, timeout: 5_000 })
+        .toEqual(fresh.map(({ stats }) => stats.memoryBytes));
+    }
+    const after = await reports();
+    for (const { stats, ended } of after) {
+      expect(stats.bufferedBytes).toBe(0);
+      expect(Object.values(ended).reduce((sum, count) => sum + count, 0)).toBe(flows + 1);
+    }
+  });
+});
