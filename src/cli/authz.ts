@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import { columns } from "../lib/columns.ts";
 import { reasonInfo } from "../model/reason.ts";
 import type { PolicyTrace } from "../policy/explain.ts";
-import type { Exit } from "./program.ts";
+import type { Exit } from "./exit.ts";
 import { addOutputOption, type Colours, type OutputFormat, print } from "./query/output.ts";
 import { allAllowed, answer, type ExplainedAnswer, type QuestionFlags } from "./query/question.ts";
 import { addSourceOptions, openSource, type SourceFlags } from "./query/source.ts";

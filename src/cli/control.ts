@@ -1,6 +1,6 @@
 /** `warren control`: the control plane as a process. */
 import type { Command } from "commander";
-import type { Exit } from "./program.ts";
+import type { Exit } from "./exit.ts";
 
 export async function registerControl(program: Command, exit: Exit): Promise<void> {
   const { renderHelp } = await import("../lib/config-help.ts");

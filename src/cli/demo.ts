@@ -1,7 +1,7 @@
 /** `warren demo`: runs the demo and prints one line per check; exit code 1 if any promise did not hold. */
 import { type Command, Option } from "commander";
 import type { LabOptions } from "../lab/options.ts";
-import type { Exit } from "./program.ts";
+import type { Exit } from "./exit.ts";
 
 interface DemoOptions {
   readonly json?: true;

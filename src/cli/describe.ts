@@ -1,7 +1,7 @@
 /** `warren describe`: the merged story of a workload. */
 import type { Command } from "commander";
 import { columns } from "../lib/columns.ts";
-import type { Exit } from "./program.ts";
+import type { Exit } from "./exit.ts";
 import type { Description } from "./query/description.ts";
 import { addOutputOption, type Colours, type OutputFormat, print } from "./query/output.ts";
 import { addSourceOptions, openSource, type SourceFlags } from "./query/source.ts";

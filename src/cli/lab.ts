@@ -1,7 +1,7 @@
 /** `warren lab …`: a cluster out of network namespaces on this machine. Each action loads what it needs when it runs. */
 import type { Command } from "commander";
 import { MeshError } from "../lib/errors.ts";
-import type { Exit } from "./program.ts";
+import type { Exit } from "./exit.ts";
 
 interface UpOptions {
   readonly nodes: string;

@@ -1,6 +1,6 @@
 /** `warren lint`: policies that are wrong, or valid and probably not meant. */
 import { type Command, Option } from "commander";
-import type { Exit } from "./program.ts";
+import type { Exit } from "./exit.ts";
 import type { Cluster, ClusterOptions } from "./query/cluster.ts";
 import { type LocatedFinding, type Severity, severities } from "./query/located-findings.ts";
 import { addOutputOption, type Colours, type OutputFormat, print } from "./query/output.ts";

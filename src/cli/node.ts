@@ -1,7 +1,7 @@
 /** `warren node`: the node agent as a process. */
 import type { Command } from "commander";
 import { version } from "../lib/version.ts";
-import type { Exit } from "./program.ts";
+import type { Exit } from "./exit.ts";
 
 export async function registerNode(program: Command, exit: Exit): Promise<void> {
   program

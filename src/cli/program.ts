@@ -6,9 +6,7 @@
 import { Command, CommanderError } from "commander";
 import { MeshError } from "../lib/errors.ts";
 import { version } from "../lib/version.ts";
-
-/** How an action reports its exit code; not calling it means 0. */
-export type Exit = (code: number) => void;
+import type { Exit } from "./exit.ts";
 
 interface Verb {
   readonly name: string;

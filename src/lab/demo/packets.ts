@@ -1,7 +1,9 @@
 /**
  * Reads what a capture caught: classic pcap files of Ethernet frames as tcpdump writes them (pcap-savefile(5)), far enough to tell
- * TCP segments, their ports and their payload. Independent of the mesh's own code on purpose: it is the demo's witness.
+ * TCP segments, their ports and their payload. It reads frames by itself on purpose: it is the demo's witness.
  */
+import { canonicalIp } from "../../lib/ip.ts";
+
 export interface Segment {
   readonly source: string;
   readonly sourcePort: number;
@@ -69,7 +71,8 @@ function dotted(bytes: Buffer): string {
 function colons(bytes: Buffer): string {
   const words: string[] = [];
   for (let at = 0; at < 16; at += 2) words.push(bytes.readUInt16BE(at).toString(16));
-  return words.join(":");
+  // In the spelling of everybody else, so that a packet's address can be compared with a pod's.
+  return canonicalIp(words.join(":")) ?? "";
 }
 
 /** What a capture says about a secret that was sent meanwhile. */
