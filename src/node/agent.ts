@@ -27,6 +27,7 @@ import type { NodeConfig } from "./config.ts";
 import { Credentials } from "./credentials.ts";
 import type { ChosenEngine } from "./engine-choice.ts";
 import { Enrolment } from "./enrolment.ts";
+import { KubeletExemption } from "./kubelet-exemption.ts";
 import type { PodCaptureDeps } from "./pod-capture.ts";
 import { Readiness } from "./readiness.ts";
 import {
@@ -45,6 +46,8 @@ export interface AgentParts {
   readonly openCapture: () => Promise<Capture>;
   readonly findNetns: PodCaptureDeps["findNetns"];
   readonly source: ReportingSource;
+  /** The cgroup whose probes are exempt; undefined while no kubelet is seen. */
+  readonly findKubelet: (capture: Capture) => Promise<string | undefined>;
   readonly engine: (capture: Capture, warn: (message: string) => void) => Promise<ChosenEngine>;
   /** Reads requests where policy asks about them. */
   readonly requests: (capture: Capture, told: RequestTelemetry) => Promise<NonNullable<DriverDeps["requests"]>>;
@@ -70,6 +73,7 @@ export interface AgentOptions {
 /** Policies told apart in metric labels; clusters have dozens, and a label value costs memory in every scraper. */
 const policyLabels = 200;
 const lostWarningEveryMs = 10_000;
+const kubeletLookEveryMs = 5000;
 
 export class Agent {
   readonly #config: NodeConfig;
@@ -83,6 +87,7 @@ export class Agent {
   readonly #release: Readonly<Record<"capture" | "mesh-state" | "pods", () => void>>;
   readonly #unsubscribe: (() => void)[] = [];
   #capture: Capture | undefined;
+  #kubelet: KubeletExemption | undefined;
   #driver: Driver | undefined;
   #credentials: Credentials | undefined;
   #enrolment: Enrolment | undefined;
@@ -157,6 +162,16 @@ export class Agent {
     const capture = await parts.openCapture();
     this.#capture = capture;
     this.#unsubscribe.push(capture.onEvent((event) => this.#captureEvent(event)));
+    const kubelet = new KubeletExemption(
+      {
+        find: () => parts.findKubelet(capture),
+        exempt: (cgroup) => capture.exempt(cgroup, "kubelet"),
+        log: this.#log.scope("capture"),
+      },
+      { every: kubeletLookEveryMs },
+    );
+    this.#kubelet = kubelet;
+    await kubelet.start();
     this.#release.capture();
 
     await this.#followMesh(signal);
@@ -225,6 +240,7 @@ export class Agent {
       ["the authority's client", () => parts.authority.stop()],
       ["the driver", () => this.#driver?.stop()],
       ["mesh state", () => parts.source.stop()],
+      ["kubelet", () => this.#kubelet?.stop()],
       ["capture", () => this.#capture?.close()],
       ...this.#servers.toReversed().map((server) => [server.name, () => server.stop()] as const),
     ];

@@ -124,7 +124,7 @@ const capture = z
     kubeletCgroup: path()
       .optional()
       .describe(
-        "cgroup v2 of the kubelet; its probes reach applications untouched. Without it probes are plaintext like any other.",
+        "cgroup v2 of the kubelet; its probes reach applications untouched. Default: where a kubelet's process is seen; with none, probes are plaintext like any other.",
       ),
     agentCgroup: path()
       .optional()

@@ -2,6 +2,7 @@
 import { stat } from "node:fs/promises";
 import { loadCaptureAddon } from "../capture/addon.ts";
 import { createCapture } from "../capture/create-capture.ts";
+import { findKubeletCgroup } from "../capture/kubelet.ts";
 import { NetnsFinder } from "../capture/netns-finder.ts";
 import { CaClient } from "../identity/ca-client.ts";
 import { systemClock } from "../lib/clock.ts";
@@ -49,7 +50,6 @@ export function agentParts(config: NodeConfig): AgentParts {
         podsCgroup: capture.podsCgroup,
         backend: capture.backend,
         ports,
-        ...(capture.kubeletCgroup === undefined ? {} : { kubeletCgroup: capture.kubeletCgroup }),
         ...(capture.agentCgroup === undefined ? {} : { agentCgroup: capture.agentCgroup }),
       }),
     findNetns: async ({ uid, addresses }) => {
@@ -62,6 +62,8 @@ export function agentParts(config: NodeConfig): AgentParts {
       return { path: found.path, dev, ino, stillHeld, close: () => found.close() };
     },
     source: meshSource(config),
+    findKubelet: async ({ support }) =>
+      capture.kubeletCgroup ?? (support.cgroup2 === undefined ? undefined : findKubeletCgroup(support.cgroup2)),
     engine: ({ sockets }, warn) => chooseEngine(config, { sockets, warn }),
     requests: async ({ sockets }, told) => {
       const { httpRequests } = await import("../tunnel/http/requests.ts");
