@@ -63,7 +63,7 @@ void Acceptor::accepted(Fd fd, const Address& peer) {
   if (!engine.admit(*pod_)) return shed(Reason::limitFlows, std::move(fd), peer);
   const bool captured = role_ == ListenerRole::outbound;
   const auto destination = findOriginalDestination(pod_->originalDestination, fd.get(), peer, captured);
-  Flow& flow = worker.addFlow({worker.nextId(), role(), pod_, peer, destination.value_or(Address{}), {}});
+  Flow& flow = worker.addFlow({worker.nextId(), role(), pod_, peer, destination.value_or(Address{})});
   flow.adoptSource(std::move(fd));
   if (!destination) return flow.finish(Reason::originalDestinationLost);
   flow.arrive(nullptr);

@@ -62,7 +62,9 @@ FlowRecord Flow::record() const {
   record.destination = birth_.destination;
   record.target = view.target;
   if (view.peer != nullptr) record.peer = *view.peer;
-  record.host = birth_.host;
+  if (birth_.destination.none() && authority_ != nullptr) {
+    record.host = std::string_view(*authority_).substr(0, authority_->rfind(':'));
+  }
   return record;
 }
 
@@ -77,7 +79,7 @@ void Flow::adoptStream(Tunnel& tunnel, int32_t stream, std::string authority) {
   streamSide_ = Side::source;
   tunnel_ = &tunnel;
   stream_ = stream;
-  authority_ = std::make_unique<std::string>(std::move(authority));
+  authority_ = std::make_unique<const std::string>(std::move(authority));
   const auto lock = lockView();
   view.tunnel = tunnel.id();
   view.peer = tunnel.peer();

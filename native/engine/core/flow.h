@@ -74,7 +74,6 @@ class Flow final : public Runnable {
     std::shared_ptr<Pod> pod;
     Address source;
     Address destination;
-    std::string host;
   };
   // Behind the lock of the home worker's table.
   struct View {
@@ -215,7 +214,8 @@ class Flow final : public Runnable {
   double arrivedAt_;
   float connectedMs_ = -1;
   std::atomic<uint64_t> bytes_[2] = {0, 0};
-  std::unique_ptr<std::string> authority_;
+  // Of a CONNECT, as sent; its host is shown where that is a name.
+  std::unique_ptr<const std::string> authority_;
   std::unique_ptr<Opening> opening_;
 };
 

@@ -13,6 +13,7 @@ namespace warren::engine {
 namespace {
 
 constexpr size_t kFrameHeader = 9;
+constexpr uint32_t kSmallFrame = 16'384;
 constexpr size_t kHeaderOverhead = 32;  // RFC 9113 §6.5.2
 constexpr size_t kMostShown = 8192;
 // Frames of one second that carry no bytes of applications; far above what a full tunnel of opening and closing flows
@@ -61,10 +62,13 @@ struct Tunnel::Callbacks {
     return 0;
   }
 
+  // nghttp2 keeps room for the largest frame that was ever allowed, per tunnel: only bulk is worth that.
   static ssize_t frameSize(nghttp2_session*, uint8_t, int32_t, int32_t connectionWindow, int32_t streamWindow,
-                           uint32_t peerFrameSize, void*) {
+                           uint32_t peerFrameSize, void* user) {
+    const Flow* flow = of(user).turn_;
     const auto window = static_cast<uint32_t>(std::max(1, std::min(connectionWindow, streamWindow)));
-    return static_cast<ssize_t>(std::min({window, peerFrameSize, static_cast<uint32_t>(Scratch::kBatch / 2)}));
+    const uint32_t most = flow != nullptr && flow->bulk ? Scratch::kBatch / 2 : kSmallFrame;
+    return static_cast<ssize_t>(std::min({window, peerFrameSize, most}));
   }
 
   static int beginHeaders(nghttp2_session*, const nghttp2_frame*, void* user) {
@@ -264,8 +268,7 @@ void Tunnel::onRequest(int32_t stream, bool ended) {
     worker_.counters().shedTotal.add(1);
     return rejectRequest(stream, Reason::limitFlows, request.authority);
   }
-  Flow::Birth birth{worker_.nextId(), Role::inboundHbone, pod_, peerAddress_, authority->address, {}};
-  if (authority->address.none()) birth.host = authority->host;
+  Flow::Birth birth{worker_.nextId(), Role::inboundHbone, pod_, peerAddress_, authority->address};
   Flow& flow = worker_.addFlow(std::move(birth));
   flow.adoptStream(*this, stream, request.authority);
   flows_.pushBack(flow.inTunnel);

@@ -40,7 +40,8 @@ struct Chunk {
 struct Scratch {
   static constexpr size_t kCipher = 256 * 1024;
   static constexpr size_t kPlain = 128 * 1024;
-  static constexpr size_t kBatch = 8 * 16384;       // eight full TLS records
+  // Ciphertext of two full 64 KiB segments: what is over would travel, and wake its reader, as a small third one.
+  static constexpr size_t kBatch = 130'560;
   static constexpr size_t kBatchSlack = 64 * 1024;  // for control frames behind a full batch
   std::unique_ptr<uint8_t[]> cipher = std::make_unique_for_overwrite<uint8_t[]>(kCipher);
   std::unique_ptr<uint8_t[]> plain = std::make_unique_for_overwrite<uint8_t[]>(kPlain);
