@@ -1,6 +1,6 @@
 # make          build everything          make demo   build, then show the mesh at work in a lab of network namespaces
 # make test     build, lint and test      make deps   install the Debian packages that the others need (they call it themselves)
-.PHONY: build demo test lint format deps clean
+.PHONY: build demo test lint tidy format deps clean
 .DELETE_ON_ERROR:
 
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
@@ -56,6 +56,10 @@ lint: node_modules/.installed build/.deps
 	@biome check . --reporter=summary >/dev/null || biome check .
 	@oxlint --type-aware --deny-warnings --quiet
 	@clang-format --dry-run --Werror $$(find native bpf -name '*.cc' -o -name '*.h' -o -name '*.c')
+
+# Minutes, not seconds: kept out of `make lint`.
+tidy: build/native/.built
+	run-clang-tidy -quiet -p build/native -j 2 -extra-arg=-Wno-ignored-optimization-argument '/native/.*\.cc$$'
 
 format: node_modules/.installed
 	biome check --write .
