@@ -139,7 +139,7 @@ class Flow final : public Runnable {
 
   Hook<Flow> inTunnel{this};
   Hook<Flow> inSendQueue{this};
-  bool bulk = false;  // its last turn used a whole quantum
+  bool bulk = false;  // its last turn moved much
   bool touched = false;
   int32_t firstChunk = -1;
   int32_t lastChunk = -1;

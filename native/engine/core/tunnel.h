@@ -113,6 +113,8 @@ class Tunnel final : public Pollable, public Runnable {
   void processPlain(std::span<const uint8_t> bytes);
   void pump();
   size_t fill();
+  // Too little room for another frame.
+  [[nodiscard]] bool batchFull() const;
   bool nextTurn();
   void endTurn();
   bool flushOutput();
@@ -169,6 +171,7 @@ class Tunnel final : public Pollable, public Runnable {
   Flow* turn_ = nullptr;
   bool turnSeen_ = false;
   size_t quota_ = 0;
+  size_t granted_ = 0;
   size_t staged_ = 0;
 };
 

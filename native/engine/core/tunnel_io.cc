@@ -19,6 +19,8 @@ namespace {
 constexpr size_t kFrameHeader = 9;  // RFC 9113 §4.1
 // What a flow may send before the next one has its turn.
 constexpr size_t kQuantum = 64 * 1024;
+// A turn that moved this much is one of a bulk transfer.
+constexpr size_t kBulk = 32 * 1024;
 // A rest of the batch that is not worth a frame.
 constexpr size_t kSmallestRest = 512;
 // Batches and reads before other tunnels of the worker get theirs.
@@ -128,10 +130,12 @@ void Tunnel::pump() {
   checkDone();
 }
 
+bool Tunnel::batchFull() const { return staged_ + kFrameHeader + kSmallestRest > Scratch::kBatch; }
+
 size_t Tunnel::fill() {
   staged_ = 0;
   turn_ = nullptr;
-  while (staged_ < Scratch::kBatch) {
+  while (!batchFull()) {
     const uint8_t* frame = nullptr;
     const ssize_t size = nghttp2_session_mem_send(session_.get(), &frame);
     if (size < 0) {
@@ -148,7 +152,7 @@ size_t Tunnel::fill() {
       staged_ += static_cast<size_t>(size);
       continue;
     }
-    if (Scratch::kBatch - staged_ < kSmallestRest || !nextTurn()) break;
+    if (batchFull() || !nextTurn()) break;
   }
   endTurn();
   return staged_;
@@ -162,7 +166,8 @@ bool Tunnel::nextTurn() {
   if (flow == nullptr) return false;
   turn_ = flow;
   turnSeen_ = false;
-  quota_ = kQuantum;
+  // Alone it may have the whole batch.
+  granted_ = quota_ = fresh_.empty() && bulk_.empty() ? Scratch::kBatch : kQuantum;
   nghttp2_session_resume_data(session_.get(), flow->stream());
   return true;
 }
@@ -172,7 +177,7 @@ void Tunnel::endTurn() {
   turn_ = nullptr;
   // Not asked: a window is closed. nghttp2 asks again when it opens.
   if (flow == nullptr || !turnSeen_) return;
-  flow->bulk = quota_ == 0;
+  flow->bulk = granted_ - quota_ >= kBulk;
   wantSend(*flow);
 }
 
@@ -188,7 +193,7 @@ ssize_t Tunnel::readFlow(Flow& flow, size_t most, uint32_t& flags) {
     return NGHTTP2_ERR_DEFERRED;
   }
   turnSeen_ = true;
-  if (quota_ == 0 || staged_ + kFrameHeader + kSmallestRest > Scratch::kBatch) return NGHTTP2_ERR_DEFERRED;
+  if (quota_ == 0 || batchFull()) return NGHTTP2_ERR_DEFERRED;
   const size_t room = std::min({most, quota_, Scratch::kBatch - staged_ - kFrameHeader});
   bool end = false;
   const size_t got = flow.produce({worker_.scratch().batch.get() + staged_ + kFrameHeader, room}, end);

@@ -67,7 +67,7 @@ struct Tunnel::Callbacks {
                            uint32_t peerFrameSize, void* user) {
     const Flow* flow = of(user).turn_;
     const auto window = static_cast<uint32_t>(std::max(1, std::min(connectionWindow, streamWindow)));
-    const uint32_t most = flow != nullptr && flow->bulk ? Scratch::kBatch / 2 : kSmallFrame;
+    const uint32_t most = flow != nullptr && flow->bulk ? Scratch::kBatch : kSmallFrame;
     return static_cast<ssize_t>(std::min({window, peerFrameSize, most}));
   }
 
