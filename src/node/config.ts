@@ -342,7 +342,7 @@ const limits = z
         "HTTP/2 window of one tunnel; many times streamWindow, so that one slow reader cannot stop the others.",
       ),
     frameSize: byteSize({ min: "16KiB", max: "16383KiB" })
-      .prefault("64KiB")
+      .prefault("128KiB")
       .describe(
         "Largest HTTP/2 frame taken; larger ones only lengthen the wait of the other connections in the tunnel.",
       ),
