@@ -155,8 +155,8 @@ void Flow::act(const std::shared_ptr<const Decision>& decision) {
   openNext();
 }
 
-void Flow::refuse(Reason reason, std::string detail) {
-  finish(reason, std::move(detail));
+void Flow::refuse(Reason reason, const std::string& detail) {
+  finish(reason, detail);
 }
 
 void Flow::onTimer() {
@@ -192,7 +192,7 @@ void Flow::closeSocket(FlowSocket& socket, bool reset) {
   socket.fd.reset();
 }
 
-void Flow::finish(Reason reason, std::string detail) {
+void Flow::finish(Reason reason, const std::string& detail) {
   if (state_ == State::closed) return;
   state_ = State::closed;
   timer_.cancel();

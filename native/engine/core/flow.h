@@ -102,7 +102,7 @@ class Flow final : public Runnable {
   void adoptStream(Tunnel& tunnel, int32_t stream, std::string authority);
   void arrive(const ConnectArrivedRecord* request);
   void decide(const std::shared_ptr<const Decision>& decision);
-  void finish(Reason reason, std::string detail = {});
+  void finish(Reason reason, const std::string& detail = {});
   // TypeScript is done with a handed-over flow. What it wrote is delivered first if it `finished` writing.
   void leave(Reason reason, bool finished);
   void moved();
@@ -161,7 +161,7 @@ class Flow final : public Runnable {
   [[nodiscard]] std::unique_lock<std::mutex> lockView() const;
 
   void act(const std::shared_ptr<const Decision>& decision);
-  void refuse(Reason reason, std::string detail = {});
+  void refuse(Reason reason, const std::string& detail = {});
   void arm(int64_t milliseconds);
   void onTimer();
   void watch(FlowSocket& socket);

@@ -59,7 +59,7 @@ bool Flow::pickTarget(uint16_t& index) {
 void Flow::openNext() {
   uint16_t index = 0;
   if (!pickTarget(index)) {
-    if (!opening_->tried.empty()) return finish(opening_->reason, std::move(opening_->detail));
+    if (!opening_->tried.empty()) return finish(opening_->reason, opening_->detail);
     const bool carry = opening_->decision->kind == DecisionKind::carry;
     return finish(carry ? Reason::podRemoved : Reason::noEndpoint, carry ? "no group to carry it over" : "");
   }
@@ -164,7 +164,7 @@ void Flow::answered(int status, std::string_view reason) {
   opening_->reason = Reason::peerRefused;
   // Only the peer's own trouble may be better elsewhere; a refusal by policy or of a bad request stands.
   if (status >= kServerError) return openFailed(Reason::peerRefused, std::move(detail), false);
-  finish(Reason::peerRefused, std::move(detail));
+  finish(Reason::peerRefused, detail);
 }
 
 void Flow::openFailed(Reason reason, std::string detail, bool samePeer) {

@@ -16,7 +16,7 @@ namespace warren::engine {
 
 namespace {
 // What a plain relay may move before others get their turn.
-constexpr size_t kTurn = 512 * 1024;
+constexpr size_t kTurn = size_t{512} * 1024;
 constexpr size_t kMostParts = 64;
 constexpr uint32_t kNoError = 0;
 constexpr int32_t kStreamClosed = -1;

@@ -167,7 +167,7 @@ void Tunnel::greet() {
   const auto newest = pod_->credential()->current();
   std::string detail;
   if (newest != nullptr && newest != tls_.credential() && tls_.refusedBy(*newest, detail)) {
-    return setupFailed(Reason::certificateRevoked, std::move(detail));
+    return setupFailed(Reason::certificateRevoked, detail);
   }
   peer_ = std::make_shared<const std::string>(tls_.peer());
   {
@@ -311,14 +311,14 @@ void Tunnel::fail(Reason reason, std::string detail) {
   failDetail_ = std::move(detail);
 }
 
-void Tunnel::setupFailed(Reason reason, std::string detail) {
+void Tunnel::setupFailed(Reason reason, const std::string& detail) {
   if (state_ == State::handshaking || state_ == State::greeting) worker_.counters().handshakesFailedTotal.add(1);
   if (state_ == State::waiting && fd_.valid()) resetOnClose(fd_.get());
   if (outbound()) group_->failed(reason, detail, worker_.now());
-  close(reason, std::move(detail));
+  close(reason, detail);
 }
 
-void Tunnel::close(Reason reason, std::string detail) {
+void Tunnel::close(Reason reason, const std::string& detail) {
   if (state_ == State::closed) return;
   const bool wasUp = state_ == State::ready || state_ == State::draining;
   if (wasUp) goAway();

@@ -62,7 +62,7 @@ class Tunnel final : public Pollable, public Runnable {
   void renew();
   void drain();
   // Ends the tunnel and all its flows with `reason`.
-  void close(Reason reason, std::string detail = {});
+  void close(Reason reason, const std::string& detail = {});
   void retireIfIdle();
   void onEvents(uint32_t events) override;
   void run() override;
@@ -103,7 +103,7 @@ class Tunnel final : public Pollable, public Runnable {
   void onTimer();
   void onIdle();
   void fail(Reason reason, std::string detail);
-  void setupFailed(Reason reason, std::string detail);
+  void setupFailed(Reason reason, const std::string& detail);
   void goAway();
   void abandonFlows(Reason reason, const std::string& detail, bool wasReady);
   void wake(const std::vector<Waiter>& waiters);

@@ -18,14 +18,14 @@ namespace {
 
 constexpr size_t kFrameHeader = 9;  // RFC 9113 §4.1
 // What a flow may send before the next one has its turn.
-constexpr size_t kQuantum = 64 * 1024;
+constexpr size_t kQuantum = size_t{64} * 1024;
 // A turn that moved this much is one of a bulk transfer.
-constexpr size_t kBulk = 32 * 1024;
+constexpr size_t kBulk = size_t{32} * 1024;
 // A rest of the batch that is not worth a frame.
 constexpr size_t kSmallestRest = 512;
 // Batches and reads before other tunnels of the worker get theirs.
 constexpr int kBatches = 4;
-constexpr size_t kReadTurn = 1024 * 1024;
+constexpr size_t kReadTurn = size_t{1024} * 1024;
 
 }  // namespace
 
@@ -130,7 +130,9 @@ void Tunnel::pump() {
   checkDone();
 }
 
-bool Tunnel::batchFull() const { return staged_ + kFrameHeader + kSmallestRest > Scratch::kBatch; }
+bool Tunnel::batchFull() const {
+  return staged_ + kFrameHeader + kSmallestRest > Scratch::kBatch;
+}
 
 size_t Tunnel::fill() {
   staged_ = 0;

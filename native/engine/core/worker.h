@@ -38,11 +38,11 @@ struct Chunk {
 
 // Buffers that every flow and tunnel of a worker uses in turn, so that idle ones need none.
 struct Scratch {
-  static constexpr size_t kCipher = 256 * 1024;
-  static constexpr size_t kPlain = 128 * 1024;
+  static constexpr size_t kCipher = size_t{256} * 1024;
+  static constexpr size_t kPlain = size_t{128} * 1024;
   // Ciphertext of two full 64 KiB segments: what is over would travel, and wake its reader, as a small third one.
   static constexpr size_t kBatch = 130'560;
-  static constexpr size_t kBatchSlack = 64 * 1024;  // for control frames behind a full batch
+  static constexpr size_t kBatchSlack = size_t{64} * 1024;  // for control frames behind a full batch
   std::unique_ptr<uint8_t[]> cipher = std::make_unique_for_overwrite<uint8_t[]>(kCipher);
   std::unique_ptr<uint8_t[]> plain = std::make_unique_for_overwrite<uint8_t[]>(kPlain);
   std::unique_ptr<uint8_t[]> batch = std::make_unique_for_overwrite<uint8_t[]>(kBatch + kBatchSlack);
