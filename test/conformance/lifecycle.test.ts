@@ -180,7 +180,7 @@ describe.each(enginePairs)("between $name", (kinds) => {
     expect(await ping(socket, "during the drain")).toBe("during the drain");
     // The tunnel takes nothing new, and nobody listens for another one.
     expect(await closeCode(await dialApp(caller.outbound))).toBe("ECONNRESET");
-    expect(client.closed.at(-1)?.reason).toBe("connect-failed");
+    expect((await client.closing()).reason).toBe("connect-failed");
     socket.end();
     expect(await drained).toEqual({ drained: 1, cut: [] });
     expect((await client.tunnelDown(2)).reason).toBe("ok");

@@ -52,6 +52,6 @@ export function engineOptions(overrides: OptionOverrides = {}): EngineOptions {
     timeouts: { ...timeouts, ...overrides.timeouts },
     limits: { ...limits, ...overrides.limits },
     tls: { ...tls, ...overrides.tls },
-    workers: 1,
+    workers: Number(process.env["WARREN_TEST_WORKERS"] ?? 1),
   };
 }
