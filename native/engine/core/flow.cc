@@ -236,7 +236,12 @@ void Flow::leave(Reason reason, bool finished) {
 }
 
 void Flow::emitClosed(Reason reason, std::string_view detail) {
-  FlowRecord closed = record();
+  FlowRecord closed;
+  {
+    // TypeScript may be labelling it this moment.
+    const auto lock = lockView();
+    closed = record();
+  }
   closed.reason = reason;
   closed.detail = detail;
   closed.connectedMs = connectedMs_;

@@ -171,6 +171,7 @@ class Flow final : public Runnable {
   void openNext();
   void carryTo(uint16_t index);
   void sitDown();
+  void leaveTunnel(Reason reason);
   void moveTo(Worker& to);
   void dialTo(uint16_t index);
   void handOver();

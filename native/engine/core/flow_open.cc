@@ -104,6 +104,7 @@ void Flow::takeSeat(uint64_t tunnel) {
 // Only before anything moved: a flow that waits is a socket and a decision.
 void Flow::moveTo(Worker& to) {
   timer_.cancel();
+  soon.unlink();
   FlowSocket& source = socket(Side::source);
   worker_->unwatch(source, source.fd.get());
   source.watched = false;
@@ -141,10 +142,7 @@ void Flow::askedPeer() {
 
 void Flow::chooseAgain() {
   if (state_ != State::opening) return;
-  if (tunnel_ != nullptr) {
-    tunnel_->detach(*this, Reason::ok, false);
-    tunnel_ = nullptr;
-  }
+  leaveTunnel(Reason::ok);
   carryTo(opening_->current);
 }
 
@@ -167,13 +165,18 @@ void Flow::answered(int status, std::string_view reason) {
   finish(Reason::peerRefused, detail);
 }
 
+// With everything that was still to be said about the stream there.
+void Flow::leaveTunnel(Reason reason) {
+  if (tunnel_ != nullptr) tunnel_->detach(*this, reason, false);
+  tunnel_ = nullptr;
+  stream_ = 0;
+  streamGone_ = streamEnd_ = false;
+  worker_->untouch(*this);
+}
+
 void Flow::openFailed(Reason reason, std::string detail, bool samePeer) {
   if (state_ != State::opening) return;
-  if (tunnel_ != nullptr) {
-    tunnel_->detach(*this, reason, false);
-    tunnel_ = nullptr;
-  }
-  stream_ = 0;
+  leaveTunnel(reason);
   opening_->reason = reason;
   opening_->detail = std::move(detail);
   if (samePeer && !opening_->again) {

@@ -112,9 +112,16 @@ void Worker::touch(Flow& flow) {
   touched_.push_back(&flow);
 }
 
+void Worker::untouch(Flow& flow) {
+  if (std::exchange(flow.touched, false))
+    std::replace(touched_.begin(), touched_.end(), &flow, static_cast<Flow*>(nullptr));
+}
+
 void Worker::settleTouched() {
   // Settling one may touch others.
-  for (size_t i = 0; i < touched_.size(); i++) touched_[i]->settle();
+  for (size_t i = 0; i < touched_.size(); i++) {
+    if (touched_[i] != nullptr) touched_[i]->settle();
+  }
   touched_.clear();
   scratch_.chunks.clear();
 }

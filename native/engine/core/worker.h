@@ -100,6 +100,7 @@ class Worker {
   void checkMemory() { memoryGrew_ = true; }
   // Settles the flow once the frames at hand are done with.
   void touch(Flow& flow);
+  void untouch(Flow& flow);
   void settleTouched();
 
   // Takes and drops what a peer still sends after our last byte, for a moment, and then closes.

@@ -49,10 +49,16 @@ export class DecisionEncoder {
     const host = decision.kind === "carry" ? decision.forwardedHost : "";
     this.#reserve(fixedSize + baggage.length + host.length + targetsSize(decision));
     const start = this.#at;
-    this.#fixed(flow, decision, baggage.length, host.length);
-    this.#text(baggage);
-    this.#text(host);
-    this.#targets(decision);
+    try {
+      this.#fixed(flow, decision, baggage.length, host.length);
+      this.#text(baggage);
+      this.#text(host);
+      this.#targets(decision);
+    } catch (error) {
+      // Half a record would spoil those behind it.
+      this.#at = start;
+      throw error;
+    }
     this.#bytes.writeUInt32LE(this.#at - start, start);
   }
 

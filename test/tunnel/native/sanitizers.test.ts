@@ -16,7 +16,7 @@ import { describe, expect, it, onTestFinished } from "vitest";
 const run = promisify(execFile);
 const root = fileURLToPath(new URL("../../..", import.meta.url));
 /** What the native engine takes part in, but for three tests that count the tunnels of a single worker: here there are two. */
-const chosen = "^(?!.*(on one tunnel|by weight|waits for a peer at once)).*native";
+const chosen = "^(?!.*(on one tunnel|by weight|waits for a peer at once)).*(native|several workers)";
 const suites = ["captured", "carrying", "connect-requests", "hand-over", "lifecycle", "pool", "remembered"];
 
 interface Sanitizer {
@@ -72,7 +72,7 @@ describe("the native engine, watched for", () => {
     const { stdout: library } = await run("g++", [`-print-file-name=${sanitizer.library}`]);
     const logs = await mkdtemp(join(tmpdir(), `warren-${sanitizer.kind}-`));
     onTestFinished(() => rm(logs, { recursive: true }));
-    const tests = suites.map((name) => `test/conformance/${name}.test.ts`);
+    const tests = [...suites.map((name) => `test/conformance/${name}.test.ts`), "test/tunnel/native/workers.test.ts"];
     const summary = join(logs, "..", `${basename(logs)}.json`);
     const arguments_ = ["node_modules/vitest/vitest.mjs", "run", "--project", "unit", "--testNamePattern", chosen];
     arguments_.push("--reporter", "json", "--outputFile", summary, "--maxWorkers", "1", "--testTimeout", "60000");

@@ -1,0 +1,95 @@
+/** What only an engine with several workers does: tunnels on each of them, flows that move to their tunnel's worker, commands that follow. */
+import { beforeEach, describe, expect, it, vi } from "vitest";
+import { createNativeEngine } from "../../../src/tunnel/native/engine.ts";
+import { closeCode, dialApp, echo, ping, startApp } from "../../conformance/support/apps.ts";
+import { startMesh } from "../../conformance/support/mesh-under-test.ts";
+
+const kind = { name: "native", create: createNativeEngine };
+const kinds = { client: kind, server: kind };
+const workers = 4;
+
+beforeEach(() => {
+  vi.stubEnv("WARREN_TEST_WORKERS", String(workers));
+  return () => vi.unstubAllEnvs();
+});
+
+async function start(flows: number, limits = {}) {
+  const app = await startApp(echo);
+  const mesh = await startMesh(kinds, { app, limits });
+  const sockets = await Promise.all(Array.from({ length: flows }, () => dialApp(mesh.caller.outbound)));
+  expect(await Promise.all(sockets.map((socket, i) => ping(socket, `flow ${i}`)))).toEqual(
+    sockets.map((_, i) => `flow ${i}`),
+  );
+  return { ...mesh, app, sockets };
+}
+
+describe("an engine with several workers", () => {
+  it("keeps a few connections of a pod in one tunnel", async () => {
+    const { client } = await start(3);
+    expect(client.tunnels()).toHaveLength(1);
+  });
+
+  it("gives many connections to one peer a tunnel on every worker, evenly", async () => {
+    const { client, server } = await start(40);
+    for (const node of [client, server]) {
+      const flows = node.tunnels().map((tunnel) => tunnel.flows);
+      expect(flows).toHaveLength(workers);
+      expect(Math.max(...flows)).toBeLessThanOrEqual(12);
+      expect(flows.reduce((sum, count) => sum + count, 0)).toBe(40);
+    }
+  });
+
+  it("obeys the limit of tunnels however many workers there are", async () => {
+    const { client } = await start(40, { tunnelsPerGroup: 1 });
+    expect(client.tunnels()).toMatchObject([{ flows: 40 }]);
+  });
+
+  it("lists every flow once and closes each by its id, wherever it moved", async () => {
+    const { client, sockets } = await start(40);
+    const rows = client.rows();
+    expect(new Set(rows.map(({ flow }) => flow)).size).toBe(40);
+    const codes = Promise.all(sockets.map(closeCode));
+    client.engine.closeFlows(
+      rows.map(({ flow }) => flow),
+      "closed-by-operator",
+    );
+    expect(new Set(await codes)).toEqual(new Set(["ECONNRESET"]));
+    await client.closing(40);
+    expect(new Set(client.closed.map(({ reason }) => reason))).toEqual(new Set(["closed-by-operator"]));
+    expect(client.rows()).toEqual([]);
+  });
+
+  it("loses no flow and tells of each once while tunnels are cut under it", async () => {
+    const app = await startApp(echo);
+    const { client, server, caller } = await startMesh(kinds, { app });
+    let opened = 0;
+    const callers = Array.from({ length: 8 }, async () => {
+      for (let i = 0; i < 40; i += 1) {
+        const socket = await dialApp(caller.outbound);
+        opened += 1;
+        const over = closeCode(socket);
+        await Promise.race([ping(socket).catch(() => {}), over]);
+        socket.destroy();
+        await over;
+      }
+    });
+    const state = { running: true };
+    const done = Promise.all(callers).finally(() => {
+      state.running = false;
+    });
+    for (let turn = 0; state.running; turn += 1) {
+      const node = turn % 2 === 0 ? client : server;
+      const [tunnel] = node.tunnels();
+      if (tunnel !== undefined) node.engine.closeTunnels([tunnel.tunnel], "closed-by-operator");
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    await done;
+    await client.closing(opened);
+    await expect
+      .poll(() => [client, server].map(({ engine }) => engine.stats().flowsOpen), { interval: 5 })
+      .toEqual([0, 0]);
+    expect(client.closed).toHaveLength(320);
+    expect(new Set(client.closed.map(({ flow }) => flow)).size).toBe(320);
+    expect(new Set(server.closed.map(({ flow }) => flow)).size).toBe(server.closed.length);
+  });
+});
