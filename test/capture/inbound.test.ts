@@ -36,7 +36,8 @@ describe.each(backends)("inbound capture by %s", (backend) => {
 
   it.each(families)("answers a delivery to a closed IPv$family port with a refusal at once", async ({ of }) => {
     const answer = await node.machine.run(client, "connect", of(server), "7");
-    expect(answer).toMatchObject({ ok: false, step: "read", error: "ECONNRESET" });
+    // A reset that is quicker than the client's thread is found by connect(2) itself.
+    expect(answer).toMatchObject({ ok: false, step: expect.stringMatching(/^(connect|read)$/), error: "ECONNRESET" });
   });
 
   it.each(families)("brings IPv$family connections to the HBONE port to its listener", async ({ of }) => {
