@@ -16,7 +16,7 @@ NATIVE_SOURCES := $(shell find native bpf -type f) CMakeLists.txt
 build: dist/.built build/native/.built
 
 node_modules/.installed: package.json package-lock.json
-	npm ci --silent --no-fund --no-audit
+	npm ci --loglevel=error --no-fund --no-audit >/dev/null
 	@ln -sfn ../node-linux-$$(node -p process.arch)/bin/node node_modules/.bin/node # npm 9 leaves this link out
 	@touch $@
 

@@ -36,7 +36,7 @@ export function usage(scenarios: readonly string[]): string {
 Measures the mesh on a two-node lab of this machine, variants interleaved round by round. Needs root.
 
   --quick                the seven ratios only, in under three minutes
-  --json                 one JSON document on standard output (with npm: npm run --silent bench -- --json)
+  --json                 one JSON document on standard output and nothing else
   --scenario a,b         only these: ${scenarios.join(", ")}
   --variant a,b          only these of direct, typescript, warren and the peers given
   --rounds N             default ${fullRounds}, with --quick ${quickRounds}
