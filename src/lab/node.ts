@@ -18,6 +18,11 @@ export interface NodeRequest {
   readonly folder: string;
 }
 
+interface NodeMounts {
+  readonly bpffs: string;
+  readonly tmpfs: string;
+}
+
 export function nodeName(index: number): string {
   return `node-${index}`;
 }
@@ -36,9 +41,11 @@ export class LabNode {
   readonly agentCgroup: Cgroup;
   /** The node's bpffs, mounted in its own mount namespace alone. */
   readonly bpffs: string;
+  /** A tmpfs of the node, as /run is on a machine; in its own mount namespace too. */
+  readonly tmpfs: string;
   #execs = 0;
 
-  private constructor(request: NodeRequest, cgroup: Cgroup, sandbox: Sandbox, bpffs: string) {
+  private constructor(request: NodeRequest, cgroup: Cgroup, sandbox: Sandbox, mounts: NodeMounts) {
     this.index = request.index;
     this.name = nodeName(request.index);
     this.addresses = clusterAddresses.node(request.index);
@@ -48,25 +55,27 @@ export class LabNode {
     this.kubepods = cgroup.child("kubepods").create();
     this.kubeletCgroup = cgroup.child("kubelet").create();
     this.agentCgroup = cgroup.child("agent").create();
-    this.bpffs = bpffs;
+    this.bpffs = mounts.bpffs;
+    this.tmpfs = mounts.tmpfs;
     this.prober = new Prober(sandbox.place(this.kubeletCgroup));
   }
 
   static async create(request: NodeRequest, signal: AbortSignal): Promise<LabNode> {
     const name = nodeName(request.index);
     const cgroup = request.cgroup.child(name);
-    const bpffs = join(request.folder, "nodes", name, "bpf");
-    mkdirSync(bpffs, { recursive: true });
+    const folder = join(request.folder, "nodes", name);
+    const mounts = { bpffs: join(folder, "bpf"), tmpfs: join(folder, "run") };
+    for (const path of Object.values(mounts)) mkdirSync(path, { recursive: true });
     const sandbox = await Sandbox.create(
       {
         what: `node ${name}`,
         cgroup: cgroup.child("sandbox"),
         fresh: ["net", "mount"],
-        script: nodeScript(request.fabric.pid, name, request.index, request.nodes, bpffs),
+        script: nodeScript(request.fabric.pid, name, request.index, request.nodes, mounts),
       },
       signal,
     );
-    return new LabNode(request, cgroup, sandbox, bpffs);
+    return new LabNode(request, cgroup, sandbox, mounts);
   }
 
   /** Runs a program on the node, outside its pods. */

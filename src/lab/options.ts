@@ -15,8 +15,6 @@ export interface LabOptions {
   readonly engine?: "typescript" | "native";
   readonly backend?: "auto" | "ebpf" | "nftables";
   readonly localTraffic?: "mtls" | "auto";
-  /** True: agents take the state of the mesh from the control plane, as in a cluster. Default: from the folder of manifests. */
-  readonly discovery?: boolean;
   /** Further keys of each agent's, and of the control plane's, own configuration. */
   readonly agentSettings?: SettingOverrides;
   readonly controlSettings?: SettingOverrides;

@@ -60,13 +60,19 @@ class ChangeLog {
   readonly peerAuthentications = new Set<string>();
   readonly networkPolicies = new Set<string>();
   readonly nodes = new Set<string>();
+  /** Local pods that the source now says otherwise about whether NetworkPolicies select them. */
+  readonly judgedPods = new Set<WorkloadUid>();
   /** Pods that came to or left a Service: policies with a `targetRef` to it follow. */
   readonly members = new Set<WorkloadUid>();
 
+  /** How many changes there are that may concern any connection. */
+  get policies(): number {
+    const { authorizationPolicies, peerAuthentications, networkPolicies, judgedPods } = this;
+    return authorizationPolicies.size + peerAuthentications.size + networkPolicies.size + judgedPods.size;
+  }
+
   get empty(): boolean {
-    const policies = [this.authorizationPolicies, this.peerAuthentications, this.networkPolicies];
-    const sets = [this.workloads, this.services, ...policies, this.nodes];
-    return !this.settings && sets.every((set) => set.size === 0);
+    return !this.settings && this.policies + this.workloads.size + this.services.size + this.nodes.size === 0;
   }
 }
 
@@ -88,6 +94,8 @@ export class MeshIndex implements MeshView {
   readonly #peerAuthentications = new Map<string, Map<string, PeerAuthentication>>();
   /** By namespace, then name; undefined until a source told of them, and then anybody may be selected. */
   #networkPolicies: Map<string, Map<string, NetworkPolicy>> | undefined;
+  /** Local pods of which the source says itself whether any selects them. */
+  readonly #judgedPods = new Map<WorkloadUid, LocalPod>();
   /** Services by the pods behind them. */
   readonly #memberships = new Map<WorkloadUid, Set<string>>();
   readonly #authorization: AuthorizationIndex;
@@ -127,11 +135,9 @@ export class MeshIndex implements MeshView {
       services: log.services,
       authorizationPolicies: log.authorizationPolicies,
       peerAuthentications: log.peerAuthentications,
+      networkPolicies: log.networkPolicies,
       nodes: log.nodes,
-      policyScope:
-        log.settings || log.peerAuthentications.size + log.authorizationPolicies.size + log.networkPolicies.size > 0
-          ? "all"
-          : new Set([...log.members, ...log.workloads]),
+      policyScope: log.settings || log.policies > 0 ? "all" : new Set([...log.members, ...log.workloads]),
     };
     for (const listener of this.#listeners) listener(change);
     return change;
@@ -217,8 +223,8 @@ export class MeshIndex implements MeshView {
     return this.#authorization.policies();
   }
 
-  networkPolicySelects({ namespace, labels }: Workload): boolean {
-    if (this.#networkPolicies === undefined) return true;
+  networkPolicySelects({ uid, namespace, labels }: Workload): boolean {
+    if (this.#networkPolicies === undefined) return this.#judgedPods.get(uid)?.networkPolicy !== "none";
     const policies = this.#networkPolicies.get(namespace)?.values() ?? [];
     return [...policies].some(({ matchLabels }) => labelsMatch(matchLabels, labels));
   }
@@ -306,7 +312,11 @@ export class MeshIndex implements MeshView {
   #setLocalPod(local: { node: string; pod: LocalPod }, log: ChangeLog): void {
     const before = this.#localPods.get(local.pod.uid);
     if (before !== undefined && isDeepStrictEqual(before, local)) return;
+    const judged = this.#judgedPods.get(local.pod.workload)?.networkPolicy;
     if (before !== undefined) this.#removeLocalPod(local.pod.uid, log);
+    if (local.pod.networkPolicy !== undefined) this.#judgedPods.set(local.pod.workload, local.pod);
+    // Its open local connections may have to go through the tunnel now, and so may those to it.
+    if (judged !== local.pod.networkPolicy) log.judgedPods.add(local.pod.workload);
     this.#localPods.set(local.pod.uid, local);
     const pods = this.#nodes.get(local.node) ?? new Map<string, LocalPod>();
     this.#nodes.set(local.node, pods.set(local.pod.uid, local.pod));
@@ -317,6 +327,8 @@ export class MeshIndex implements MeshView {
     const before = this.#localPods.get(uid);
     if (before === undefined) return;
     this.#localPods.delete(uid);
+    // A pod that was made anew has the workload's name, and may have come before the old one went.
+    if (this.#judgedPods.get(before.pod.workload) === before.pod) this.#judgedPods.delete(before.pod.workload);
     const pods = this.#nodes.get(before.node);
     pods?.delete(uid);
     if (pods?.size === 0) this.#nodes.delete(before.node);

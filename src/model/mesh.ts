@@ -21,7 +21,20 @@ export interface MeshSettings {
   readonly defaultAction: "allow" | "deny";
   /** Identities that are refused everywhere, whatever certificate they show. */
   readonly deniedIdentities: readonly Identity[];
+  /** Revocation lists of the mesh's authorities, concatenated PEM; empty for none. */
+  readonly crl: string;
+  /** Roots to trust, PEM. Empty: those that come with the certificates. */
+  readonly trustBundle: string;
+  /**
+   * SHA-256 of the root that certificates are issued from, hexadecimal: one that leads elsewhere is renewed at once, which is how a new
+   * root comes into use. Empty: renew when it is time.
+   */
+  readonly issuingRoot: string;
 }
+
+/** The part that an authority says; until one does, or where another mesh's issues the certificates, nothing. */
+export type AuthoritySettings = Pick<MeshSettings, "crl" | "trustBundle" | "issuingRoot">;
+export const noAuthoritySettings: AuthoritySettings = { crl: "", trustBundle: "", issuingRoot: "" };
 
 /** The effective mode of a workload's port, and the object that set it (`namespace/name`, empty for the default). */
 export interface EffectiveMode {
@@ -71,6 +84,7 @@ export interface MeshChange {
   /** `namespace/name`. */
   readonly authorizationPolicies: ReadonlySet<string>;
   readonly peerAuthentications: ReadonlySet<string>;
+  readonly networkPolicies: ReadonlySet<string>;
   /** Nodes whose set of local pods changed. */
   readonly nodes: ReadonlySet<string>;
   /** Workloads for which policy may now say something else about traffic that they accept. */

@@ -44,4 +44,6 @@ export interface LocalPod {
   readonly failOpen: boolean;
   /** Ports that the kubelet probes, for kubelets whose cgroup is shared with other things. */
   readonly probePorts: readonly number[];
+  /** Said by sources that tell of NetworkPolicies only whom they select; absent when it isn't known so. */
+  readonly networkPolicy?: "none" | "selected";
 }

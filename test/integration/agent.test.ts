@@ -1,4 +1,5 @@
 /** What an operator of a running agent rests on: bad objects change nothing, the log level moves, readiness and the drain tell. */
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Lab } from "../../src/lab/lab.ts";
@@ -16,7 +17,8 @@ beforeAll(async () => {
     documents(service("web"), idle("one", "node-1"), outsider),
   ];
   const agentSettings = { log: { format: "json" }, drain: { deadline: "200ms" } };
-  lab = await Lab.up({ nodes: 2, manifests, agentSettings }, AbortSignal.timeout(60_000));
+  const controlSettings = { log: { format: "json" } };
+  lab = await Lab.up({ nodes: 2, manifests, agentSettings, controlSettings }, AbortSignal.timeout(60_000));
   await lab.waitReady();
 });
 afterAll(() => lab?.down());
@@ -30,13 +32,22 @@ async function answered(pod: string): Promise<boolean> {
   return code === 0;
 }
 
+function parsed(log: string): Record<string, unknown>[] {
+  // The last line may not be whole yet.
+  const lines = log.split("\n").filter((line) => line.startsWith("{") && line.endsWith("}"));
+  return lines.map((line) => JSON.parse(line) as Record<string, unknown>);
+}
+
 async function logLines(node: string, scope: string): Promise<Record<string, unknown>[]> {
-  const lines = (await lab.agentLog(node)).split("\n").filter((line) => line.startsWith("{"));
-  return lines.map((line) => JSON.parse(line) as Record<string, unknown>).filter((line) => line["scope"] === scope);
+  return parsed(await lab.agentLog(node)).filter((line) => line["scope"] === scope);
+}
+
+async function controlLines(): Promise<Record<string, unknown>[]> {
+  return parsed(await readFile(lab.logPath("control"), "utf8"));
 }
 
 describe("a manifest that becomes wrong while agents run", () => {
-  it("leaves its last good version in force, and is told with file, object and field until it is repaired", async () => {
+  it("leaves its last good version in force, and control tells file, object and field", async () => {
     await lab.apply(mtls("STRICT"));
     await expect.poll(() => answered("outside/outsider"), tries).toBe(false);
     await lab.apply(mtls("STRCIT"));
@@ -45,15 +56,11 @@ describe("a manifest that becomes wrong while agents run", () => {
       object: expect.stringContaining("production/default"),
       field: "spec.mtls.mode",
     };
-    for (const node of lab.nodes()) {
-      await expect.poll(() => logLines(node, "mesh"), tries).toContainEqual(expect.objectContaining(problem));
-      expect(await lab.adminJson(node, "/config_dump")).toMatchObject({ problems: [problem] });
-    }
+    await expect.poll(controlLines, tries).toContainEqual(expect.objectContaining(problem));
     expect(await answered("outside/outsider")).toBe(false);
     expect(await answered("one")).toBe(true);
     await lab.apply(mtls("PERMISSIVE"));
     await expect.poll(() => answered("outside/outsider"), tries).toBe(true);
-    expect(await lab.adminJson("node-2", "/config_dump")).toMatchObject({ problems: [] });
   });
 });
 

@@ -15,7 +15,7 @@ describe("a mesh whose agents hear its state from the control plane", () => {
   let lab: Lab;
   beforeAll(async () => {
     lab = await Lab.up(
-      { manifests: [documents(namespace, web(), service("web"), idle("one", "node-2"), outside)], discovery: true },
+      { manifests: [documents(namespace, web(), service("web"), idle("one", "node-2"), outside)] },
       AbortSignal.timeout(30_000),
     );
     await lab.waitReady();

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { NetworkPolicy } from "../../src/model/network-policy.ts";
-import { mesh, workload } from "./build.ts";
+import { localPod, mesh, workload } from "./build.ts";
 
 const api = workload("api", "10.0.0.1");
 
@@ -24,6 +24,20 @@ describe("networkPolicySelects", () => {
     expect(view.networkPolicySelects(api)).toBe(true);
     view.apply({ removedNetworkPolicies: ["shop/two"] });
     expect(view.networkPolicySelects(api)).toBe(false);
+  });
+
+  test("without policies it is what the source says about a pod, and that is a change for all flows", () => {
+    const pod = (networkPolicy: "none" | "selected") => ({ node: "n1", pod: localPod(api, { networkPolicy }) });
+    const view = mesh({ workloads: [api], localPods: [pod("none")] });
+    expect(view.networkPolicySelects(api)).toBe(false);
+    expect(view.apply({ localPods: [pod("selected")] })).toMatchObject({ policyScope: "all" });
+    expect(view.networkPolicySelects(api)).toBe(true);
+    view.apply({ localPods: [pod("none")] });
+    view.apply({ localPods: [{ node: "n1", pod: localPod(api, { uid: "anew", networkPolicy: "none" }) }] });
+    view.apply({ removedLocalPods: [`uid-${api.name}`] });
+    expect(view.networkPolicySelects(api)).toBe(false);
+    view.apply({ removedLocalPods: ["anew"] });
+    expect(view.networkPolicySelects(api)).toBe(true);
   });
 
   test("a change concerns all flows, and one that changes nothing is none", () => {

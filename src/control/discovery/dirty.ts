@@ -9,6 +9,7 @@ export class Dirty {
   readonly services = new Set<string>();
   readonly authorizationPolicies = new Set<string>();
   readonly peerAuthentications = new Set<string>();
+  readonly networkPolicies = new Set<string>();
   readonly nodes = new Set<string>();
   /** Namespaces whose workloads may be under other policies; empty text for all. */
   readonly namespaces = new Set<string>();
@@ -16,7 +17,13 @@ export class Dirty {
   add(change: MeshChange): void {
     this.everything ||= change.settings;
     for (const uid of change.workloads) this.workloads.add(uid);
-    for (const kind of ["services", "authorizationPolicies", "peerAuthentications", "nodes"] as const) {
+    for (const kind of [
+      "services",
+      "authorizationPolicies",
+      "peerAuthentications",
+      "networkPolicies",
+      "nodes",
+    ] as const) {
       for (const key of change[kind]) this[kind].add(key);
     }
     // Pods that came to or left a Service: a policy with a targetRef to it follows.

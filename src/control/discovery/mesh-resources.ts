@@ -7,7 +7,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { type MeshIndex, serviceKey } from "../../mesh/mesh-index.ts";
 import type { MeshChange } from "../../model/mesh.ts";
 import type { Service } from "../../model/service.ts";
-import type { Workload } from "../../model/workload.ts";
+import type { Workload, WorkloadUid } from "../../model/workload.ts";
 import { authorizationKey } from "../../policy/authorization/authorization-index.ts";
 import { peerAuthenticationKey } from "../../policy/peer-authentication.ts";
 import { encodeAuthorization, encodeSettingsPolicies, isSelector } from "../../xds/resources/authorization.ts";
@@ -41,6 +41,8 @@ export class MeshResources {
   readonly #options: MeshResourcesOptions;
   readonly #memberships = new ServiceMemberships();
   readonly #selectors = new Set<string>();
+  /** Workloads that some NetworkPolicy selects: their node is told. */
+  readonly #selected = new Set<WorkloadUid>();
   #settingsPolicies: readonly string[] = [];
   #dirty = new Dirty();
   #cancel: (() => void) | undefined;
@@ -85,13 +87,17 @@ export class MeshResources {
     const services = this.#updateServices(view, dirty);
     this.#updatePolicies(view, dirty);
     this.#updateWorkloads(view, dirty);
+    this.#findSelected(view, dirty);
     // After the workloads: in the order of the store a Service comes when its endpoints are there.
     for (const [key, service] of services) {
       if (service === undefined) store.delete("address", key);
       else store.set("address", encodeService(service));
     }
     for (const node of dirty.nodes) {
-      const pods = [...view.localPods(node)].map(encodeLocalPod);
+      const pods = [...view.localPods(node)].map((pod) => {
+        const networkPolicy = this.#selected.has(pod.workload) ? "selected" : "none";
+        return encodeLocalPod({ ...pod, networkPolicy });
+      });
       for (const pod of pods) store.set("localPod", pod, node);
       this.#keepOnly("localPod", new Set(pods.map(({ name }) => name)), (resource) => resource.node === node);
     }
@@ -169,6 +175,23 @@ export class MeshResources {
       }
       const attached = this.#attachedTo(workload, view, portsByNamespace);
       store.set("address", encodeWorkload(workload, this.#memberships.of(workload.uid), attached));
+    }
+  }
+
+  /** Agents are told no NetworkPolicies, only whom of their pods any selects. */
+  #findSelected(view: MeshIndex, dirty: Dirty): void {
+    const namespaces = new Set([...dirty.networkPolicies].map((key) => key.split("/", 1)[0]));
+    const touched = new Set(dirty.workloads);
+    if (namespaces.size > 0) {
+      for (const { uid, namespace } of view.workloads()) if (namespaces.has(namespace)) touched.add(uid);
+    }
+    for (const uid of touched) {
+      const workload = view.workload(uid);
+      const selected = workload !== undefined && view.networkPolicySelects(workload);
+      if (selected === this.#selected.has(uid)) continue;
+      if (selected) this.#selected.add(uid);
+      else this.#selected.delete(uid);
+      if (workload !== undefined) dirty.nodes.add(workload.node);
     }
   }
 

@@ -65,7 +65,7 @@ export function nodeScript(
   name: string,
   index: number,
   nodes: readonly number[],
-  bpffs: string,
+  { bpffs, tmpfs }: { readonly bpffs: string; readonly tmpfs: string },
 ): string {
   const { node, gateway, gatewayMac, serviceCidrs } = clusterAddresses;
   return [
@@ -78,6 +78,7 @@ export function nodeScript(
     "echo 0 > /proc/sys/net/ipv4/conf/default/send_redirects",
     // Private to this node's mount namespace, as each machine has its own.
     `mount -t bpf bpf ${bpffs}`,
+    `mount -t tmpfs -o mode=0755 tmpfs ${tmpfs}`,
     uplink(fabric, name),
     ipBatch([
       "link set lo up",

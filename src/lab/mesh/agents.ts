@@ -16,26 +16,21 @@ export const readinessPort = 15_021;
 export interface AgentRequest {
   readonly node: LabNode;
   readonly folder: string;
-  /** Undefined: the control plane tells. */
-  readonly manifests: string | undefined;
   readonly rootCertificate: string;
   readonly tokens: NodeTokens;
   readonly engine: "typescript" | "native" | undefined;
   readonly backend: "auto" | "ebpf" | "nftables" | undefined;
-  readonly localTraffic: "mtls" | "auto" | undefined;
   readonly settings: SettingOverrides;
   readonly event: (line: string) => void;
 }
 
 /** The configuration file of a node's agent. */
 export function agentConfig(request: AgentRequest): Record<string, unknown> {
-  const { node, tokens, engine, backend, localTraffic } = request;
+  const { node, tokens, engine, backend } = request;
   return overlay(
     {
       node: node.name,
-      ...(request.manifests === undefined
-        ? { discovery: { stateFile: join(request.folder, "nodes", node.name, "last-good-state") } }
-        : { manifests: request.manifests }),
+      discovery: { stateFile: join(node.tmpfs, "last-good-state") },
       control: {
         address: `${clusterAddresses.control.v4}:${controlPort}`,
         rootCertificate: request.rootCertificate,
@@ -50,7 +45,6 @@ export function agentConfig(request: AgentRequest): Record<string, unknown> {
         ...(backend === undefined ? {} : { backend }),
       },
       ...(engine === undefined ? {} : { engine }),
-      ...(localTraffic === undefined ? {} : { localTraffic }),
     },
     request.settings,
   );

@@ -69,18 +69,16 @@ export class LabMesh {
       signal,
     );
     const { rootCertificate } = control;
-    const { engine, backend, localTraffic, agentSettings: settings = {} } = options;
+    const { engine, backend, agentSettings: settings = {} } = options;
     const agents = nodes.map((node): [string, Daemon] => [
       node.name,
       makeAgent({
         node,
         folder,
-        manifests: options.discovery === true ? undefined : manifests,
         rootCertificate,
         tokens,
         engine,
         backend,
-        localTraffic,
         settings,
         event,
       }),

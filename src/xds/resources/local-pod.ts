@@ -2,7 +2,7 @@
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { identityParts } from "../../model/identity.ts";
 import type { LocalPod, WorkloadUid } from "../../model/workload.ts";
-import { LocalPodSchema, Mode } from "../gen/warren/node/v1/local_pod_pb.ts";
+import { LocalPodSchema, Mode, NetworkPolicy } from "../gen/warren/node/v1/local_pod_pb.ts";
 import { checkedAddress, checkedIdentity, checkedName, checkedPort, checkedText, wireAddress } from "./checked.ts";
 import { InvalidResource, type NamedResource } from "./resource-types.ts";
 
@@ -18,9 +18,12 @@ export function encodeLocalPod(pod: LocalPod): NamedResource {
     mode: Mode.AMBIENT,
     failOpen: pod.failOpen,
     probePorts: [...pod.probePorts],
+    networkPolicy: pod.networkPolicy === undefined ? NetworkPolicy.UNSPECIFIED : networkPolicies[pod.networkPolicy],
   });
   return { name: pod.uid, aliases: [], bytes: toBinary(LocalPodSchema, message) };
 }
+
+const networkPolicies = { none: NetworkPolicy.NONE, selected: NetworkPolicy.SELECTED } as const;
 
 /** Undefined for a pod that is to stay outside the mesh. */
 export function decodeLocalPod(name: string, bytes: Uint8Array): LocalPod | undefined {
@@ -42,5 +45,12 @@ export function decodeLocalPod(name: string, bytes: Uint8Array): LocalPod | unde
     addresses: message.addresses.map((address, index) => checkedAddress(address, `addresses[${index}]`)),
     failOpen: message.failOpen,
     probePorts: message.probePorts.map((port) => checkedPort(port, "probe_ports")),
+    ...networkPolicyOf(message.networkPolicy),
   };
+}
+
+function networkPolicyOf(word: NetworkPolicy): Pick<LocalPod, "networkPolicy"> {
+  if (word === NetworkPolicy.UNSPECIFIED) return {};
+  // A word that we don't know may be a stricter one.
+  return { networkPolicy: word === NetworkPolicy.NONE ? "none" : "selected" };
 }

@@ -5,6 +5,7 @@ import { status } from "@grpc/grpc-js";
 import { expect, it } from "vitest";
 import { AuthorizationSchema } from "../../../src/xds/gen/istio/security/authorization_pb.ts";
 import { AddressSchema, type Workload } from "../../../src/xds/gen/istio/workload/workload_pb.ts";
+import { LocalPodSchema, NetworkPolicy } from "../../../src/xds/gen/warren/node/v1/local_pod_pb.ts";
 import { type ControlPlane, podManifest, startControlPlane } from "../../support/control-plane.ts";
 import { namesIn, XdsClient } from "../../support/xds-client.ts";
 
@@ -142,6 +143,33 @@ it("tells a node of its own pods alone, whatever it asks for", async () => {
   const response = await client.response(1);
   expect(namesIn(response)).toEqual(["uid-db"]);
   expect(response.removedResources).toEqual(["uid-web"]);
+});
+
+it("tells a node which of its pods a NetworkPolicy selects, as policies and labels come and go", async () => {
+  const plane = await startControlPlane([], [...web, ...db]);
+  const client = await connect(plane);
+  client.send(localPod);
+  const said = () => {
+    for (const response of client.responses.splice(0)) client.acknowledge(response);
+    return fromBinary(LocalPodSchema, client.held.get("uid-web")?.bytes ?? new Uint8Array()).networkPolicy;
+  };
+  await expect.poll(said).toBe(NetworkPolicy.NONE);
+  const selecting = (app: string) => ({
+    apiVersion: "networking.k8s.io/v1",
+    kind: "NetworkPolicy",
+    metadata: { name: "np", namespace: "production" },
+    spec: { podSelector: { matchLabels: { app } } },
+  });
+  const labelled = (app: string) => {
+    const [namespace, pod] = web as [object, { metadata: object }];
+    return [namespace, { ...pod, metadata: { ...pod.metadata, labels: { app } } }];
+  };
+  await plane.apply(...labelled("web"), ...db, selecting("web"));
+  await expect.poll(said).toBe(NetworkPolicy.SELECTED);
+  await plane.apply(...labelled("web"), ...db, selecting("other"));
+  await expect.poll(said).toBe(NetworkPolicy.NONE);
+  await plane.apply(...labelled("other"), ...db, selecting("other"));
+  await expect.poll(said).toBe(NetworkPolicy.SELECTED);
 });
 
 it("shows who rejected what, and does not send it again until it changes", async () => {

@@ -1,7 +1,7 @@
 /** Random model objects from a seed: a failing run can be repeated. */
 
 import type { AuthorizationPolicy, AuthorizationRule } from "../../../src/model/authorization.ts";
-import type { MeshSettings } from "../../../src/model/mesh.ts";
+import { type MeshSettings, noAuthoritySettings } from "../../../src/model/mesh.ts";
 import type { PeerAuthentication } from "../../../src/model/peer-authentication.ts";
 import type { Service } from "../../../src/model/service.ts";
 import type { LocalPod, Workload, WorkloadUid } from "../../../src/model/workload.ts";
@@ -139,6 +139,7 @@ export class Random {
       addresses: [this.address()],
       failOpen: this.chance(2),
       probePorts: this.list(2, () => this.port()),
+      ...this.one([{}, { networkPolicy: "none" } as const, { networkPolicy: "selected" } as const]),
     };
   }
 
@@ -229,6 +230,8 @@ export class Random {
       localTraffic: this.one(["mtls", "auto"]),
       defaultAction: this.one(["allow", "deny"]),
       deniedIdentities: this.list(2, () => identity(this.name(), this.name())),
+      ...noAuthoritySettings,
+      issuingRoot: this.one(["", "5f0c".repeat(16)]),
     };
   }
 }

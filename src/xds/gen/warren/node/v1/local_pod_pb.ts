@@ -13,7 +13,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file warren/node/v1/local_pod.proto.
  */
 export const file_warren_node_v1_local_pod: GenFile = /*@__PURE__*/
-  fileDesc("Ch53YXJyZW4vbm9kZS92MS9sb2NhbF9wb2QucHJvdG8SDndhcnJlbi5ub2RlLnYxItgBCghMb2NhbFBvZBILCgN1aWQYASABKAkSEAoId29ya2xvYWQYAiABKAkSDAoEbmFtZRgDIAEoCRIRCgluYW1lc3BhY2UYBCABKAkSFwoPc2VydmljZV9hY2NvdW50GAUgASgJEhQKDHRydXN0X2RvbWFpbhgGIAEoCRIRCglhZGRyZXNzZXMYByADKAwSIgoEbW9kZRgIIAEoDjIULndhcnJlbi5ub2RlLnYxLk1vZGUSEQoJZmFpbF9vcGVuGAkgASgIEhMKC3Byb2JlX3BvcnRzGAogAygNKj0KBE1vZGUSFAoQTU9ERV9VTlNQRUNJRklFRBAAEhAKDE1PREVfQU1CSUVOVBABEg0KCU1PREVfTk9ORRACYgZwcm90bzM");
+  fileDesc("Ch53YXJyZW4vbm9kZS92MS9sb2NhbF9wb2QucHJvdG8SDndhcnJlbi5ub2RlLnYxIo8CCghMb2NhbFBvZBILCgN1aWQYASABKAkSEAoId29ya2xvYWQYAiABKAkSDAoEbmFtZRgDIAEoCRIRCgluYW1lc3BhY2UYBCABKAkSFwoPc2VydmljZV9hY2NvdW50GAUgASgJEhQKDHRydXN0X2RvbWFpbhgGIAEoCRIRCglhZGRyZXNzZXMYByADKAwSIgoEbW9kZRgIIAEoDjIULndhcnJlbi5ub2RlLnYxLk1vZGUSEQoJZmFpbF9vcGVuGAkgASgIEhMKC3Byb2JlX3BvcnRzGAogAygNEjUKDm5ldHdvcmtfcG9saWN5GAsgASgOMh0ud2FycmVuLm5vZGUudjEuTmV0d29ya1BvbGljeSplCg1OZXR3b3JrUG9saWN5Eh4KGk5FVFdPUktfUE9MSUNZX1VOU1BFQ0lGSUVEEAASFwoTTkVUV09SS19QT0xJQ1lfTk9ORRABEhsKF05FVFdPUktfUE9MSUNZX1NFTEVDVEVEEAIqPQoETW9kZRIUChBNT0RFX1VOU1BFQ0lGSUVEEAASEAoMTU9ERV9BTUJJRU5UEAESDQoJTU9ERV9OT05FEAJiBnByb3RvMw");
 
 /**
  * @generated from message warren.node.v1.LocalPod
@@ -78,6 +78,13 @@ export type LocalPod = Message<"warren.node.v1.LocalPod"> & {
    * @generated from field: repeated uint32 probe_ports = 10;
    */
   probePorts: number[];
+
+  /**
+   * Whether NetworkPolicies select the pod: what `local_traffic: auto` has to know. Unspecified counts as selected.
+   *
+   * @generated from field: warren.node.v1.NetworkPolicy network_policy = 11;
+   */
+  networkPolicy: NetworkPolicy;
 };
 
 /**
@@ -86,6 +93,37 @@ export type LocalPod = Message<"warren.node.v1.LocalPod"> & {
  */
 export const LocalPodSchema: GenMessage<LocalPod> = /*@__PURE__*/
   messageDesc(file_warren_node_v1_local_pod, 0);
+
+/**
+ * @generated from enum warren.node.v1.NetworkPolicy
+ */
+export const NetworkPolicy = {
+  /**
+   * @generated from enum value: NETWORK_POLICY_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * @generated from enum value: NETWORK_POLICY_NONE = 1;
+   */
+  NONE: 1,
+
+  /**
+   * @generated from enum value: NETWORK_POLICY_SELECTED = 2;
+   */
+  SELECTED: 2,
+} as const;
+
+/**
+ * @generated from enum warren.node.v1.NetworkPolicy
+ */
+export type NetworkPolicy = (typeof NetworkPolicy)[keyof typeof NetworkPolicy] | UnknownEnum;
+
+/**
+ * Describes the enum warren.node.v1.NetworkPolicy.
+ */
+export const NetworkPolicySchema: GenEnum<NetworkPolicy> = /*@__PURE__*/
+  enumDesc(file_warren_node_v1_local_pod, 0);
 
 /**
  * @generated from enum warren.node.v1.Mode
@@ -116,5 +154,5 @@ export type Mode = (typeof Mode)[keyof typeof Mode] | UnknownEnum;
  * Describes the enum warren.node.v1.Mode.
  */
 export const ModeSchema: GenEnum<Mode> = /*@__PURE__*/
-  enumDesc(file_warren_node_v1_local_pod, 0);
+  enumDesc(file_warren_node_v1_local_pod, 1);
 
