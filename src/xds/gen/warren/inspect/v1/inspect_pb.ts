@@ -18,7 +18,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file warren/inspect/v1/inspect.proto.
  */
 export const file_warren_inspect_v1_inspect: GenFile = /*@__PURE__*/
-  fileDesc("Ch93YXJyZW4vaW5zcGVjdC92MS9pbnNwZWN0LnByb3RvEhF3YXJyZW4uaW5zcGVjdC52MSKVBQoOQ29udHJvbE1lc3NhZ2USCwoDYXNrGAEgASgEEiUKA3RhcBgCIAEoCzIWLndhcnJlbi5pbnNwZWN0LnYxLlRhcEgAEjIKCmxpc3RfZmxvd3MYAyABKAsyHC53YXJyZW4uaW5zcGVjdC52MS5MaXN0Rmxvd3NIABI2CgxsaXN0X3R1bm5lbHMYBCABKAsyHi53YXJyZW4uaW5zcGVjdC52MS5MaXN0VHVubmVsc0gAEkAKEWxpc3RfY2VydGlmaWNhdGVzGAUgASgLMiMud2FycmVuLmluc3BlY3QudjEuTGlzdENlcnRpZmljYXRlc0gAEjoKDmxpc3Rfd29ya2xvYWRzGAYgASgLMiAud2FycmVuLmluc3BlY3QudjEuTGlzdFdvcmtsb2Fkc0gAEjIKCmdldF9jb25maWcYByABKAsyHC53YXJyZW4uaW5zcGVjdC52MS5HZXRDb25maWdIABIwCglsaXN0X3BvZHMYCCABKAsyGy53YXJyZW4uaW5zcGVjdC52MS5MaXN0UG9kc0gAEjcKDXNldF9sb2dfbGV2ZWwYCSABKAsyHi53YXJyZW4uaW5zcGVjdC52MS5TZXRMb2dMZXZlbEgAEjQKC2Nsb3NlX2Zsb3dzGAogASgLMh0ud2FycmVuLmluc3BlY3QudjEuQ2xvc2VGbG93c0gAEisKBmNhbmNlbBgLIAEoCzIZLndhcnJlbi5pbnNwZWN0LnYxLkNhbmNlbEgAEicKBG1vcmUYDCABKAsyFy53YXJyZW4uaW5zcGVjdC52MS5Nb3JlSAASMgoKZ2V0X3N0YXR1cxgNIAEoCzIcLndhcnJlbi5pbnNwZWN0LnYxLkdldFN0YXR1c0gAQgYKBGtpbmQi1QQKDEFnZW50TWVzc2FnZRILCgNhc2sYASABKAQSKQoFaGVsbG8YAiABKAsyGC53YXJyZW4uaW5zcGVjdC52MS5IZWxsb0gAEisKA3RhcBgDIAEoCzIcLndhcnJlbi5pbnNwZWN0LnYxLlRhcEV2ZW50c0gAEikKBWZsb3dzGAQgASgLMhgud2FycmVuLmluc3BlY3QudjEuRmxvd3NIABItCgd0dW5uZWxzGAUgASgLMhoud2FycmVuLmluc3BlY3QudjEuVHVubmVsc0gAEjcKDGNlcnRpZmljYXRlcxgGIAEoCzIfLndhcnJlbi5pbnNwZWN0LnYxLkNlcnRpZmljYXRlc0gAEjEKCXdvcmtsb2FkcxgHIAEoCzIcLndhcnJlbi5pbnNwZWN0LnYxLldvcmtsb2Fkc0gAEisKBmNvbmZpZxgIIAEoCzIZLndhcnJlbi5pbnNwZWN0LnYxLkNvbmZpZ0gAEicKBHBvZHMYCSABKAsyFy53YXJyZW4uaW5zcGVjdC52MS5Qb2RzSAASNgoMZmxvd3NfY2xvc2VkGAogASgLMh4ud2FycmVuLmluc3BlY3QudjEuRmxvd3NDbG9zZWRIABIlCgNlbmQYCyABKAsyFi53YXJyZW4uaW5zcGVjdC52MS5FbmRIABIrCgZzdGF0dXMYDCABKAsyGS53YXJyZW4uaW5zcGVjdC52MS5TdGF0dXNIABIwCglsb2dfbGV2ZWwYDSABKAsyGy53YXJyZW4uaW5zcGVjdC52MS5Mb2dMZXZlbEgAQgYKBGtpbmQidwoFSGVsbG8SDwoHdmVyc2lvbhgBIAEoCRIMCgRub2RlGAIgASgJEi4KCnN0YXJ0ZWRfYXQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg4KBmVuZ2luZRgEIAEoCRIPCgdjYXB0dXJlGAUgASgJIjAKA0VuZBISCgplcnJvcl9jb2RlGAEgASgJEhUKDWVycm9yX21lc3NhZ2UYAiABKAkiCAoGQ2FuY2VsIhgKBE1vcmUSEAoIbWVzc2FnZXMYASABKA0igQIKCkZsb3dGaWx0ZXISGAoQc291cmNlX25hbWVzcGFjZRgBIAEoCRIXCg9zb3VyY2Vfd29ya2xvYWQYAiABKAkSHQoVZGVzdGluYXRpb25fbmFtZXNwYWNlGAMgASgJEhwKFGRlc3RpbmF0aW9uX3dvcmtsb2FkGAQgASgJEg8KB3BvZF91aWQYBSABKAkSGAoQZGVzdGluYXRpb25fcG9ydBgGIAEoDRItCghzZWN1cml0eRgHIAEoDjIbLndhcnJlbi5pbnNwZWN0LnYxLlNlY3VyaXR5EikKBHJvbGUYCCABKA4yGy53YXJyZW4uaW5zcGVjdC52MS5GbG93Um9sZSIuCg1Tb2NrZXRBZGRyZXNzEg8KB2FkZHJlc3MYASABKAwSDAoEcG9ydBgCIAEoDSKDAQoIRW5kcG9pbnQSMQoHYWRkcmVzcxgBIAEoCzIgLndhcnJlbi5pbnNwZWN0LnYxLlNvY2tldEFkZHJlc3MSEQoJbmFtZXNwYWNlGAIgASgJEhAKCHdvcmtsb2FkGAMgASgJEg0KBW93bmVyGAQgASgJEhAKCGlkZW50aXR5GAUgASgJIocBCgNUYXASLQoGZmlsdGVyGAEgASgLMh0ud2FycmVuLmluc3BlY3QudjEuRmxvd0ZpbHRlchIrCgd2ZXJkaWN0GAIgASgOMhoud2FycmVuLmluc3BlY3QudjEuVmVyZGljdBIQCghtYXhfcmF0ZRgDIAEoDRISCgptYXhfZXZlbnRzGAQgASgEIkkKCVRhcEV2ZW50cxIrCgZldmVudHMYASADKAsyGy53YXJyZW4uaW5zcGVjdC52MS5UYXBFdmVudBIPCgdkcm9wcGVkGAIgASgEIvgDCghUYXBFdmVudBImCgJhdBgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDAoEZmxvdxgCIAEoBBIpCgRyb2xlGAMgASgOMhsud2FycmVuLmluc3BlY3QudjEuRmxvd1JvbGUSKwoGc291cmNlGAQgASgLMhsud2FycmVuLmluc3BlY3QudjEuRW5kcG9pbnQSMAoLZGVzdGluYXRpb24YBSABKAsyGy53YXJyZW4uaW5zcGVjdC52MS5FbmRwb2ludBIPCgdzZXJ2aWNlGAYgASgJEi0KCHNlY3VyaXR5GAcgASgOMhsud2FycmVuLmluc3BlY3QudjEuU2VjdXJpdHkSDgoGcmVhc29uGAggASgJEg4KBnBvbGljeRgJIAEoCRIvCgZvcGVuZWQYCiABKAsyHS53YXJyZW4uaW5zcGVjdC52MS5GbG93T3BlbmVkSAASMQoHcmVmdXNlZBgLIAEoCzIeLndhcnJlbi5pbnNwZWN0LnYxLkZsb3dSZWZ1c2VkSAASLQoFZW5kZWQYDCABKAsyHC53YXJyZW4uaW5zcGVjdC52MS5GbG93RW5kZWRIABIxCgdyZXF1ZXN0GA0gASgLMh4ud2FycmVuLmluc3BlY3QudjEuSHR0cFJlcXVlc3RIAEIGCgRraW5kIgwKCkZsb3dPcGVuZWQiHQoLRmxvd1JlZnVzZWQSDgoGZGV0YWlsGAEgASgJIlkKCUZsb3dFbmRlZBISCgpieXRlc19zZW50GAEgASgEEhYKDmJ5dGVzX3JlY2VpdmVkGAIgASgEEhAKCGR1cmF0aW9uGAMgASgBEg4KBmRldGFpbBgEIAEoCSJJCgtIdHRwUmVxdWVzdBIOCgZtZXRob2QYASABKAkSDAoEaG9zdBgCIAEoCRIMCgRwYXRoGAMgASgJEg4KBnN0YXR1cxgEIAEoDSJJCglMaXN0Rmxvd3MSLQoGZmlsdGVyGAEgASgLMh0ud2FycmVuLmluc3BlY3QudjEuRmxvd0ZpbHRlchINCgVsaW1pdBgCIAEoDSIvCgVGbG93cxImCgVmbG93cxgBIAMoCzIXLndhcnJlbi5pbnNwZWN0LnYxLkZsb3ciiwMKBEZsb3cSDAoEZmxvdxgBIAEoBBIpCgRyb2xlGAIgASgOMhsud2FycmVuLmluc3BlY3QudjEuRmxvd1JvbGUSKwoGc291cmNlGAMgASgLMhsud2FycmVuLmluc3BlY3QudjEuRW5kcG9pbnQSMAoLZGVzdGluYXRpb24YBCABKAsyGy53YXJyZW4uaW5zcGVjdC52MS5FbmRwb2ludBIPCgdzZXJ2aWNlGAUgASgJEi0KCHNlY3VyaXR5GAYgASgOMhsud2FycmVuLmluc3BlY3QudjEuU2VjdXJpdHkSDgoGcG9saWN5GAcgASgJEg4KBnR1bm5lbBgIIAEoBBIwCgZ0YXJnZXQYCSABKAsyIC53YXJyZW4uaW5zcGVjdC52MS5Tb2NrZXRBZGRyZXNzEhIKCmJ5dGVzX3NlbnQYCiABKAQSFgoOYnl0ZXNfcmVjZWl2ZWQYCyABKAQSLQoJb3BlbmVkX2F0GAwgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIbCgpDbG9zZUZsb3dzEg0KBWZsb3dzGAEgAygEIh0KC0Zsb3dzQ2xvc2VkEg4KBmNsb3NlZBgBIAEoBCINCgtMaXN0VHVubmVscyI1CgdUdW5uZWxzEioKB3R1bm5lbHMYASADKAsyGS53YXJyZW4uaW5zcGVjdC52MS5UdW5uZWwikQMKBlR1bm5lbBIOCgZ0dW5uZWwYASABKAQSNgoJZGlyZWN0aW9uGAIgASgOMiMud2FycmVuLmluc3BlY3QudjEuVHVubmVsLkRpcmVjdGlvbhIPCgdwb2RfdWlkGAMgASgJEhYKDmxvY2FsX2lkZW50aXR5GAQgASgJEhUKDXBlZXJfaWRlbnRpdHkYBSABKAkSLgoEcGVlchgGIAEoCzIgLndhcnJlbi5pbnNwZWN0LnYxLlNvY2tldEFkZHJlc3MSEwoLdGxzX3ZlcnNpb24YByABKAkSEQoJdGxzX2dyb3VwGAggASgJEhIKCnRsc19jaXBoZXIYCSABKAkSDQoFZmxvd3MYCiABKA0SLQoJb3BlbmVkX2F0GAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJVCglEaXJlY3Rpb24SGQoVRElSRUNUSU9OX1VOU1BFQ0lGSUVEEAASFgoSRElSRUNUSU9OX09VVEJPVU5EEAESFQoRRElSRUNUSU9OX0lOQk9VTkQQAiIkChBMaXN0Q2VydGlmaWNhdGVzEhAKCGlkZW50aXR5GAEgASgJIkQKDENlcnRpZmljYXRlcxI0CgxjZXJ0aWZpY2F0ZXMYASADKAsyHi53YXJyZW4uaW5zcGVjdC52MS5DZXJ0aWZpY2F0ZSKoAwoLQ2VydGlmaWNhdGUSEAoIaWRlbnRpdHkYASABKAkSMwoFc3RhdGUYAiABKA4yJC53YXJyZW4uaW5zcGVjdC52MS5DZXJ0aWZpY2F0ZS5TdGF0ZRIOCgZzZXJpYWwYAyABKAkSLgoKbm90X2JlZm9yZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLQoJbm90X2FmdGVyGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBItCglyZW5ld3NfYXQYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg4KBmlzc3VlchgHIAEoCRIQCghrZXlfdHlwZRgIIAEoCRISCgpsYXN0X2Vycm9yGAkgASgJEg0KBWNoYWluGAogASgJEhQKDHRydXN0X2J1bmRsZRgLIAEoCSJZCgVTdGF0ZRIVChFTVEFURV9VTlNQRUNJRklFRBAAEhEKDVNUQVRFX1BFTkRJTkcQARIPCgtTVEFURV9SRUFEWRACEhUKEVNUQVRFX1VOQVZBSUxBQkxFEAMiIgoNTGlzdFdvcmtsb2FkcxIRCgluYW1lc3BhY2UYASABKAkiOwoJV29ya2xvYWRzEi4KCXdvcmtsb2FkcxgBIAMoCzIbLndhcnJlbi5pbnNwZWN0LnYxLldvcmtsb2FkIokBCghXb3JrbG9hZBILCgN1aWQYASABKAkSEQoJbmFtZXNwYWNlGAIgASgJEgwKBG5hbWUYAyABKAkSEQoJYWRkcmVzc2VzGAQgAygMEgwKBG5vZGUYBSABKAkSDQoFaGJvbmUYBiABKAgSDQoFcmVhZHkYByABKAgSEAoIaWRlbnRpdHkYCCABKAkiCgoITGlzdFBvZHMiLAoEUG9kcxIkCgRwb2RzGAEgAygLMhYud2FycmVuLmluc3BlY3QudjEuUG9kIowBCgNQb2QSCwoDdWlkGAEgASgJEhEKCW5hbWVzcGFjZRgCIAEoCRIMCgRuYW1lGAMgASgJEhAKCGlkZW50aXR5GAQgASgJEhEKCWFkZHJlc3NlcxgFIAMoDBINCgVzdGF0ZRgGIAEoCRIPCgdjYXB0dXJlGAcgASgJEhIKCmxhc3RfZXJyb3IYCCABKAkiCwoJR2V0Q29uZmlnIiYKBkNvbmZpZxIOCgZzY2hlbWEYASABKAkSDAoEanNvbhgCIAEoCSIcCgtTZXRMb2dMZXZlbBINCgVsZXZlbBgBIAEoCSJ+CghMb2dMZXZlbBINCgVsZXZlbBgBIAEoCRI1CgVhcmVhcxgCIAMoCzImLndhcnJlbi5pbnNwZWN0LnYxLkxvZ0xldmVsLkFyZWFzRW50cnkaLAoKQXJlYXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIgsKCUdldFN0YXR1cyLWCQoGU3RhdHVzEg8KB3ZlcnNpb24YASABKAkSLgoKc3RhcnRlZF9hdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJwoDbm93GAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIQCghibG9ja2VycxgEIAMoCRIOCgZlbmdpbmUYBSABKAkSMQoEbWVzaBgGIAEoCzIjLndhcnJlbi5pbnNwZWN0LnYxLlN0YXR1cy5NZXNoU3RhdGUSMQoEcG9kcxgHIAMoCzIjLndhcnJlbi5pbnNwZWN0LnYxLlN0YXR1cy5Qb2RzRW50cnkSDQoFZmxvd3MYCCABKAQSDwoHdHVubmVscxgJIAEoBBIyCgdydW50aW1lGAogASgLMiEud2FycmVuLmluc3BlY3QudjEuU3RhdHVzLlJ1bnRpbWUSMAoGa2VybmVsGAsgASgLMiAud2FycmVuLmluc3BlY3QudjEuU3RhdHVzLktlcm5lbBJACgxlbmdpbmVfc3RhdHMYDCADKAsyKi53YXJyZW4uaW5zcGVjdC52MS5TdGF0dXMuRW5naW5lU3RhdHNFbnRyeRJCCg1jYXB0dXJlX3N0YXRzGA0gAygLMisud2FycmVuLmluc3BlY3QudjEuU3RhdHVzLkNhcHR1cmVTdGF0c0VudHJ5EhEKCWxvZ19sZXZlbBgOIAEoCRorCglQb2RzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgNOgI4ARoyChBFbmdpbmVTdGF0c0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoAToCOAEaMwoRQ2FwdHVyZVN0YXRzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgBOgI4ARpsCglNZXNoU3RhdGUSDQoFZXBvY2gYASABKAQSLgoKY2hhbmdlZF9hdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGc291cmNlGAMgASgJEhAKCHByb2JsZW1zGAQgAygJGssBCgdSdW50aW1lEgwKBG5vZGUYASABKAkSDwoHb3BlbnNzbBgCIAEoCRIMCgRmaXBzGAMgASgIEgsKA2FlcxgEIAEoCRIOCgZtZW1vcnkYBSABKAQSNwoLZGVzY3JpcHRvcnMYBiABKAsyIi53YXJyZW4uaW5zcGVjdC52MS5TdGF0dXMuSGVhZHJvb20SPQoRaW5vdGlmeV9pbnN0YW5jZXMYByABKAsyIi53YXJyZW4uaW5zcGVjdC52MS5TdGF0dXMuSGVhZHJvb20ahQEKBktlcm5lbBIPCgdyZWxlYXNlGAEgASgJEjMKCGJhY2tlbmRzGAIgAygLMiEud2FycmVuLmluc3BlY3QudjEuU3RhdHVzLkJhY2tlbmQSNQoJY29ubnRyYWNrGAMgASgLMiIud2FycmVuLmluc3BlY3QudjEuU3RhdHVzLkhlYWRyb29tGjgKB0JhY2tlbmQSDAoEbmFtZRgBIAEoCRIOCgZ1c2FibGUYAiABKAgSDwoHbWlzc2luZxgDIAMoCRonCghIZWFkcm9vbRIMCgR1c2VkGAEgASgEEg0KBWxpbWl0GAIgASgEKnsKCEZsb3dSb2xlEhkKFUZMT1dfUk9MRV9VTlNQRUNJRklFRBAAEhYKEkZMT1dfUk9MRV9PVVRCT1VORBABEh8KG0ZMT1dfUk9MRV9JTkJPVU5EX1BMQUlOVEVYVBACEhsKF0ZMT1dfUk9MRV9JTkJPVU5EX0hCT05FEAMqUAoIU2VjdXJpdHkSGAoUU0VDVVJJVFlfVU5TUEVDSUZJRUQQABIXChNTRUNVUklUWV9NVVRVQUxfVExTEAESEQoNU0VDVVJJVFlfTk9ORRACKkwKB1ZlcmRpY3QSFwoTVkVSRElDVF9VTlNQRUNJRklFRBAAEhMKD1ZFUkRJQ1RfQUxMT1dFRBABEhMKD1ZFUkRJQ1RfUkVGVVNFRBACMmYKEUluc3BlY3Rpb25TZXJ2aWNlElEKB0luc3BlY3QSHy53YXJyZW4uaW5zcGVjdC52MS5BZ2VudE1lc3NhZ2UaIS53YXJyZW4uaW5zcGVjdC52MS5Db250cm9sTWVzc2FnZSgBMAFiBnByb3RvMw", [file_google_protobuf_timestamp]);
+  fileDesc("Ch93YXJyZW4vaW5zcGVjdC92MS9pbnNwZWN0LnByb3RvEhF3YXJyZW4uaW5zcGVjdC52MSLDBgoOQ29udHJvbE1lc3NhZ2USCwoDYXNrGAEgASgEEiUKA3RhcBgCIAEoCzIWLndhcnJlbi5pbnNwZWN0LnYxLlRhcEgAEjIKCmxpc3RfZmxvd3MYAyABKAsyHC53YXJyZW4uaW5zcGVjdC52MS5MaXN0Rmxvd3NIABI2CgxsaXN0X3R1bm5lbHMYBCABKAsyHi53YXJyZW4uaW5zcGVjdC52MS5MaXN0VHVubmVsc0gAEkAKEWxpc3RfY2VydGlmaWNhdGVzGAUgASgLMiMud2FycmVuLmluc3BlY3QudjEuTGlzdENlcnRpZmljYXRlc0gAEjoKDmxpc3Rfd29ya2xvYWRzGAYgASgLMiAud2FycmVuLmluc3BlY3QudjEuTGlzdFdvcmtsb2Fkc0gAEjIKCmdldF9jb25maWcYByABKAsyHC53YXJyZW4uaW5zcGVjdC52MS5HZXRDb25maWdIABIwCglsaXN0X3BvZHMYCCABKAsyGy53YXJyZW4uaW5zcGVjdC52MS5MaXN0UG9kc0gAEjcKDXNldF9sb2dfbGV2ZWwYCSABKAsyHi53YXJyZW4uaW5zcGVjdC52MS5TZXRMb2dMZXZlbEgAEjQKC2Nsb3NlX2Zsb3dzGAogASgLMh0ud2FycmVuLmluc3BlY3QudjEuQ2xvc2VGbG93c0gAEisKBmNhbmNlbBgLIAEoCzIZLndhcnJlbi5pbnNwZWN0LnYxLkNhbmNlbEgAEicKBG1vcmUYDCABKAsyFy53YXJyZW4uaW5zcGVjdC52MS5Nb3JlSAASMgoKZ2V0X3N0YXR1cxgNIAEoCzIcLndhcnJlbi5pbnNwZWN0LnYxLkdldFN0YXR1c0gAEjYKDGxpc3RfdHJhZmZpYxgUIAEoCzIeLndhcnJlbi5pbnNwZWN0LnYxLkxpc3RUcmFmZmljSAASNgoMbGlzdF9zb2NrZXRzGBUgASgLMh4ud2FycmVuLmluc3BlY3QudjEuTGlzdFNvY2tldHNIABI8Cg9jdXRfY29ubmVjdGlvbnMYFiABKAsyIS53YXJyZW4uaW5zcGVjdC52MS5DdXRDb25uZWN0aW9uc0gAQgYKBGtpbmQi8QUKDEFnZW50TWVzc2FnZRILCgNhc2sYASABKAQSKQoFaGVsbG8YAiABKAsyGC53YXJyZW4uaW5zcGVjdC52MS5IZWxsb0gAEisKA3RhcBgDIAEoCzIcLndhcnJlbi5pbnNwZWN0LnYxLlRhcEV2ZW50c0gAEikKBWZsb3dzGAQgASgLMhgud2FycmVuLmluc3BlY3QudjEuRmxvd3NIABItCgd0dW5uZWxzGAUgASgLMhoud2FycmVuLmluc3BlY3QudjEuVHVubmVsc0gAEjcKDGNlcnRpZmljYXRlcxgGIAEoCzIfLndhcnJlbi5pbnNwZWN0LnYxLkNlcnRpZmljYXRlc0gAEjEKCXdvcmtsb2FkcxgHIAEoCzIcLndhcnJlbi5pbnNwZWN0LnYxLldvcmtsb2Fkc0gAEisKBmNvbmZpZxgIIAEoCzIZLndhcnJlbi5pbnNwZWN0LnYxLkNvbmZpZ0gAEicKBHBvZHMYCSABKAsyFy53YXJyZW4uaW5zcGVjdC52MS5Qb2RzSAASNgoMZmxvd3NfY2xvc2VkGAogASgLMh4ud2FycmVuLmluc3BlY3QudjEuRmxvd3NDbG9zZWRIABIlCgNlbmQYCyABKAsyFi53YXJyZW4uaW5zcGVjdC52MS5FbmRIABIrCgZzdGF0dXMYDCABKAsyGS53YXJyZW4uaW5zcGVjdC52MS5TdGF0dXNIABIwCglsb2dfbGV2ZWwYDSABKAsyGy53YXJyZW4uaW5zcGVjdC52MS5Mb2dMZXZlbEgAEi0KB3RyYWZmaWMYFCABKAsyGi53YXJyZW4uaW5zcGVjdC52MS5UcmFmZmljSAASLQoHc29ja2V0cxgVIAEoCzIaLndhcnJlbi5pbnNwZWN0LnYxLlNvY2tldHNIABI8Cg9jb25uZWN0aW9uc19jdXQYFiABKAsyIS53YXJyZW4uaW5zcGVjdC52MS5Db25uZWN0aW9uc0N1dEgAQgYKBGtpbmQidwoFSGVsbG8SDwoHdmVyc2lvbhgBIAEoCRIMCgRub2RlGAIgASgJEi4KCnN0YXJ0ZWRfYXQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg4KBmVuZ2luZRgEIAEoCRIPCgdjYXB0dXJlGAUgASgJIjAKA0VuZBISCgplcnJvcl9jb2RlGAEgASgJEhUKDWVycm9yX21lc3NhZ2UYAiABKAkiCAoGQ2FuY2VsIhgKBE1vcmUSEAoIbWVzc2FnZXMYASABKA0ipgIKCkZsb3dGaWx0ZXISGAoQc291cmNlX25hbWVzcGFjZRgBIAEoCRIXCg9zb3VyY2Vfd29ya2xvYWQYAiABKAkSHQoVZGVzdGluYXRpb25fbmFtZXNwYWNlGAMgASgJEhwKFGRlc3RpbmF0aW9uX3dvcmtsb2FkGAQgASgJEg8KB3BvZF91aWQYBSABKAkSGAoQZGVzdGluYXRpb25fcG9ydBgGIAEoDRItCghzZWN1cml0eRgHIAEoDjIbLndhcnJlbi5pbnNwZWN0LnYxLlNlY3VyaXR5EikKBHJvbGUYCCABKA4yGy53YXJyZW4uaW5zcGVjdC52MS5GbG93Um9sZRIRCgluYW1lc3BhY2UYCSABKAkSEAoId29ya2xvYWQYCiABKAkiLgoNU29ja2V0QWRkcmVzcxIPCgdhZGRyZXNzGAEgASgMEgwKBHBvcnQYAiABKA0igwEKCEVuZHBvaW50EjEKB2FkZHJlc3MYASABKAsyIC53YXJyZW4uaW5zcGVjdC52MS5Tb2NrZXRBZGRyZXNzEhEKCW5hbWVzcGFjZRgCIAEoCRIQCgh3b3JrbG9hZBgDIAEoCRINCgVvd25lchgEIAEoCRIQCghpZGVudGl0eRgFIAEoCSKHAQoDVGFwEi0KBmZpbHRlchgBIAEoCzIdLndhcnJlbi5pbnNwZWN0LnYxLkZsb3dGaWx0ZXISKwoHdmVyZGljdBgCIAEoDjIaLndhcnJlbi5pbnNwZWN0LnYxLlZlcmRpY3QSEAoIbWF4X3JhdGUYAyABKA0SEgoKbWF4X2V2ZW50cxgEIAEoBCJJCglUYXBFdmVudHMSKwoGZXZlbnRzGAEgAygLMhsud2FycmVuLmluc3BlY3QudjEuVGFwRXZlbnQSDwoHZHJvcHBlZBgCIAEoBCL4AwoIVGFwRXZlbnQSJgoCYXQYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEgwKBGZsb3cYAiABKAQSKQoEcm9sZRgDIAEoDjIbLndhcnJlbi5pbnNwZWN0LnYxLkZsb3dSb2xlEisKBnNvdXJjZRgEIAEoCzIbLndhcnJlbi5pbnNwZWN0LnYxLkVuZHBvaW50EjAKC2Rlc3RpbmF0aW9uGAUgASgLMhsud2FycmVuLmluc3BlY3QudjEuRW5kcG9pbnQSDwoHc2VydmljZRgGIAEoCRItCghzZWN1cml0eRgHIAEoDjIbLndhcnJlbi5pbnNwZWN0LnYxLlNlY3VyaXR5Eg4KBnJlYXNvbhgIIAEoCRIOCgZwb2xpY3kYCSABKAkSLwoGb3BlbmVkGAogASgLMh0ud2FycmVuLmluc3BlY3QudjEuRmxvd09wZW5lZEgAEjEKB3JlZnVzZWQYCyABKAsyHi53YXJyZW4uaW5zcGVjdC52MS5GbG93UmVmdXNlZEgAEi0KBWVuZGVkGAwgASgLMhwud2FycmVuLmluc3BlY3QudjEuRmxvd0VuZGVkSAASMQoHcmVxdWVzdBgNIAEoCzIeLndhcnJlbi5pbnNwZWN0LnYxLkh0dHBSZXF1ZXN0SABCBgoEa2luZCIMCgpGbG93T3BlbmVkIh0KC0Zsb3dSZWZ1c2VkEg4KBmRldGFpbBgBIAEoCSJZCglGbG93RW5kZWQSEgoKYnl0ZXNfc2VudBgBIAEoBBIWCg5ieXRlc19yZWNlaXZlZBgCIAEoBBIQCghkdXJhdGlvbhgDIAEoARIOCgZkZXRhaWwYBCABKAkiSQoLSHR0cFJlcXVlc3QSDgoGbWV0aG9kGAEgASgJEgwKBGhvc3QYAiABKAkSDAoEcGF0aBgDIAEoCRIOCgZzdGF0dXMYBCABKA0iSQoJTGlzdEZsb3dzEi0KBmZpbHRlchgBIAEoCzIdLndhcnJlbi5pbnNwZWN0LnYxLkZsb3dGaWx0ZXISDQoFbGltaXQYAiABKA0iLwoFRmxvd3MSJgoFZmxvd3MYASADKAsyFy53YXJyZW4uaW5zcGVjdC52MS5GbG93IosDCgRGbG93EgwKBGZsb3cYASABKAQSKQoEcm9sZRgCIAEoDjIbLndhcnJlbi5pbnNwZWN0LnYxLkZsb3dSb2xlEisKBnNvdXJjZRgDIAEoCzIbLndhcnJlbi5pbnNwZWN0LnYxLkVuZHBvaW50EjAKC2Rlc3RpbmF0aW9uGAQgASgLMhsud2FycmVuLmluc3BlY3QudjEuRW5kcG9pbnQSDwoHc2VydmljZRgFIAEoCRItCghzZWN1cml0eRgGIAEoDjIbLndhcnJlbi5pbnNwZWN0LnYxLlNlY3VyaXR5Eg4KBnBvbGljeRgHIAEoCRIOCgZ0dW5uZWwYCCABKAQSMAoGdGFyZ2V0GAkgASgLMiAud2FycmVuLmluc3BlY3QudjEuU29ja2V0QWRkcmVzcxISCgpieXRlc19zZW50GAogASgEEhYKDmJ5dGVzX3JlY2VpdmVkGAsgASgEEi0KCW9wZW5lZF9hdBgMIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiGwoKQ2xvc2VGbG93cxINCgVmbG93cxgBIAMoBCIdCgtGbG93c0Nsb3NlZBIOCgZjbG9zZWQYASABKAQiDQoLTGlzdFR1bm5lbHMiNQoHVHVubmVscxIqCgd0dW5uZWxzGAEgAygLMhkud2FycmVuLmluc3BlY3QudjEuVHVubmVsIpEDCgZUdW5uZWwSDgoGdHVubmVsGAEgASgEEjYKCWRpcmVjdGlvbhgCIAEoDjIjLndhcnJlbi5pbnNwZWN0LnYxLlR1bm5lbC5EaXJlY3Rpb24SDwoHcG9kX3VpZBgDIAEoCRIWCg5sb2NhbF9pZGVudGl0eRgEIAEoCRIVCg1wZWVyX2lkZW50aXR5GAUgASgJEi4KBHBlZXIYBiABKAsyIC53YXJyZW4uaW5zcGVjdC52MS5Tb2NrZXRBZGRyZXNzEhMKC3Rsc192ZXJzaW9uGAcgASgJEhEKCXRsc19ncm91cBgIIAEoCRISCgp0bHNfY2lwaGVyGAkgASgJEg0KBWZsb3dzGAogASgNEi0KCW9wZW5lZF9hdBgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiVQoJRGlyZWN0aW9uEhkKFURJUkVDVElPTl9VTlNQRUNJRklFRBAAEhYKEkRJUkVDVElPTl9PVVRCT1VORBABEhUKEURJUkVDVElPTl9JTkJPVU5EEAIiJAoQTGlzdENlcnRpZmljYXRlcxIQCghpZGVudGl0eRgBIAEoCSJECgxDZXJ0aWZpY2F0ZXMSNAoMY2VydGlmaWNhdGVzGAEgAygLMh4ud2FycmVuLmluc3BlY3QudjEuQ2VydGlmaWNhdGUiqAMKC0NlcnRpZmljYXRlEhAKCGlkZW50aXR5GAEgASgJEjMKBXN0YXRlGAIgASgOMiQud2FycmVuLmluc3BlY3QudjEuQ2VydGlmaWNhdGUuU3RhdGUSDgoGc2VyaWFsGAMgASgJEi4KCm5vdF9iZWZvcmUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi0KCW5vdF9hZnRlchgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLQoJcmVuZXdzX2F0GAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIOCgZpc3N1ZXIYByABKAkSEAoIa2V5X3R5cGUYCCABKAkSEgoKbGFzdF9lcnJvchgJIAEoCRINCgVjaGFpbhgKIAEoCRIUCgx0cnVzdF9idW5kbGUYCyABKAkiWQoFU3RhdGUSFQoRU1RBVEVfVU5TUEVDSUZJRUQQABIRCg1TVEFURV9QRU5ESU5HEAESDwoLU1RBVEVfUkVBRFkQAhIVChFTVEFURV9VTkFWQUlMQUJMRRADIiIKDUxpc3RXb3JrbG9hZHMSEQoJbmFtZXNwYWNlGAEgASgJIjsKCVdvcmtsb2FkcxIuCgl3b3JrbG9hZHMYASADKAsyGy53YXJyZW4uaW5zcGVjdC52MS5Xb3JrbG9hZCKJAQoIV29ya2xvYWQSCwoDdWlkGAEgASgJEhEKCW5hbWVzcGFjZRgCIAEoCRIMCgRuYW1lGAMgASgJEhEKCWFkZHJlc3NlcxgEIAMoDBIMCgRub2RlGAUgASgJEg0KBWhib25lGAYgASgIEg0KBXJlYWR5GAcgASgIEhAKCGlkZW50aXR5GAggASgJIgoKCExpc3RQb2RzIiwKBFBvZHMSJAoEcG9kcxgBIAMoCzIWLndhcnJlbi5pbnNwZWN0LnYxLlBvZCKMAQoDUG9kEgsKA3VpZBgBIAEoCRIRCgluYW1lc3BhY2UYAiABKAkSDAoEbmFtZRgDIAEoCRIQCghpZGVudGl0eRgEIAEoCRIRCglhZGRyZXNzZXMYBSADKAwSDQoFc3RhdGUYBiABKAkSDwoHY2FwdHVyZRgHIAEoCRISCgpsYXN0X2Vycm9yGAggASgJIgsKCUdldENvbmZpZyImCgZDb25maWcSDgoGc2NoZW1hGAEgASgJEgwKBGpzb24YAiABKAkiHAoLU2V0TG9nTGV2ZWwSDQoFbGV2ZWwYASABKAkifgoITG9nTGV2ZWwSDQoFbGV2ZWwYASABKAkSNQoFYXJlYXMYAiADKAsyJi53YXJyZW4uaW5zcGVjdC52MS5Mb2dMZXZlbC5BcmVhc0VudHJ5GiwKCkFyZWFzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASILCglHZXRTdGF0dXMi1gkKBlN0YXR1cxIPCgd2ZXJzaW9uGAEgASgJEi4KCnN0YXJ0ZWRfYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEicKA25vdxgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEAoIYmxvY2tlcnMYBCADKAkSDgoGZW5naW5lGAUgASgJEjEKBG1lc2gYBiABKAsyIy53YXJyZW4uaW5zcGVjdC52MS5TdGF0dXMuTWVzaFN0YXRlEjEKBHBvZHMYByADKAsyIy53YXJyZW4uaW5zcGVjdC52MS5TdGF0dXMuUG9kc0VudHJ5Eg0KBWZsb3dzGAggASgEEg8KB3R1bm5lbHMYCSABKAQSMgoHcnVudGltZRgKIAEoCzIhLndhcnJlbi5pbnNwZWN0LnYxLlN0YXR1cy5SdW50aW1lEjAKBmtlcm5lbBgLIAEoCzIgLndhcnJlbi5pbnNwZWN0LnYxLlN0YXR1cy5LZXJuZWwSQAoMZW5naW5lX3N0YXRzGAwgAygLMioud2FycmVuLmluc3BlY3QudjEuU3RhdHVzLkVuZ2luZVN0YXRzRW50cnkSQgoNY2FwdHVyZV9zdGF0cxgNIAMoCzIrLndhcnJlbi5pbnNwZWN0LnYxLlN0YXR1cy5DYXB0dXJlU3RhdHNFbnRyeRIRCglsb2dfbGV2ZWwYDiABKAkaKwoJUG9kc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoDToCOAEaMgoQRW5naW5lU3RhdHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAE6AjgBGjMKEUNhcHR1cmVTdGF0c0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoAToCOAEabAoJTWVzaFN0YXRlEg0KBWVwb2NoGAEgASgEEi4KCmNoYW5nZWRfYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg4KBnNvdXJjZRgDIAEoCRIQCghwcm9ibGVtcxgEIAMoCRrLAQoHUnVudGltZRIMCgRub2RlGAEgASgJEg8KB29wZW5zc2wYAiABKAkSDAoEZmlwcxgDIAEoCBILCgNhZXMYBCABKAkSDgoGbWVtb3J5GAUgASgEEjcKC2Rlc2NyaXB0b3JzGAYgASgLMiIud2FycmVuLmluc3BlY3QudjEuU3RhdHVzLkhlYWRyb29tEj0KEWlub3RpZnlfaW5zdGFuY2VzGAcgASgLMiIud2FycmVuLmluc3BlY3QudjEuU3RhdHVzLkhlYWRyb29tGoUBCgZLZXJuZWwSDwoHcmVsZWFzZRgBIAEoCRIzCghiYWNrZW5kcxgCIAMoCzIhLndhcnJlbi5pbnNwZWN0LnYxLlN0YXR1cy5CYWNrZW5kEjUKCWNvbm50cmFjaxgDIAEoCzIiLndhcnJlbi5pbnNwZWN0LnYxLlN0YXR1cy5IZWFkcm9vbRo4CgdCYWNrZW5kEgwKBG5hbWUYASABKAkSDgoGdXNhYmxlGAIgASgIEg8KB21pc3NpbmcYAyADKAkaJwoISGVhZHJvb20SDAoEdXNlZBgBIAEoBBINCgVsaW1pdBgCIAEoBCIwCgtMaXN0VHJhZmZpYxIOCgZ3aW5kb3cYASABKAQSEQoJbmFtZXNwYWNlGAIgASgJImwKB1RyYWZmaWMSNAoIY292ZXJhZ2UYASABKAsyIi53YXJyZW4uaW5zcGVjdC52MS5UcmFmZmljQ292ZXJhZ2USKwoEcm93cxgCIAMoCzIdLndhcnJlbi5pbnNwZWN0LnYxLlRyYWZmaWNSb3cidQoPVHJhZmZpY0NvdmVyYWdlEikKBXNpbmNlGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIWCg5sb25nZXN0X3dpbmRvdxgCIAEoBBIPCgdldmljdGVkGAMgASgEEg4KBm1lcmdlZBgEIAEoBCKLBQoKVHJhZmZpY1JvdxIPCgdwb2RfdWlkGAEgASgJEhUKDXBvZF9uYW1lc3BhY2UYAiABKAkSEAoIcG9kX25hbWUYAyABKAkSFAoMcG9kX3dvcmtsb2FkGAQgASgJEhAKCG91dGJvdW5kGAUgASgIEgwKBHBvcnQYBiABKA0SLQoIc2VjdXJpdHkYByABKA4yGy53YXJyZW4uaW5zcGVjdC52MS5TZWN1cml0eRIwCgRwZWVyGAggASgLMiIud2FycmVuLmluc3BlY3QudjEuVHJhZmZpY1Jvdy5QZWVyEg8KB3NlcnZpY2UYCSABKAkSEwoLY29ubmVjdGlvbnMYCiABKAQSDwoHcmVmdXNlZBgLIAEoBBIMCgRvcGVuGAwgASgEEhIKCmJ5dGVzX3NlbnQYDSABKAQSFgoOYnl0ZXNfcmVjZWl2ZWQYDiABKAQSGQoRY29ubmVjdGlvbnNfdG90YWwYDyABKAQSFQoNcmVmdXNlZF90b3RhbBgQIAEoBBIuCgpmaXJzdF9zZWVuGBEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBItCglsYXN0X3NlZW4YEiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhMKC2xhc3RfcmVhc29uGBMgASgJEhMKC2xhc3RfcG9saWN5GBQgASgJEhMKC2xhc3RfZGV0YWlsGBUgASgJGmsKBFBlZXISEAoId29ya2xvYWQYASABKAkSEQoJbmFtZXNwYWNlGAIgASgJEgwKBG5hbWUYAyABKAkSDQoFb3duZXIYBCABKAkSDwoHYWRkcmVzcxgFIAEoDBIQCghpZGVudGl0eRgGIAEoCSIyCgtMaXN0U29ja2V0cxIRCgluYW1lc3BhY2UYASABKAkSEAoIcG9kX3VpZHMYAiADKAkiNgoHU29ja2V0cxIrCgRwb2RzGAEgAygLMh0ud2FycmVuLmluc3BlY3QudjEuUG9kU29ja2V0cyLPAQoKUG9kU29ja2V0cxIPCgdwb2RfdWlkGAEgASgJEhEKCW5hbWVzcGFjZRgCIAEoCRIMCgRuYW1lGAMgASgJEjMKCWxpc3RlbmluZxgEIAMoCzIgLndhcnJlbi5pbnNwZWN0LnYxLkxpc3RlbmluZ1BvcnQSOQoJdW5jYXJyaWVkGAUgAygLMiYud2FycmVuLmluc3BlY3QudjEuVW5jYXJyaWVkQ29ubmVjdGlvbhINCgVlcnJvchgGIAEoCRIQCgh3b3JrbG9hZBgHIAEoCSIqCg1MaXN0ZW5pbmdQb3J0EgwKBHBvcnQYASABKA0SCwoDdWRwGAIgASgIIooBChNVbmNhcnJpZWRDb25uZWN0aW9uEhAKCG91dGJvdW5kGAEgASgIEi8KBWxvY2FsGAIgASgLMiAud2FycmVuLmluc3BlY3QudjEuU29ja2V0QWRkcmVzcxIwCgZyZW1vdGUYAyABKAsyIC53YXJyZW4uaW5zcGVjdC52MS5Tb2NrZXRBZGRyZXNzIiIKDkN1dENvbm5lY3Rpb25zEhAKCHBvZF91aWRzGAEgAygJIkAKDkNvbm5lY3Rpb25zQ3V0Eg8KB3BvZF91aWQYASABKAkSDgoGY2xvc2VkGAIgASgEEg0KBWVycm9yGAMgASgJKnsKCEZsb3dSb2xlEhkKFUZMT1dfUk9MRV9VTlNQRUNJRklFRBAAEhYKEkZMT1dfUk9MRV9PVVRCT1VORBABEh8KG0ZMT1dfUk9MRV9JTkJPVU5EX1BMQUlOVEVYVBACEhsKF0ZMT1dfUk9MRV9JTkJPVU5EX0hCT05FEAMqegoIU2VjdXJpdHkSGAoUU0VDVVJJVFlfVU5TUEVDSUZJRUQQABIXChNTRUNVUklUWV9NVVRVQUxfVExTEAESEQoNU0VDVVJJVFlfTk9ORRACEhIKDlNFQ1VSSVRZX0xPQ0FMEAMSFAoQU0VDVVJJVFlfVU5LTk9XThAEKkwKB1ZlcmRpY3QSFwoTVkVSRElDVF9VTlNQRUNJRklFRBAAEhMKD1ZFUkRJQ1RfQUxMT1dFRBABEhMKD1ZFUkRJQ1RfUkVGVVNFRBACMmYKEUluc3BlY3Rpb25TZXJ2aWNlElEKB0luc3BlY3QSHy53YXJyZW4uaW5zcGVjdC52MS5BZ2VudE1lc3NhZ2UaIS53YXJyZW4uaW5zcGVjdC52MS5Db250cm9sTWVzc2FnZSgBMAFiBnByb3RvMw", [file_google_protobuf_timestamp]);
 
 /**
  * @generated from message warren.inspect.v1.ControlMessage
@@ -104,6 +104,24 @@ export type ControlMessage = Message<"warren.inspect.v1.ControlMessage"> & {
      */
     value: GetStatus;
     case: "getStatus";
+  } | {
+    /**
+     * @generated from field: warren.inspect.v1.ListTraffic list_traffic = 20;
+     */
+    value: ListTraffic;
+    case: "listTraffic";
+  } | {
+    /**
+     * @generated from field: warren.inspect.v1.ListSockets list_sockets = 21;
+     */
+    value: ListSockets;
+    case: "listSockets";
+  } | {
+    /**
+     * @generated from field: warren.inspect.v1.CutConnections cut_connections = 22;
+     */
+    value: CutConnections;
+    case: "cutConnections";
   } | { case: undefined; value?: undefined };
 };
 
@@ -200,6 +218,24 @@ export type AgentMessage = Message<"warren.inspect.v1.AgentMessage"> & {
      */
     value: LogLevel;
     case: "logLevel";
+  } | {
+    /**
+     * @generated from field: warren.inspect.v1.Traffic traffic = 20;
+     */
+    value: Traffic;
+    case: "traffic";
+  } | {
+    /**
+     * @generated from field: warren.inspect.v1.Sockets sockets = 21;
+     */
+    value: Sockets;
+    case: "sockets";
+  } | {
+    /**
+     * @generated from field: warren.inspect.v1.ConnectionsCut connections_cut = 22;
+     */
+    value: ConnectionsCut;
+    case: "connectionsCut";
   } | { case: undefined; value?: undefined };
 };
 
@@ -354,6 +390,18 @@ export type FlowFilter = Message<"warren.inspect.v1.FlowFilter"> & {
    * @generated from field: warren.inspect.v1.FlowRole role = 8;
    */
   role: FlowRole;
+
+  /**
+   * Either end.
+   *
+   * @generated from field: string namespace = 9;
+   */
+  namespace: string;
+
+  /**
+   * @generated from field: string workload = 10;
+   */
+  workload: string;
 };
 
 /**
@@ -1627,6 +1675,470 @@ export const Status_HeadroomSchema: GenMessage<Status_Headroom> = /*@__PURE__*/
   messageDesc(file_warren_inspect_v1_inspect, 38, 4);
 
 /**
+ * What the agent has seen of its pods' traffic, by port and peer.
+ *
+ * @generated from message warren.inspect.v1.ListTraffic
+ */
+export type ListTraffic = Message<"warren.inspect.v1.ListTraffic"> & {
+  /**
+   * Milliseconds back from now; 0: as long as the agent remembers.
+   *
+   * @generated from field: uint64 window = 1;
+   */
+  window: bigint;
+
+  /**
+   * Of local pods; empty: all.
+   *
+   * @generated from field: string namespace = 2;
+   */
+  namespace: string;
+};
+
+/**
+ * Describes the message warren.inspect.v1.ListTraffic.
+ * Use `create(ListTrafficSchema)` to create a new message.
+ */
+export const ListTrafficSchema: GenMessage<ListTraffic> = /*@__PURE__*/
+  messageDesc(file_warren_inspect_v1_inspect, 39);
+
+/**
+ * Any number of messages; `coverage` is in the first.
+ *
+ * @generated from message warren.inspect.v1.Traffic
+ */
+export type Traffic = Message<"warren.inspect.v1.Traffic"> & {
+  /**
+   * @generated from field: warren.inspect.v1.TrafficCoverage coverage = 1;
+   */
+  coverage?: TrafficCoverage | undefined;
+
+  /**
+   * @generated from field: repeated warren.inspect.v1.TrafficRow rows = 2;
+   */
+  rows: TrafficRow[];
+};
+
+/**
+ * Describes the message warren.inspect.v1.Traffic.
+ * Use `create(TrafficSchema)` to create a new message.
+ */
+export const TrafficSchema: GenMessage<Traffic> = /*@__PURE__*/
+  messageDesc(file_warren_inspect_v1_inspect, 40);
+
+/**
+ * What a reader must know before taking absence for proof.
+ *
+ * @generated from message warren.inspect.v1.TrafficCoverage
+ */
+export type TrafficCoverage = Message<"warren.inspect.v1.TrafficCoverage"> & {
+  /**
+   * From when on the agent has watched: its start.
+   *
+   * @generated from field: google.protobuf.Timestamp since = 1;
+   */
+  since?: Timestamp | undefined;
+
+  /**
+   * Milliseconds that counts go back at most.
+   *
+   * @generated from field: uint64 longest_window = 2;
+   */
+  longestWindow: bigint;
+
+  /**
+   * Rows that were forgotten because there were too many.
+   *
+   * @generated from field: uint64 evicted = 3;
+   */
+  evicted: bigint;
+
+  /**
+   * Connections told under a port's shared row because it has too many peers.
+   *
+   * @generated from field: uint64 merged = 4;
+   */
+  merged: bigint;
+};
+
+/**
+ * Describes the message warren.inspect.v1.TrafficCoverage.
+ * Use `create(TrafficCoverageSchema)` to create a new message.
+ */
+export const TrafficCoverageSchema: GenMessage<TrafficCoverage> = /*@__PURE__*/
+  messageDesc(file_warren_inspect_v1_inspect, 41);
+
+/**
+ * One port of one local pod (inbound), or one port that it connects to (outbound), and one peer.
+ *
+ * @generated from message warren.inspect.v1.TrafficRow
+ */
+export type TrafficRow = Message<"warren.inspect.v1.TrafficRow"> & {
+  /**
+   * @generated from field: string pod_uid = 1;
+   */
+  podUid: string;
+
+  /**
+   * @generated from field: string pod_namespace = 2;
+   */
+  podNamespace: string;
+
+  /**
+   * @generated from field: string pod_name = 3;
+   */
+  podName: string;
+
+  /**
+   * @generated from field: string pod_workload = 4;
+   */
+  podWorkload: string;
+
+  /**
+   * @generated from field: bool outbound = 5;
+   */
+  outbound: boolean;
+
+  /**
+   * @generated from field: uint32 port = 6;
+   */
+  port: number;
+
+  /**
+   * @generated from field: warren.inspect.v1.Security security = 7;
+   */
+  security: Security;
+
+  /**
+   * @generated from field: warren.inspect.v1.TrafficRow.Peer peer = 8;
+   */
+  peer?: TrafficRow_Peer | undefined;
+
+  /**
+   * `namespace/hostname` that clients addressed, when they did.
+   *
+   * @generated from field: string service = 9;
+   */
+  service: string;
+
+  /**
+   * In the window.
+   *
+   * @generated from field: uint64 connections = 10;
+   */
+  connections: bigint;
+
+  /**
+   * @generated from field: uint64 refused = 11;
+   */
+  refused: bigint;
+
+  /**
+   * Now.
+   *
+   * @generated from field: uint64 open = 12;
+   */
+  open: bigint;
+
+  /**
+   * Since first_seen.
+   *
+   * @generated from field: uint64 bytes_sent = 13;
+   */
+  bytesSent: bigint;
+
+  /**
+   * @generated from field: uint64 bytes_received = 14;
+   */
+  bytesReceived: bigint;
+
+  /**
+   * @generated from field: uint64 connections_total = 15;
+   */
+  connectionsTotal: bigint;
+
+  /**
+   * @generated from field: uint64 refused_total = 16;
+   */
+  refusedTotal: bigint;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp first_seen = 17;
+   */
+  firstSeen?: Timestamp | undefined;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp last_seen = 18;
+   */
+  lastSeen?: Timestamp | undefined;
+
+  /**
+   * Of the last refusal or failure; empty without one.
+   *
+   * @generated from field: string last_reason = 19;
+   */
+  lastReason: string;
+
+  /**
+   * @generated from field: string last_policy = 20;
+   */
+  lastPolicy: string;
+
+  /**
+   * @generated from field: string last_detail = 21;
+   */
+  lastDetail: string;
+};
+
+/**
+ * Describes the message warren.inspect.v1.TrafficRow.
+ * Use `create(TrafficRowSchema)` to create a new message.
+ */
+export const TrafficRowSchema: GenMessage<TrafficRow> = /*@__PURE__*/
+  messageDesc(file_warren_inspect_v1_inspect, 42);
+
+/**
+ * @generated from message warren.inspect.v1.TrafficRow.Peer
+ */
+export type TrafficRow_Peer = Message<"warren.inspect.v1.TrafficRow.Peer"> & {
+  /**
+   * Uid of the workload, empty for what is none.
+   *
+   * @generated from field: string workload = 1;
+   */
+  workload: string;
+
+  /**
+   * As it was when it was seen: the workload may be gone by now.
+   *
+   * @generated from field: string namespace = 2;
+   */
+  namespace: string;
+
+  /**
+   * @generated from field: string name = 3;
+   */
+  name: string;
+
+  /**
+   * @generated from field: string owner = 4;
+   */
+  owner: string;
+
+  /**
+   * Empty in the row that stands for all further peers.
+   *
+   * @generated from field: bytes address = 5;
+   */
+  address: Uint8Array;
+
+  /**
+   * Proven; empty when nothing was.
+   *
+   * @generated from field: string identity = 6;
+   */
+  identity: string;
+};
+
+/**
+ * Describes the message warren.inspect.v1.TrafficRow.Peer.
+ * Use `create(TrafficRow_PeerSchema)` to create a new message.
+ */
+export const TrafficRow_PeerSchema: GenMessage<TrafficRow_Peer> = /*@__PURE__*/
+  messageDesc(file_warren_inspect_v1_inspect, 42, 0);
+
+/**
+ * Sockets of local pods as their kernel lists them.
+ *
+ * @generated from message warren.inspect.v1.ListSockets
+ */
+export type ListSockets = Message<"warren.inspect.v1.ListSockets"> & {
+  /**
+   * Empty: all local pods.
+   *
+   * @generated from field: string namespace = 1;
+   */
+  namespace: string;
+
+  /**
+   * @generated from field: repeated string pod_uids = 2;
+   */
+  podUids: string[];
+};
+
+/**
+ * Describes the message warren.inspect.v1.ListSockets.
+ * Use `create(ListSocketsSchema)` to create a new message.
+ */
+export const ListSocketsSchema: GenMessage<ListSockets> = /*@__PURE__*/
+  messageDesc(file_warren_inspect_v1_inspect, 43);
+
+/**
+ * @generated from message warren.inspect.v1.Sockets
+ */
+export type Sockets = Message<"warren.inspect.v1.Sockets"> & {
+  /**
+   * @generated from field: repeated warren.inspect.v1.PodSockets pods = 1;
+   */
+  pods: PodSockets[];
+};
+
+/**
+ * Describes the message warren.inspect.v1.Sockets.
+ * Use `create(SocketsSchema)` to create a new message.
+ */
+export const SocketsSchema: GenMessage<Sockets> = /*@__PURE__*/
+  messageDesc(file_warren_inspect_v1_inspect, 44);
+
+/**
+ * @generated from message warren.inspect.v1.PodSockets
+ */
+export type PodSockets = Message<"warren.inspect.v1.PodSockets"> & {
+  /**
+   * @generated from field: string pod_uid = 1;
+   */
+  podUid: string;
+
+  /**
+   * @generated from field: string namespace = 2;
+   */
+  namespace: string;
+
+  /**
+   * @generated from field: string name = 3;
+   */
+  name: string;
+
+  /**
+   * @generated from field: repeated warren.inspect.v1.ListeningPort listening = 4;
+   */
+  listening: ListeningPort[];
+
+  /**
+   * Open connections that the mesh does not carry: from before the pod was captured.
+   *
+   * @generated from field: repeated warren.inspect.v1.UncarriedConnection uncarried = 5;
+   */
+  uncarried: UncarriedConnection[];
+
+  /**
+   * Why this pod's sockets could not be listed; empty when they were.
+   *
+   * @generated from field: string error = 6;
+   */
+  error: string;
+
+  /**
+   * @generated from field: string workload = 7;
+   */
+  workload: string;
+};
+
+/**
+ * Describes the message warren.inspect.v1.PodSockets.
+ * Use `create(PodSocketsSchema)` to create a new message.
+ */
+export const PodSocketsSchema: GenMessage<PodSockets> = /*@__PURE__*/
+  messageDesc(file_warren_inspect_v1_inspect, 45);
+
+/**
+ * @generated from message warren.inspect.v1.ListeningPort
+ */
+export type ListeningPort = Message<"warren.inspect.v1.ListeningPort"> & {
+  /**
+   * @generated from field: uint32 port = 1;
+   */
+  port: number;
+
+  /**
+   * @generated from field: bool udp = 2;
+   */
+  udp: boolean;
+};
+
+/**
+ * Describes the message warren.inspect.v1.ListeningPort.
+ * Use `create(ListeningPortSchema)` to create a new message.
+ */
+export const ListeningPortSchema: GenMessage<ListeningPort> = /*@__PURE__*/
+  messageDesc(file_warren_inspect_v1_inspect, 46);
+
+/**
+ * @generated from message warren.inspect.v1.UncarriedConnection
+ */
+export type UncarriedConnection = Message<"warren.inspect.v1.UncarriedConnection"> & {
+  /**
+   * @generated from field: bool outbound = 1;
+   */
+  outbound: boolean;
+
+  /**
+   * @generated from field: warren.inspect.v1.SocketAddress local = 2;
+   */
+  local?: SocketAddress | undefined;
+
+  /**
+   * @generated from field: warren.inspect.v1.SocketAddress remote = 3;
+   */
+  remote?: SocketAddress | undefined;
+};
+
+/**
+ * Describes the message warren.inspect.v1.UncarriedConnection.
+ * Use `create(UncarriedConnectionSchema)` to create a new message.
+ */
+export const UncarriedConnectionSchema: GenMessage<UncarriedConnection> = /*@__PURE__*/
+  messageDesc(file_warren_inspect_v1_inspect, 47);
+
+/**
+ * Resets the connections of these pods that the mesh does not carry, so that their applications connect anew, through it.
+ *
+ * @generated from message warren.inspect.v1.CutConnections
+ */
+export type CutConnections = Message<"warren.inspect.v1.CutConnections"> & {
+  /**
+   * @generated from field: repeated string pod_uids = 1;
+   */
+  podUids: string[];
+};
+
+/**
+ * Describes the message warren.inspect.v1.CutConnections.
+ * Use `create(CutConnectionsSchema)` to create a new message.
+ */
+export const CutConnectionsSchema: GenMessage<CutConnections> = /*@__PURE__*/
+  messageDesc(file_warren_inspect_v1_inspect, 48);
+
+/**
+ * @generated from message warren.inspect.v1.ConnectionsCut
+ */
+export type ConnectionsCut = Message<"warren.inspect.v1.ConnectionsCut"> & {
+  /**
+   * @generated from field: string pod_uid = 1;
+   */
+  podUid: string;
+
+  /**
+   * @generated from field: uint64 closed = 2;
+   */
+  closed: bigint;
+
+  /**
+   * Why not all were closed; empty when they were.
+   *
+   * @generated from field: string error = 3;
+   */
+  error: string;
+};
+
+/**
+ * Describes the message warren.inspect.v1.ConnectionsCut.
+ * Use `create(ConnectionsCutSchema)` to create a new message.
+ */
+export const ConnectionsCutSchema: GenMessage<ConnectionsCut> = /*@__PURE__*/
+  messageDesc(file_warren_inspect_v1_inspect, 49);
+
+/**
  * @generated from enum warren.inspect.v1.FlowRole
  */
 export const FlowRole = {
@@ -1677,9 +2189,25 @@ export const Security = {
   MUTUAL_TLS: 1,
 
   /**
+   * Proven plaintext.
+   *
    * @generated from enum value: SECURITY_NONE = 2;
    */
   NONE: 2,
+
+  /**
+   * Between two pods of one node, both known, without a tunnel.
+   *
+   * @generated from enum value: SECURITY_LOCAL = 3;
+   */
+  LOCAL: 3,
+
+  /**
+   * Ended, or not yet far enough, to say.
+   *
+   * @generated from enum value: SECURITY_UNKNOWN = 4;
+   */
+  UNKNOWN: 4,
 } as const;
 
 /**
