@@ -5,6 +5,8 @@
 
 #include "addon_state.h"
 #include "js_kernel.h"
+#include "js_seqpacket.h"
+#include "js_sock_diag.h"
 #include "js_sockets.h"
 #include "js_steering.h"
 
@@ -31,7 +33,9 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("trimMemory", Napi::Function::New(env, trim_memory));
   export_sockets(env, exports);
   export_kernel(env, exports);
+  export_seqpacket(env, exports);
   export_steering(env, exports);
+  export_sock_diag(env, exports);
   return exports;
 }
 

@@ -12,6 +12,7 @@
 #include "event_reader.h"
 #include "netns_thread.h"
 #include "result.h"
+#include "seqpacket_channel.h"
 #include "unique_fd.h"
 
 namespace warren::capture {
@@ -22,6 +23,7 @@ class AddonState {
   explicit AddonState(Napi::Env env) : completions_(env) {
     env.AddCleanupHook([this] {
       readers_.clear();
+      channels_.clear();
       thread_.reset();
       completions_.close();
     });
@@ -37,6 +39,10 @@ class AddonState {
   void stop_reader(EventReader* reader) {
     std::erase_if(readers_, [reader](const auto& kept) { return kept.get() == reader; });
   }
+
+  // Channels, too: their threads must not deliver to an environment that is gone.
+  void keep_channel(const std::shared_ptr<SeqpacketChannel>& channel) { channels_.push_back(channel); }
+  void forget_channel(const std::shared_ptr<SeqpacketChannel>& channel) { std::erase(channels_, channel); }
 
   void set_error_class(Napi::Function error_class) { error_class_ = Napi::Persistent(error_class); }
 
@@ -80,6 +86,7 @@ class AddonState {
 
  private:
   std::vector<std::unique_ptr<EventReader>> readers_;
+  std::vector<std::shared_ptr<SeqpacketChannel>> channels_;
   std::unique_ptr<NetnsThread> thread_ = std::make_unique<NetnsThread>();
   Completions completions_;
   Napi::FunctionReference error_class_;

@@ -27,6 +27,8 @@ class JsSteering : public Napi::ObjectWrap<JsSteering> {
                        {
                            InstanceAccessor<&JsSteering::guard_failure>("guardFailure"),
                            InstanceAccessor<&JsSteering::orig_dst_fd>("originalDestinationMapFd"),
+                           InstanceMethod<&JsSteering::lost_links>("lostLinks"),
+                           InstanceMethod<&JsSteering::repair>("repair"),
                            InstanceMethod<&JsSteering::attach_pod>("attachPod"),
                            InstanceMethod<&JsSteering::set_pod>("setPod"),
                            InstanceMethod<&JsSteering::delete_pod>("deletePod"),
@@ -64,6 +66,17 @@ class JsSteering : public Napi::ObjectWrap<JsSteering> {
 
   Napi::Value orig_dst_fd(const Napi::CallbackInfo& info) {
     return Napi::Number::New(info.Env(), steering(info.Env()).map_fd("orig_dst"));
+  }
+
+  Napi::Value lost_links(const Napi::CallbackInfo& info) {
+    return string_array(info.Env(), steering(info.Env()).lost_links());
+  }
+
+  Napi::Value repair(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    steering(env);
+    return state_of(env).perform<Unit>(
+        env, [steering = steering_] { return steering->repair(); }, to_undefined);
   }
 
   Napi::Value attach_pod(const Napi::CallbackInfo& info) {

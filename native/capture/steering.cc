@@ -126,6 +126,18 @@ Result<Unit> Steering::attach_to_pods_cgroup() {
   return Unit{};
 }
 
+std::vector<std::string> Steering::lost_links() const {
+  std::vector<std::string> lost;
+  auto cgroup = open_cgroup(options_.pods_cgroup);
+  for (const auto& [name, held] : links_) {
+    // Whose cgroups those are attached to is for whoever exempts them to say.
+    if (name.starts_with("exempt-")) continue;
+    auto target = link_target_id(options_.directory + "/links/" + name);
+    if (!target.ok() || !cgroup.ok() || target.value() != cgroup.value().id) lost.push_back(name);
+  }
+  return lost;
+}
+
 Result<Unit> Steering::attach_guard(int cgroup_fd, std::uint64_t cgroup_id) {
   auto guard = load_skeleton<warren_guard_bpf>("guard", maps_);
   if (!guard.ok()) return guard.failure();

@@ -51,6 +51,12 @@ class Steering {
   // False when the kernel refused the raw-socket guard; everything else is there or `open` fails.
   [[nodiscard]] const std::optional<Failure>& guard_failure() const { return guard_failure_; }
 
+  // What of the pods' cgroup is not attached or not pinned any more although it should be, by name; empty when all is
+  // well.
+  [[nodiscard]] std::vector<std::string> lost_links() const;
+  // Attaches and pins anew what somebody took away.
+  Result<Unit> repair() { return attach_to_pods_cgroup(); }
+
   // Attaches the pod's sk_lookup program or puts a new one into the pinned link.
   Result<Unit> attach_pod(const PodAttachment& attachment, int netns_fd) const;
   // The entry of `pods`, by which outbound capture begins, after its addresses; addresses not named are removed.

@@ -5,6 +5,7 @@
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 import { messageOf } from "../lib/errors.ts";
+import type { SocketAddress } from "../model/address.ts";
 import type { PodListener, SocketOps } from "../model/sockets.ts";
 import type { CaptureEvent, Netns } from "./capture.ts";
 import { CaptureError } from "./errors.ts";
@@ -53,6 +54,20 @@ export interface ProbeRequest {
   readonly mark: number;
 }
 
+/** One TCP or UDP socket of a netns, as the kernel tells of it. */
+export interface SocketRow {
+  readonly protocol: "tcp" | "udp";
+  /** A UDP socket that is bound and not connected listens. */
+  readonly state: "listening" | "open";
+  readonly local: SocketAddress;
+  readonly remote: SocketAddress;
+  readonly mark: number;
+  /** Names the socket as long as the kernel runs. */
+  readonly cookie: bigint;
+  /** Opened, or accepted on a listener opened, in this process's cgroup. */
+  readonly own: boolean;
+}
+
 export interface SteeringOptions {
   /** On a BPF file system; holds `maps/`, `links/` and `pods/`. */
   readonly directory: string;
@@ -82,6 +97,10 @@ export interface Steering {
   readonly guardFailure: string | undefined;
   /** Belongs to this object. */
   readonly originalDestinationMapFd: number;
+  /** Links on the pods' cgroup that somebody detached or unpinned, by name. */
+  lostLinks(): readonly string[];
+  /** Attaches and pins those anew. */
+  repair(): void;
   /** Attaches a pod's sk_lookup program, or replaces the one in the pinned link. */
   attachPod(netnsFd: number, attachment: PodAttachment): Promise<void>;
   /** Outbound capture begins. */
@@ -100,6 +119,26 @@ export interface Steering {
   /** One listener for the life of the object; never keeps the event loop alive. */
   onEvent(listener: (event: CaptureEvent) => void): void;
   close(): void;
+}
+
+/** One message of a unix SOCK_SEQPACKET socket; whoever gets it owns the descriptors that came along. */
+export interface Packet {
+  readonly bytes: Uint8Array;
+  readonly descriptors: readonly number[];
+}
+
+export interface SeqpacketChannel {
+  /** Throws when the peer is gone or does not read. */
+  send(bytes: Uint8Array): void;
+  /** Neither listener is called after it. */
+  close(): void;
+}
+
+/** Who is at the other end of a unix socket, as the kernel saw it when it connected (SO_PEERCRED). */
+export interface PeerCredentials {
+  readonly pid: number;
+  readonly uid: number;
+  readonly gid: number;
 }
 
 export interface CaptureAddon extends SocketOps {
@@ -122,7 +161,19 @@ export interface CaptureAddon extends SocketOps {
   nftTry(commands: string): Promise<string>;
   /** A connecting socket that a process of that cgroup opened in the netns. The caller owns the descriptor. */
   probe(netnsFd: number, request: ProbeRequest): Promise<number>;
+  /** TCP sockets of the netns that listen or carry data, and bound UDP sockets. */
+  listSockets(netnsFd: number): Promise<readonly SocketRow[]>;
+  /** Resets TCP connections by cookie; resolves to how many. Rejects where the kernel can't (CONFIG_INET_DIAG_DESTROY). */
+  abortConnections(netnsFd: number, cookies: readonly bigint[]): Promise<number>;
   openSteering(options: SteeringOptions): Promise<Steering>;
+  /** Connects to a SOCK_SEQPACKET socket; throws when nobody listens. Never keeps the event loop alive. */
+  connectSeqpacket(
+    path: string,
+    onPacket: (packet: Packet) => void,
+    /** Called once, with why there will be no more packets. */
+    onEnd: (why: string) => void,
+  ): SeqpacketChannel;
+  peerCredentials(socketFd: number): PeerCredentials;
   /** Gives memory that was freed back to the kernel. Takes the allocator's locks for some milliseconds. */
   trimMemory(): void;
 }
