@@ -1,7 +1,7 @@
 /** Runs a control plane until a signal tells it to stop. */
 import { type ConfigInput, loadConfig } from "../lib/config.ts";
 import { createManifestSource } from "../manifests/manifest-source.ts";
-import type { MeshSettings } from "../model/mesh.ts";
+import { type MeshSettings, noAuthoritySettings } from "../model/mesh.ts";
 import { createLineSink } from "../telemetry/line-sink.ts";
 import { createLog } from "../telemetry/log.ts";
 import { type ControlConfig, controlConfigSchema } from "./config.ts";
@@ -48,5 +48,5 @@ export async function runControl(input: ConfigInput): Promise<number> {
 }
 
 function meshSettings({ trustDomain, mesh }: ControlConfig): MeshSettings {
-  return { trustDomain, ...mesh };
+  return { trustDomain, ...mesh, ...noAuthoritySettings };
 }

@@ -45,8 +45,7 @@ export class ServingCertificate {
   async #issue(): Promise<void> {
     const { authority, clock, log } = this.#deps;
     const { chain, key, serial, notAfter } = await authority.issueServing(this.#hosts);
-    const [leaf, intermediate] = chain;
-    this.credentials.replace(leaf + intermediate, key);
+    this.credentials.replace(chain.slice(0, -1).join(""), key);
     this.#notAfter = notAfter;
     log.info(
       { hosts: this.#hosts, serial: serialText(serial), notAfter: new Date(notAfter).toISOString() },

@@ -71,7 +71,7 @@ async function storeWith(options: Partial<CertificateStoreOptions> = {}, random 
   const clock = new FakeClock(Date.UTC(2026, 5, 1));
   const log = new RecordedLog();
   const signer = new Authority(
-    { vault: new StateFolder(await temporaryFolder()), clock, log },
+    { vault: new StateFolder({ clock }, { folder: await temporaryFolder() }), clock, log },
     { trustDomain: "cluster.local", ...authorityDefaults },
   );
   await signer.start();

@@ -2,7 +2,7 @@
 import { type MeshDelta, MeshIndex, type ServiceEntry } from "../../src/mesh/mesh-index.ts";
 import type { AuthorizationPolicy, AuthorizationRule } from "../../src/model/authorization.ts";
 import type { Identity } from "../../src/model/identity.ts";
-import type { MeshSettings } from "../../src/model/mesh.ts";
+import { type MeshSettings, noAuthoritySettings } from "../../src/model/mesh.ts";
 import type { PeerAuthentication } from "../../src/model/peer-authentication.ts";
 import type { ServiceEndpoint } from "../../src/model/service.ts";
 import type { LocalPod, Workload, WorkloadUid } from "../../src/model/workload.ts";
@@ -16,6 +16,7 @@ export const settings: MeshSettings = {
   localTraffic: "mtls",
   defaultAction: "allow",
   deniedIdentities: [],
+  ...noAuthoritySettings,
 };
 
 export function identity(namespace: string, serviceAccount: string, trustDomain = "cluster.local"): Identity {

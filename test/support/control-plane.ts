@@ -7,6 +7,7 @@ import { Control } from "../../src/control/control.ts";
 import { CaClient, type CaClientOptions } from "../../src/identity/ca-client.ts";
 import { loadConfig } from "../../src/lib/config.ts";
 import { createManifestSource } from "../../src/manifests/manifest-source.ts";
+import { noAuthoritySettings } from "../../src/model/mesh.ts";
 import { createLog } from "../../src/telemetry/log.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
 
@@ -100,6 +101,7 @@ export async function startControlPlane(flags: readonly string[] = [], objects: 
       localTraffic: "mtls",
       defaultAction: "allow",
       deniedIdentities: [],
+      ...noAuthoritySettings,
     },
   });
   const control = new Control({ source, log }, config);

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { MeshError, messageOf } from "../../lib/errors.ts";
-import type { MeshSettings } from "../../model/mesh.ts";
+import { type MeshSettings, noAuthoritySettings } from "../../model/mesh.ts";
 import type { ClusterOptions, ManifestText } from "./cluster.ts";
 
 export interface SourceFlags {
@@ -52,6 +52,7 @@ export function settingsOf({ trustDomain, rootNamespace, defaultAction }: Source
     localTraffic: "mtls",
     defaultAction: defaultAction ?? "allow",
     deniedIdentities: [],
+    ...noAuthoritySettings,
   };
 }
 
@@ -103,7 +104,7 @@ async function agentSettings(folder: string): Promise<MeshSettings | undefined> 
   ];
   const { value } = await loadConfig(nodeConfigSchema, { args: ["--config", config], environment: {} });
   const { defaultNamespace: _, ...settings } = value.mesh;
-  return { ...settings, localTraffic: value.localTraffic };
+  return { ...settings, localTraffic: value.localTraffic, ...noAuthoritySettings };
 }
 
 function list(folder: string): string[] {

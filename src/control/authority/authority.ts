@@ -1,15 +1,28 @@
 /**
- * The mesh's certificate authority: a self-signed root and an online intermediate that signs the workloads. It writes every field of
- * what it signs itself; of a request it takes the public key alone. Who may ask for which identity is decided before it is asked.
+ * The mesh's certificate authority: a root, an online intermediate that signs the workloads, what was revoked, and a rotation of the root
+ * if one is under way. It writes every field of what it signs itself; of a request it takes the public key alone. Who may ask for which
+ * identity is decided before it is asked. Its state is in a vault that replicas share: each change is made from the state that is there,
+ * and made again from a newer one if another replica was quicker.
  */
-import { randomBytes } from "node:crypto";
 import type { PublicKey, X509Certificate } from "@peculiar/x509";
 import type { Clock } from "../../lib/clock.ts";
 import { MeshError, messageOf } from "../../lib/errors.ts";
 import type { Identity } from "../../model/identity.ts";
-import type { AuthorityState, AuthorityVault } from "./authority-state.ts";
-import { type Validity, writeIntermediate, writeRoot, writeServing, writeWorkload } from "./certificate-writer.ts";
-import { certificatePem, keyPem, newKeys, readSigner, type Signer, signerText, unusableSigner } from "./signer.ts";
+import type { AuthoritySettings } from "../../model/mesh.ts";
+import { type AuthorityState, type AuthorityVault, type KeptState, noRevocations } from "./authority-state.ts";
+import { writeServing, writeWorkload } from "./certificate-writer.ts";
+import {
+  describeSigner,
+  type IssuerLifetimes,
+  makeIntermediate,
+  makeIssuer,
+  type ReadyIssuer,
+  readIssuer,
+  rootsInForce,
+  validityUnder,
+} from "./issuer.ts";
+import { longestLeafMs, withoutExpired, withSignedLists } from "./revocations.ts";
+import { certificatePem, keyPem, newKeys, signerText, unusableSigner } from "./signer.ts";
 
 export interface AuthorityDeps {
   readonly vault: AuthorityVault;
@@ -22,15 +35,10 @@ export interface AuthorityLog {
   error(fields: object, message: string): void;
 }
 
-export interface AuthorityOptions {
-  readonly trustDomain: string;
-  readonly rootLifetimeMs: number;
-  readonly intermediateLifetimeMs: number;
+export interface AuthorityOptions extends IssuerLifetimes {
   /** What a workload gets at most, and when it asks for nothing. */
   readonly certificateLifetimeMs: number;
   readonly servingLifetimeMs: number;
-  /** How far not-before lies in the past: nodes' clocks run behind. */
-  readonly backdateMs: number;
 }
 
 export const authorityDefaults = {
@@ -38,12 +46,13 @@ export const authorityDefaults = {
   intermediateLifetimeMs: 365 * 86_400_000,
   certificateLifetimeMs: 24 * 3_600_000,
   servingLifetimeMs: 24 * 3_600_000,
+  /** How far not-before lies in the past: nodes' clocks run behind. */
   backdateMs: 120_000,
 } as const;
 
 export interface IssuedLeaf {
-  /** PEM: leaf, intermediate, root. */
-  readonly chain: readonly [string, string, string];
+  /** PEM, leaf first; the last element holds all roots to trust, the issuing one first. */
+  readonly chain: readonly string[];
   /** Hexadecimal. */
   readonly serial: string;
   readonly notAfter: number;
@@ -52,17 +61,27 @@ export interface IssuedLeaf {
 /** How often a failed renewal of the intermediate is tried again; there is half a life left. */
 const renewalRetryMs = 60_000;
 const shortestRenewalMs = 1000;
+/** Replicas that change the state at once: each attempt is lost only because another one's was won. */
+const mostAttempts = 50;
 
-interface Signers {
-  readonly root: Signer;
-  readonly intermediate: Signer;
+interface InForce {
+  readonly kept: KeptState;
+  readonly issuer: ReadyIssuer;
+  /** Every root to trust, PEM, the issuing one first. */
+  readonly roots: readonly string[];
 }
+
+type StateEdit = (state: AuthorityState) => AuthorityState | Promise<AuthorityState>;
 
 export class Authority {
   readonly #deps: AuthorityDeps;
   readonly #options: AuthorityOptions;
-  #signers: Signers | undefined;
+  readonly #listeners = new Set<() => void>();
+  #inForce: InForce | undefined;
   #cancelRenewal: () => void = () => {};
+  #unwatch: (() => void) | undefined;
+  /** Loads and changes, one after the other: what is taken later was loaded later. */
+  #last: Promise<unknown> = Promise.resolve();
   #stopped = false;
 
   constructor(deps: AuthorityDeps, options: AuthorityOptions) {
@@ -70,16 +89,21 @@ export class Authority {
     this.#options = options;
   }
 
-  /** Loads the root and the intermediate, or makes them if the vault is empty. */
+  /** Loads the state, or makes a first one if the vault is empty. */
   async start(): Promise<void> {
     const { vault, clock, log } = this.#deps;
-    const state = (await vault.load()) ?? (await vault.create(await this.#newState()));
-    this.#signers = await this.#read(state);
-    const { root, intermediate } = this.#signers;
+    const kept = (await vault.load()) ?? (await vault.create(await this.#firstState()));
+    await this.#take(kept);
+    const { issuer } = this.#current();
     log.info(
-      { root: describe(root.certificate), intermediate: describe(intermediate.certificate) },
+      {
+        intermediate: describeSigner(issuer.intermediate),
+        root: issuer.rootFingerprint,
+        rotation: kept.state.rotation?.phase ?? "none",
+      },
       "authority loaded",
     );
+    this.#unwatch = vault.watch(() => void this.#exclusive(() => this.#reload()));
     if (this.#renewalDue() > clock.now()) return this.#schedule(this.#renewalDue() - clock.now());
     await this.renewIntermediate();
     if (this.expiry.intermediate <= clock.now())
@@ -89,129 +113,212 @@ export class Authority {
   /** May be called twice. */
   stop(): void {
     this.#stopped = true;
+    this.#unwatch?.();
     this.#cancelRenewal();
+    this.#listeners.clear();
+  }
+
+  /** Called when another state is in force, of whatever replica's making. Returns how to stop listening. */
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** It holds keys: for this folder alone. */
+  get state(): AuthorityState {
+    return this.#current().kept.state;
   }
 
   /** PEM of every root that agents should trust. */
   get roots(): string {
-    return certificatePem(this.#current().root.certificate);
+    return this.#current().roots.join("");
+  }
+
+  /** SHA-256 of the root that leaves lead to, hexadecimal. */
+  get issuingRoot(): string {
+    return this.#current().issuer.rootFingerprint;
+  }
+
+  /** What agents are told. */
+  get settings(): AuthoritySettings & { readonly deniedIdentities: readonly Identity[] } {
+    const { issuer, rotation, revocations } = this.state;
+    const crls = [issuer.crl, rotation?.other.crl ?? "", revocations.lists];
+    return {
+      crl: [...new Set(crls)].join(""),
+      trustBundle: this.roots,
+      issuingRoot: this.issuingRoot,
+      deniedIdentities: revocations.identities.map(({ identity }) => identity as Identity),
+    };
   }
 
   /** Unix time in milliseconds. */
   get expiry(): { readonly root: number; readonly intermediate: number } {
-    const { root, intermediate } = this.#current();
-    return { root: root.certificate.notAfter.getTime(), intermediate: intermediate.certificate.notAfter.getTime() };
+    const { rootEnds, intermediate } = this.#current().issuer;
+    return { root: rootEnds, intermediate: intermediate.certificate.notAfter.getTime() };
   }
 
-  /** Signs for a workload; a lifetime of 0 means the default, longer ones are cut to it. */
+  /** Signs for a workload; a lifetime of 0 means the default, longer ones are cut to it. Throws MESH_IDENTITY_DENIED. */
   async issue(identity: Identity, publicKey: PublicKey, lifetimeMs: number): Promise<IssuedLeaf> {
     const { certificateLifetimeMs } = this.#options;
+    if (this.state.revocations.identities.some((denied) => denied.identity === identity))
+      throw new MeshError("MESH_IDENTITY_DENIED", `${identity} is revoked; warren ca restore lets it in again`);
     const asked = lifetimeMs > 0 ? Math.min(lifetimeMs, certificateLifetimeMs) : certificateLifetimeMs;
-    const { root, intermediate } = this.#current();
-    return answer(
-      await writeWorkload(identity, publicKey, intermediate, this.#validity(asked, intermediate)),
-      intermediate,
-      root,
-    );
+    const inForce = this.#current();
+    const { intermediate } = inForce.issuer;
+    const ends = intermediate.certificate.notAfter;
+    if (ends.getTime() <= this.#deps.clock.now())
+      throw new MeshError(
+        "MESH_AUTHORITY_EXPIRED",
+        `the intermediate ended at ${ends.toISOString()}; put another in place`,
+      );
+    const leaf = await writeWorkload(identity, publicKey, intermediate, this.#validity(asked, inForce));
+    return answer(leaf, inForce);
   }
 
   /** A key and certificate for the control plane's own listener. */
   async issueServing(hosts: readonly string[]): Promise<IssuedLeaf & { readonly key: string }> {
-    const { root, intermediate } = this.#current();
+    const inForce = this.#current();
     const keys = await newKeys();
-    const validity = this.#validity(this.#options.servingLifetimeMs, intermediate);
+    const validity = this.#validity(this.#options.servingLifetimeMs, inForce);
+    const { intermediate } = inForce.issuer;
     const leaf = await writeServing("CN=warren-control", hosts, keys.publicKey, intermediate, validity);
-    return { ...answer(leaf, intermediate, root), key: await keyPem(keys.privateKey) };
+    return { ...answer(leaf, inForce), key: await keyPem(keys.privateKey) };
   }
 
-  /** Puts a new intermediate in force, or tries again later. What the old one signed holds on: it comes with its own intermediate. */
+  /**
+   * Puts a new intermediate in force, or tries again later. What the old one signed holds on: it comes with its own intermediate. A
+   * plug-in's is whoever's gave it.
+   */
   async renewIntermediate(): Promise<void> {
-    const { root } = this.#current();
-    const { vault, log, clock } = this.#deps;
+    const { log, clock } = this.#deps;
+    const before = this.#current().issuer.intermediate.certificate.serialNumber;
     try {
-      const intermediate = await this.#newIntermediate(root);
-      await vault.replace({ root: await signerText(root), intermediate: await signerText(intermediate) });
-      this.#signers = { root, intermediate };
-      log.info({ intermediate: describe(intermediate.certificate) }, "intermediate renewed");
-      this.#schedule(this.#renewalDue() - clock.now());
+      await this.change(async (state) => {
+        const { root, intermediate } = await readIssuer(state.issuer, clock.now());
+        // Another replica has done it.
+        if (root === undefined || intermediate.certificate.serialNumber !== before) return state;
+        const until = Math.min(intermediate.certificate.notAfter.getTime(), clock.now() + longestLeafMs);
+        const former = [...state.former, { ...(await signerText(intermediate)), until }];
+        const issuer = {
+          ...state.issuer,
+          intermediate: await makeIntermediate(root, this.#options, clock.now()),
+        };
+        return await withSignedLists({ ...state, issuer, former }, clock.now());
+      });
+      log.info({ intermediate: describeSigner(this.#current().issuer.intermediate) }, "intermediate renewed");
     } catch (error) {
       log.error({ error }, `the intermediate could not be renewed: ${messageOf(error)}`);
       this.#schedule(renewalRetryMs);
     }
   }
 
-  #current(): Signers {
-    if (this.#signers === undefined)
+  /** A root and an intermediate to rotate to. */
+  async nextIssuer(): Promise<AuthorityState["issuer"]> {
+    return await makeIssuer(this.#options, this.#deps.clock.now());
+  }
+
+  /**
+   * Changes the state: `edit` is given the state that is kept and returns the one to keep, or the same object to leave it. It may be called
+   * several times. Resolves when what it made, or what was there already, is in force here.
+   */
+  change(edit: StateEdit): Promise<AuthorityState> {
+    return this.#exclusive(() => this.#change(edit));
+  }
+
+  async #change(edit: StateEdit): Promise<AuthorityState> {
+    const { vault, clock } = this.#deps;
+    let kept = this.#current().kept;
+    for (let attempt = 0; attempt < mostAttempts; attempt++) {
+      const edited = await edit(kept.state);
+      if (edited === kept.state) {
+        await this.#take(kept);
+        return kept.state;
+      }
+      const next = await withoutExpired(edited, clock.now());
+      // Read before it is kept: what cannot be used must not replace what can.
+      await this.#prepare({ version: "", state: next });
+      const won = await vault.replace(kept.version, next);
+      if (won !== undefined) {
+        await this.#take(won);
+        return next;
+      }
+      kept = await this.#load();
+    }
+    throw new MeshError("MESH_AUTHORITY_BUSY", "others change the authority's state all the time; try again");
+  }
+
+  async #load(): Promise<KeptState> {
+    const kept = await this.#deps.vault.load();
+    if (kept === undefined) throw unusableSigner("state", "it is gone");
+    return kept;
+  }
+
+  #current(): InForce {
+    if (this.#inForce === undefined)
       throw new MeshError("MESH_AUTHORITY_NOT_STARTED", "the authority has not been started");
-    return this.#signers;
+    return this.#inForce;
   }
 
-  /** Never longer than the issuer's: a chain is as good as its shortest link. */
-  #validity(lifetimeMs: number, issuer: Signer): Validity {
+  async #prepare(kept: KeptState): Promise<InForce> {
     const now = this.#deps.clock.now();
-    const notAfter = Math.min(now + lifetimeMs, issuer.certificate.notAfter.getTime());
-    return { notBefore: Math.max(now - this.#options.backdateMs, issuer.certificate.notBefore.getTime()), notAfter };
+    const issuer = await readIssuer(kept.state.issuer, now);
+    const { rotation } = kept.state;
+    const other = rotation === undefined ? [] : rootsInForce(rotation.other, now);
+    return { kept, issuer, roots: [...new Set([...issuer.roots, ...other])] };
   }
 
-  /** At half life, as for workloads. */
+  async #take(kept: KeptState): Promise<void> {
+    if (kept.version === this.#inForce?.kept.version) return;
+    this.#inForce = await this.#prepare(kept);
+    this.#schedule(this.#renewalDue() - this.#deps.clock.now());
+    for (const listener of this.#listeners) listener();
+  }
+
+  async #exclusive<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#last.then(work);
+    this.#last = turn.catch(() => undefined);
+    return await turn;
+  }
+
+  async #reload(): Promise<void> {
+    if (this.#stopped) return;
+    try {
+      await this.#take(await this.#load());
+    } catch (error) {
+      // What is in force stays so: a state that somebody broke must not stop certificates.
+      this.#deps.log.error({ error }, `the authority's state cannot be taken: ${messageOf(error)}`);
+    }
+  }
+
+  #validity(lifetimeMs: number, { issuer }: InForce) {
+    return validityUnder(issuer.intermediate, this.#deps.clock.now(), lifetimeMs, this.#options.backdateMs);
+  }
+
+  /** At half life, as for workloads; never for a plug-in. */
   #renewalDue(): number {
-    const { notBefore, notAfter } = this.#current().intermediate.certificate;
+    const { root, intermediate } = this.#current().issuer;
+    if (root === undefined) return Infinity;
+    const { notBefore, notAfter } = intermediate.certificate;
     return (notBefore.getTime() + notAfter.getTime()) / 2;
   }
 
   #schedule(delayMs: number): void {
-    if (this.#stopped) return;
     this.#cancelRenewal();
+    if (this.#stopped || delayMs === Infinity) return;
     const renew = () => void this.renewIntermediate();
     this.#cancelRenewal = this.#deps.clock.after(Math.max(delayMs, shortestRenewalMs), renew);
   }
 
-  async #newState(): Promise<AuthorityState> {
-    const { trustDomain, rootLifetimeMs, backdateMs } = this.#options;
-    const keys = await newKeys();
-    const now = this.#deps.clock.now();
-    const validity = { notBefore: now - backdateMs, notAfter: now + rootLifetimeMs };
-    const certificate = await writeRoot(authorityName("Warren root", trustDomain, now), keys, validity);
-    const root = { certificate, key: keys.privateKey };
-    return { root: await signerText(root), intermediate: await signerText(await this.#newIntermediate(root)) };
-  }
-
-  async #newIntermediate(root: Signer): Promise<Signer> {
-    const { trustDomain, intermediateLifetimeMs } = this.#options;
-    const keys = await newKeys();
-    const name = authorityName("Warren authority", trustDomain, this.#deps.clock.now());
-    const validity = this.#validity(intermediateLifetimeMs, root);
-    return { certificate: await writeIntermediate(name, keys.publicKey, root, validity), key: keys.privateKey };
-  }
-
-  /** What would make every agent refuse what we sign is found here, before anything is served. */
-  async #read(state: AuthorityState): Promise<Signers> {
-    const root = readSigner(state.root, "root");
-    const intermediate = readSigner(state.intermediate, "intermediate");
-    const date = new Date(this.#deps.clock.now());
-    if (!(await root.certificate.verify({ date })))
-      throw unusableSigner("root", "it is not self-signed, or not valid now");
-    const { publicKey } = root.certificate;
-    if (!(await intermediate.certificate.verify({ publicKey, signatureOnly: true }))) {
-      throw unusableSigner("intermediate", "the root has not signed it");
-    }
-    return { root, intermediate };
+  async #firstState(): Promise<AuthorityState> {
+    const issuer = await makeIssuer(this.#options, this.#deps.clock.now());
+    return { issuer, former: [], revocations: noRevocations };
   }
 }
 
-/** Told apart by date for people and by a random part for verifiers, which look issuers up by name. */
-function authorityName(what: string, trustDomain: string, now: number): string {
-  return `CN=${what} ${new Date(now).toISOString().slice(0, 10)} ${randomBytes(3).toString("hex")}, O=${trustDomain}`;
-}
-
-function answer(leaf: X509Certificate, intermediate: Signer, root: Signer): IssuedLeaf {
+function answer(leaf: X509Certificate, { issuer, roots }: InForce): IssuedLeaf {
   return {
-    chain: [certificatePem(leaf), certificatePem(intermediate.certificate), certificatePem(root.certificate)],
+    chain: [certificatePem(leaf), ...issuer.path, roots.join("")],
     serial: leaf.serialNumber,
     notAfter: leaf.notAfter.getTime(),
   };
-}
-
-function describe(certificate: X509Certificate): string {
-  return `${certificate.subject} until ${certificate.notAfter.toISOString()}`;
 }

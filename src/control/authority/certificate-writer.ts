@@ -1,4 +1,4 @@
-/** Writes the three kinds of certificates that the authority signs, as RFC 5280 and X509-SVID want them. P-256 and SHA-256 throughout. */
+/** Writes the kinds of certificates that the authority signs, as RFC 5280 and X509-SVID want them. Keys of our own are P-256. */
 import "reflect-metadata";
 import { randomBytes, type webcrypto } from "node:crypto";
 import { isIP } from "node:net";
@@ -17,9 +17,7 @@ import {
   X509CertificateGenerator,
 } from "@peculiar/x509";
 import type { Identity } from "../../model/identity.ts";
-import type { Signer } from "./signer.ts";
-
-const signingAlgorithm = { name: "ECDSA", hash: "SHA-256" } as const;
+import { ownAlgorithm, type Signer } from "./signer.ts";
 
 const serverAuth = "1.3.6.1.5.5.7.3.1";
 const clientAuth = "1.3.6.1.5.5.7.3.2";
@@ -38,7 +36,7 @@ export async function writeRoot(
   return await X509CertificateGenerator.createSelfSigned({
     name,
     keys,
-    signingAlgorithm,
+    signingAlgorithm: ownAlgorithm,
     serialNumber: newSerial(),
     ...dates(validity),
     extensions: [
@@ -106,7 +104,7 @@ async function sign(
     subject,
     issuer: issuer.certificate.subjectName,
     signingKey: issuer.key,
-    signingAlgorithm,
+    signingAlgorithm: issuer.algorithm,
     serialNumber: newSerial(),
     ...dates(validity),
     extensions: [

@@ -1,91 +1,159 @@
-/** Keeps the authority in one file of a folder that only the control plane's user can read: the embedded default without Kubernetes. */
+/**
+ * Keeps the authority in a folder that only the control plane's user can read: the embedded default without Kubernetes. Each version
+ * of the state is a file of its own, `authority.<number>.json`, and the highest number is the state. A new version comes by link(2),
+ * which fails where the name exists: of several processes that replace the same version one wins, and a crash leaves the old or the new.
+ */
 import { randomUUID } from "node:crypto";
-import { link, mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
+import { link, mkdir, open, readdir, readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { z } from "zod";
+import type { Clock } from "../../lib/clock.ts";
 import { MeshError, messageOf } from "../../lib/errors.ts";
-import type { AuthorityState, AuthorityVault } from "./authority-state.ts";
+import {
+  type AuthorityState,
+  type AuthorityVault,
+  decodeAuthorityState,
+  encodeAuthorityState,
+  type KeptState,
+  unusableVault,
+} from "./authority-state.ts";
 
-const fileName = "authority.json";
-const draftPrefix = `.${fileName}.`;
+const statePattern = /^authority\.(\d{1,15})\.json$/;
+const draftPrefix = ".authority.draft.";
 /** A draft this old was left by a crash; a living process needs milliseconds. */
 const staleDraftMs = 60_000;
-
-const keyed = z.strictObject({ certificate: z.string().min(1), key: z.string().min(1) });
-const fileSchema = z.strictObject({ version: z.literal(1), root: keyed, intermediate: keyed });
+/** How soon one process sees what another one did. */
+const pollMs = 1000;
 
 export class StateFolder implements AuthorityVault {
   readonly #folder: string;
-  readonly #file: string;
+  readonly #clock: Clock;
 
-  constructor(folder: string) {
-    this.#folder = folder;
-    this.#file = join(folder, fileName);
+  constructor(deps: { readonly clock: Clock }, options: { readonly folder: string }) {
+    this.#clock = deps.clock;
+    this.#folder = options.folder;
   }
 
-  async load(): Promise<AuthorityState | undefined> {
-    let text: string;
-    try {
-      const { mode } = await stat(this.#file);
-      if ((mode & 0o077) !== 0) {
-        throw new MeshError(
-          "MESH_AUTHORITY_EXPOSED",
-          `${this.#file} holds the mesh's root key and others may use it; chmod 600`,
-        );
+  async load(): Promise<KeptState | undefined> {
+    for (;;) {
+      const number = await this.#newest();
+      if (number === 0) return undefined;
+      const text = await this.#read(this.#file(number));
+      // Gone between the two: another process has put a newer one in force.
+      if (text !== undefined) {
+        return { version: String(number), state: decodeAuthorityState(text, this.#file(number)) };
       }
-      text = await readFile(this.#file, "utf8");
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-      if (error instanceof MeshError) throw error;
-      throw this.#unusable(messageOf(error), error);
     }
-    let json: unknown;
-    try {
-      json = JSON.parse(text);
-    } catch (error) {
-      throw this.#unusable("is not JSON", error);
-    }
-    const parsed = fileSchema.safeParse(json);
-    if (!parsed.success) throw this.#unusable(z.prettifyError(parsed.error), parsed.error);
-    const { root, intermediate } = parsed.data;
-    return { root, intermediate };
   }
 
-  async create(state: AuthorityState): Promise<AuthorityState> {
-    const draft = await this.#draft(state);
-    try {
-      // link(2) fails when the name exists, atomically: of all who start at once one wins.
-      await link(draft, this.#file);
-      await this.#sync();
-      return state;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw this.#unusable(messageOf(error), error);
-    } finally {
-      await rm(draft, { force: true });
-    }
+  async create(state: AuthorityState): Promise<KeptState> {
+    const kept = await this.#keep(1, state);
+    if (kept !== undefined) return kept;
     const first = await this.load();
-    if (first === undefined) throw this.#unusable("vanished while it was being read");
+    if (first === undefined) throw unusableVault(this.#folder, "it vanished while it was being read");
     return first;
   }
 
-  async replace(state: AuthorityState): Promise<void> {
-    await rename(await this.#draft(state), this.#file);
+  async replace(version: string, state: AuthorityState): Promise<KeptState | undefined> {
+    return await this.#keep(Number(version) + 1, state);
+  }
+
+  watch(changed: () => void): () => void {
+    let seen: number | undefined;
+    let stopped = false;
+    let cancel = () => {};
+    const look = async () => {
+      // A folder that cannot be read now: what is in force stays so, and the next look may see it.
+      const number = await this.#newest().catch(() => seen ?? 0);
+      if (stopped) return;
+      if (seen !== undefined && number !== seen) changed();
+      seen = number;
+      cancel = this.#clock.after(pollMs, () => void look());
+    };
+    void look();
+    return () => {
+      stopped = true;
+      cancel();
+    };
+  }
+
+  #file(number: number): string {
+    return join(this.#folder, `authority.${number}.json`);
+  }
+
+  async #numbers(): Promise<number[]> {
+    try {
+      const names = await readdir(this.#folder);
+      return names.flatMap((name) => statePattern.exec(name)?.[1] ?? []).map(Number);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
+      throw unusableVault(this.#folder, error);
+    }
+  }
+
+  async #newest(): Promise<number> {
+    return Math.max(0, ...(await this.#numbers()));
+  }
+
+  async #read(file: string): Promise<string | undefined> {
+    try {
+      const { mode } = await stat(file);
+      if ((mode & 0o077) !== 0) {
+        throw new MeshError(
+          "MESH_AUTHORITY_EXPOSED",
+          `${file} holds the mesh's root key and others may use it; chmod 600`,
+        );
+      }
+      return await readFile(file, "utf8");
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+      if (error instanceof MeshError) throw error;
+      throw unusableVault(file, error);
+    }
+  }
+
+  /** Undefined when this number, or a later one, is another's. */
+  async #keep(number: number, state: AuthorityState): Promise<KeptState | undefined> {
+    const file = this.#file(number);
+    const draft = await this.#draft(state);
+    try {
+      await link(draft, file);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "EEXIST") return undefined;
+      throw unusableVault(this.#folder, error);
+    } finally {
+      await rm(draft, { force: true });
+    }
+    const numbers = await this.#numbers();
+    if (numbers.some((other) => other > number)) {
+      // Ours was removed long ago by those who went on from it.
+      await rm(file, { force: true });
+      return undefined;
+    }
     await this.#sync();
+    // Old keys are nothing to keep.
+    for (const old of numbers) if (old < number) await rm(this.#file(old), { force: true });
+    return { version: String(number), state };
   }
 
   /** The state in a file of its own, on disk before anything points to it. */
-  async #draft({ root, intermediate }: AuthorityState): Promise<string> {
-    await mkdir(this.#folder, { recursive: true, mode: 0o700 });
-    await this.#removeStaleDrafts();
-    const path = join(this.#folder, `${draftPrefix}${randomUUID()}`);
-    const file = await open(path, "wx", 0o600);
+  async #draft(state: AuthorityState): Promise<string> {
     try {
-      await file.writeFile(`${JSON.stringify({ version: 1, root, intermediate }, null, 2)}\n`);
-      await file.sync();
-    } finally {
-      await file.close();
+      await mkdir(this.#folder, { recursive: true, mode: 0o700 });
+      await this.#removeStaleDrafts();
+      const path = join(this.#folder, `${draftPrefix}${randomUUID()}`);
+      const file = await open(path, "wx", 0o600);
+      try {
+        await file.writeFile(encodeAuthorityState(state));
+        await file.sync();
+      } finally {
+        await file.close();
+      }
+      return path;
+    } catch (error) {
+      throw new MeshError("MESH_AUTHORITY_UNWRITABLE", `${this.#folder} cannot be written: ${messageOf(error)}`, {
+        cause: error,
+      });
     }
-    return path;
   }
 
   async #removeStaleDrafts(): Promise<void> {
@@ -105,11 +173,5 @@ export class StateFolder implements AuthorityVault {
     } finally {
       await folder.close();
     }
-  }
-
-  #unusable(why: string, cause?: unknown): MeshError {
-    return new MeshError("MESH_AUTHORITY_UNUSABLE", `the authority's state ${this.#file} cannot be used: ${why}`, {
-      cause,
-    });
   }
 }

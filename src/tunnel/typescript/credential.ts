@@ -6,12 +6,12 @@
 import { constants, createPrivateKey, type X509Certificate } from "node:crypto";
 import { createSecureContext, type SecureContext } from "node:tls";
 import { readCertificates } from "../../identity/certificate.ts";
+import { readRevocationLists } from "../../identity/revocation-list.ts";
 import { identityOfNames } from "../../identity/spiffe.ts";
 import { MeshError, messageOf } from "../../lib/errors.ts";
 import type { Identity } from "../../model/identity.ts";
 import type { CredentialHandle, CredentialSpec, TlsSettings } from "../engine.ts";
 import type { TrustRules } from "./peer-proof.ts";
-import { readRevocationLists } from "./revocation-list.ts";
 
 /** A credential that holds a certificate. */
 export interface UsableCredential {

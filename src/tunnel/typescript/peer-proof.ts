@@ -4,10 +4,10 @@
  */
 import { X509Certificate } from "node:crypto";
 import type { DetailedPeerCertificate, TLSSocket } from "node:tls";
+import { isRevoked, type RevocationList } from "../../identity/revocation-list.ts";
 import { identityOfNames, trustDomainOf } from "../../identity/spiffe.ts";
 import type { Identity } from "../../model/identity.ts";
 import type { Reason } from "../../model/reason.ts";
-import { isRevoked, type RevocationList } from "./revocation-list.ts";
 
 export interface PeerProof {
   readonly identity: Identity;

@@ -1,7 +1,7 @@
 /** The TLS parameters of an open connection, named as OpenSSL names them. */
 import type { TLSSocket } from "node:tls";
+import { derElement, derElements } from "../../lib/der-reader.ts";
 import type { TunnelInfo } from "../engine.ts";
-import { derElement, derElements } from "./der-reader.ts";
 
 /** IANA "TLS Supported Groups" numbers with the names of OpenSSL's `SSL_get0_group_name`. */
 const groupNames: Readonly<Record<number, string>> = {

@@ -12,7 +12,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file warren/mesh/v1/settings.proto.
  */
 export const file_warren_mesh_v1_settings: GenFile = /*@__PURE__*/
-  fileDesc("Ch13YXJyZW4vbWVzaC92MS9zZXR0aW5ncy5wcm90bxIOd2FycmVuLm1lc2gudjEiqQIKCFNldHRpbmdzEhQKDHRydXN0X2RvbWFpbhgBIAEoCRIcChR0cnVzdF9kb21haW5fYWxpYXNlcxgCIAMoCRIWCg5jbHVzdGVyX2RvbWFpbhgDIAEoCRIPCgdjbHVzdGVyGAQgASgJEhYKDnJvb3RfbmFtZXNwYWNlGAUgASgJEjMKDWxvY2FsX3RyYWZmaWMYBiABKA4yHC53YXJyZW4ubWVzaC52MS5Mb2NhbFRyYWZmaWMSNQoOZGVmYXVsdF9hY3Rpb24YByABKA4yHS53YXJyZW4ubWVzaC52MS5EZWZhdWx0QWN0aW9uEgsKA2NybBgIIAEoCRIZChFkZW5pZWRfaWRlbnRpdGllcxgJIAMoCRIUCgx0cnVzdF9idW5kbGUYCiABKAkqXQoMTG9jYWxUcmFmZmljEh0KGUxPQ0FMX1RSQUZGSUNfVU5TUEVDSUZJRUQQABIWChJMT0NBTF9UUkFGRklDX01UTFMQARIWChJMT0NBTF9UUkFGRklDX0FVVE8QAipiCg1EZWZhdWx0QWN0aW9uEh4KGkRFRkFVTFRfQUNUSU9OX1VOU1BFQ0lGSUVEEAASGAoUREVGQVVMVF9BQ1RJT05fQUxMT1cQARIXChNERUZBVUxUX0FDVElPTl9ERU5ZEAJiBnByb3RvMw");
+  fileDesc("Ch13YXJyZW4vbWVzaC92MS9zZXR0aW5ncy5wcm90bxIOd2FycmVuLm1lc2gudjEivwIKCFNldHRpbmdzEhQKDHRydXN0X2RvbWFpbhgBIAEoCRIcChR0cnVzdF9kb21haW5fYWxpYXNlcxgCIAMoCRIWCg5jbHVzdGVyX2RvbWFpbhgDIAEoCRIPCgdjbHVzdGVyGAQgASgJEhYKDnJvb3RfbmFtZXNwYWNlGAUgASgJEjMKDWxvY2FsX3RyYWZmaWMYBiABKA4yHC53YXJyZW4ubWVzaC52MS5Mb2NhbFRyYWZmaWMSNQoOZGVmYXVsdF9hY3Rpb24YByABKA4yHS53YXJyZW4ubWVzaC52MS5EZWZhdWx0QWN0aW9uEgsKA2NybBgIIAEoCRIZChFkZW5pZWRfaWRlbnRpdGllcxgJIAMoCRIUCgx0cnVzdF9idW5kbGUYCiABKAkSFAoMaXNzdWluZ19yb290GAsgASgJKl0KDExvY2FsVHJhZmZpYxIdChlMT0NBTF9UUkFGRklDX1VOU1BFQ0lGSUVEEAASFgoSTE9DQUxfVFJBRkZJQ19NVExTEAESFgoSTE9DQUxfVFJBRkZJQ19BVVRPEAIqYgoNRGVmYXVsdEFjdGlvbhIeChpERUZBVUxUX0FDVElPTl9VTlNQRUNJRklFRBAAEhgKFERFRkFVTFRfQUNUSU9OX0FMTE9XEAESFwoTREVGQVVMVF9BQ1RJT05fREVOWRACYgZwcm90bzM");
 
 /**
  * @generated from message warren.mesh.v1.Settings
@@ -72,11 +72,18 @@ export type Settings = Message<"warren.mesh.v1.Settings"> & {
   deniedIdentities: string[];
 
   /**
-   * Roots to trust beside those that come with each certificate, PEM: the first step of a root rotation.
+   * Roots to trust, PEM: during a rotation more than one. Empty: those that come with the certificates.
    *
    * @generated from field: string trust_bundle = 10;
    */
   trustBundle: string;
+
+  /**
+   * SHA-256 of the root that certificates are issued from, hexadecimal. A certificate that leads to another root is renewed at once.
+   *
+   * @generated from field: string issuing_root = 11;
+   */
+  issuingRoot: string;
 };
 
 /**

@@ -1,8 +1,8 @@
 import "reflect-metadata";
 import { X509Certificate } from "node:crypto";
 import { beforeAll, describe, expect, it } from "vitest";
-import { isRevoked, readRevocationLists } from "../../../src/tunnel/typescript/revocation-list.ts";
-import { makeCrl, makeParty, type Party } from "../../support/pki.ts";
+import { isRevoked, readRevocationLists } from "../../src/identity/revocation-list.ts";
+import { makeCrl, makeParty, type Party } from "../support/pki.ts";
 
 let root: Party;
 let intermediate: Party;

@@ -1,5 +1,5 @@
 /** Reads DER (X.690 §10): just what CRLs, certificate names and TLS session parameters need. Throws on anything malformed. */
-import { MeshError } from "../../lib/errors.ts";
+import { MeshError } from "./errors.ts";
 
 export interface DerElement {
   readonly tag: number;

@@ -4,9 +4,9 @@
  * would tolerate others behind them. Here: a listed certificate is revoked, an unknown status is not, an old list still counts.
  */
 import { verify, type X509Certificate } from "node:crypto";
-import { MeshError, messageOf } from "../../lib/errors.ts";
-import { pemBlocks } from "../../lib/pem.ts";
-import { type DerElement, derElement, derElements } from "./der-reader.ts";
+import { type DerElement, derElement, derElements } from "../lib/der-reader.ts";
+import { MeshError, messageOf } from "../lib/errors.ts";
+import { pemBlocks } from "../lib/pem.ts";
 
 const integerTag = 0x02;
 const bitStringTag = 0x03;

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { der, derTag, objectIdentifier } from "../../../src/lib/der.ts";
-import { derElement, derElements } from "../../../src/tunnel/typescript/der-reader.ts";
+import { der, derTag, objectIdentifier } from "../../src/lib/der.ts";
+import { derElement, derElements } from "../../src/lib/der-reader.ts";
 
 describe("DER", () => {
   it("that lib/der.ts wrote is read back", () => {
