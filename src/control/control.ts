@@ -64,7 +64,7 @@ export class Control {
     const clock = systemClock;
     const logOf = (scope: string) => deps.log.child({ scope });
     this.#authority = new Authority(
-      { vault: new StateFolder(config.state), clock, log: logOf("authority") },
+      { vault: new StateFolder({ clock }, { folder: config.state }), clock, log: logOf("authority") },
       {
         trustDomain: config.trustDomain,
         rootLifetimeMs: config.rootLifetime,

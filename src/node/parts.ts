@@ -9,6 +9,7 @@ import { systemClock } from "../lib/clock.ts";
 import { compactHeap } from "../lib/compact-heap.ts";
 import { formatHostPort } from "../lib/host-port.ts";
 import { createManifestSource } from "../manifests/manifest-source.ts";
+import { noAuthoritySettings } from "../model/mesh.ts";
 import { hbonePort, inboundPort, outboundPort } from "../model/ports.ts";
 import { TunnelDriver } from "../tunnel/tunnel-driver.ts";
 import { createDiscoverySource } from "../xds/client/discovery-source.ts";
@@ -22,7 +23,7 @@ const ports = { outbound: outboundPort, inbound: inboundPort, hbone: hbonePort }
 /** A folder where one is given, else what the control plane tells. */
 function meshSource(config: NodeConfig): ReportingSource {
   const { defaultNamespace, ...rest } = config.mesh;
-  const settings = { ...rest, localTraffic: config.localTraffic };
+  const settings = { ...rest, localTraffic: config.localTraffic, ...noAuthoritySettings };
   if (config.manifests !== undefined) {
     return createManifestSource({ folder: config.manifests, settings, defaultNamespace });
   }
