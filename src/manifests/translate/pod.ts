@@ -7,6 +7,7 @@ import type { LocalPod, Workload, WorkloadUid } from "../../model/workload.ts";
 import { type Enrolment, type EnrolmentMode, enrolment, modeLabel, readMode } from "./enrolment.ts";
 import type { KubernetesObject, Metadata } from "./metadata.ts";
 import type { NamespacePiece } from "./namespace.ts";
+import type { NodePiece } from "./node.ts";
 import { type FieldProblem, ok, problemsOf, rejected, type Translation } from "./translation.ts";
 
 /** Plaintext may pass when the agent is away, by the pod's own choice. */
@@ -187,6 +188,7 @@ export function workloadOf(
   pod: PodPiece,
   namespace: NamespacePiece | undefined,
   settings: Pick<MeshSettings, "cluster" | "trustDomain">,
+  node?: NodePiece,
 ): Workload | undefined {
   if (pod.finished) return undefined;
   const { labels } = pod;
@@ -198,9 +200,13 @@ export function workloadOf(
     trustDomain: settings.trustDomain,
     identity: formatIdentity({ ...pod, trustDomain: settings.trustDomain }),
     node: pod.node,
+    ...(node === undefined || (node.zone === "" && node.region === "")
+      ? {}
+      : { locality: { region: node.region, zone: node.zone } }),
     cluster: settings.cluster,
     addresses: pod.hostNetwork ? [] : pod.addresses,
     hostNetwork: pod.hostNetwork,
+    ...(pod.hostNetwork && pod.addresses.length > 0 ? { hostAddresses: pod.addresses } : {}),
     labels,
     owner: pod.owner,
     canonicalName:
@@ -212,14 +218,15 @@ export function workloadOf(
   };
 }
 
-/** What the node's agent captures; undefined until an enrolled pod has a node and an address. */
+/**
+ * What the node's agent captures; undefined until an enrolled pod has a node. It may have no address yet: the agent hears of those
+ * from the container runtime before the cluster does.
+ */
 export function localPodOf(
   pod: PodPiece,
   workload: Workload | undefined,
 ): { readonly node: string; readonly pod: LocalPod } | undefined {
-  if (workload === undefined || workload.tunnel !== "hbone" || pod.node === "" || pod.addresses.length === 0) {
-    return undefined;
-  }
+  if (workload === undefined || workload.tunnel !== "hbone" || pod.node === "") return undefined;
   return {
     node: pod.node,
     pod: {

@@ -64,6 +64,7 @@ export function encodeWorkload(
     labels: Object.fromEntries(labels),
     ownerKind: ownerTypes.has(owner.kind) ? "" : owner.kind,
     endpoints,
+    hostAddresses: (workload.hostAddresses ?? []).map(wireAddress),
   });
   const message = create(WorkloadSchema, {
     uid,
@@ -83,6 +84,7 @@ export function encodeWorkload(
     status: workload.ready ? WorkloadStatus.HEALTHY : WorkloadStatus.UNHEALTHY,
     networkMode: hostNetwork ? NetworkMode.HOST_NETWORK : NetworkMode.STANDARD,
     services,
+    ...(workload.locality === undefined ? {} : { locality: { ...workload.locality } }),
     extensions: [detailExtension(WorkloadDetailSchema, detail)],
   });
   return named(message, hostNetwork ? [] : workload.addresses);
@@ -113,8 +115,11 @@ export function encodeExternalEndpoint(
 
 const externalKind = "discovery.k8s.io/EndpointSlice";
 
+/** How policies find the workloads that they select. */
+export type PolicyAttachment = "by-name" | "by-label";
+
 /** Policies that a workload lists by name count only for clients that take policy by name; ours select by label. */
-export function decodeWorkload(message: WireWorkload, policies: "by-name" | "by-label" = "by-label"): DecodedWorkload {
+export function decodeWorkload(message: WireWorkload, policies: PolicyAttachment = "by-label"): DecodedWorkload {
   const uid = checkedText(message.uid, "uid") as WorkloadUid;
   const namespace = checkedName(message.namespace, "namespace");
   const detail = detailOf(WorkloadDetailSchema, message.extensions);
@@ -123,6 +128,9 @@ export function decodeWorkload(message: WireWorkload, policies: "by-name" | "by-
   if (uid.includes(`/${externalKind}/`)) return { kind: "external", uid, memberships };
   const name = checkedText(message.name, "name");
   const hostNetwork = message.networkMode === NetworkMode.HOST_NETWORK;
+  const hostAddresses = (detail?.hostAddresses ?? []).map((bytes, index) =>
+    checkedAddress(bytes, `host_addresses[${index}]`),
+  );
   const trustDomain = message.trustDomain || "cluster.local";
   const serviceAccount = message.serviceAccount || "default";
   const owner = {
@@ -137,9 +145,13 @@ export function decodeWorkload(message: WireWorkload, policies: "by-name" | "by-
     trustDomain,
     identity: checkedIdentity({ trustDomain, namespace, serviceAccount }),
     node: message.node,
+    ...(message.locality === undefined
+      ? {}
+      : { locality: { region: message.locality.region, zone: message.locality.zone } }),
     cluster: message.clusterId || "Kubernetes",
     addresses: hostNetwork ? [] : texts,
     hostNetwork,
+    ...(hostAddresses.length > 0 ? { hostAddresses } : {}),
     labels: new Map(Object.entries(detail?.labels ?? {})),
     owner,
     canonicalName: message.canonicalName,

@@ -70,7 +70,9 @@ describe("workload", () => {
   });
 
   test("on the host network has no address of its own", () => {
-    expect(workloadOf(pod({ spec: { hostNetwork: true } }), ambient, settings)?.addresses).toEqual([]);
+    const hostNetwork = pod({ spec: { hostNetwork: true } });
+    expect(workloadOf(hostNetwork, ambient, settings)?.addresses).toEqual([]);
+    expect(workloadOf(hostNetwork, ambient, settings)?.hostAddresses).toEqual(hostNetwork.addresses);
   });
 
   test("is none once the pod has finished: its address may be another's", () => {

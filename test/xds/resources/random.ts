@@ -77,6 +77,7 @@ export class Random {
       cluster: this.one(["Kubernetes", "west"]),
       addresses: hostNetwork ? [] : [...new Set(this.list(2, () => this.address()))],
       hostNetwork,
+      ...(hostNetwork && this.chance(2) ? { hostAddresses: [this.address()] } : {}),
       labels: this.labels(),
       owner: { kind: this.one(["Deployment", "Job", "CronJob", "Pod", "StatefulSet", "DaemonSet"]), name: this.name() },
       canonicalName: this.name(),

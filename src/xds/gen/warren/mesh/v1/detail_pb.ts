@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file warren/mesh/v1/detail.proto.
  */
 export const file_warren_mesh_v1_detail: GenFile = /*@__PURE__*/
-  fileDesc("Cht3YXJyZW4vbWVzaC92MS9kZXRhaWwucHJvdG8SDndhcnJlbi5tZXNoLnYxIrQCCg5Xb3JrbG9hZERldGFpbBI6CgZsYWJlbHMYASADKAsyKi53YXJyZW4ubWVzaC52MS5Xb3JrbG9hZERldGFpbC5MYWJlbHNFbnRyeRISCgpvd25lcl9raW5kGAIgASgJEjoKCWVuZHBvaW50cxgDIAMoCzInLndhcnJlbi5tZXNoLnYxLldvcmtsb2FkRGV0YWlsLkVuZHBvaW50Gi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEaZwoIRW5kcG9pbnQSDwoHc2VydmljZRgBIAEoCRIUCgxzZXJ2aWNlX3BvcnQYAiABKA0SEwoLdGFyZ2V0X3BvcnQYAyABKA0SDwoHYWRkcmVzcxgEIAEoDBIOCgZ3ZWlnaHQYBSABKA0ifAoNU2VydmljZURldGFpbBIxCgVwb3J0cxgBIAMoCzIiLndhcnJlbi5tZXNoLnYxLlNlcnZpY2VEZXRhaWwuUG9ydBo4CgRQb3J0EgwKBHBvcnQYASABKA0SDAoEbmFtZRgCIAEoCRIUCgxhcHBfcHJvdG9jb2wYAyABKAliBnByb3RvMw");
+  fileDesc("Cht3YXJyZW4vbWVzaC92MS9kZXRhaWwucHJvdG8SDndhcnJlbi5tZXNoLnYxIswCCg5Xb3JrbG9hZERldGFpbBI6CgZsYWJlbHMYASADKAsyKi53YXJyZW4ubWVzaC52MS5Xb3JrbG9hZERldGFpbC5MYWJlbHNFbnRyeRISCgpvd25lcl9raW5kGAIgASgJEjoKCWVuZHBvaW50cxgDIAMoCzInLndhcnJlbi5tZXNoLnYxLldvcmtsb2FkRGV0YWlsLkVuZHBvaW50EhYKDmhvc3RfYWRkcmVzc2VzGAQgAygMGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEaZwoIRW5kcG9pbnQSDwoHc2VydmljZRgBIAEoCRIUCgxzZXJ2aWNlX3BvcnQYAiABKA0SEwoLdGFyZ2V0X3BvcnQYAyABKA0SDwoHYWRkcmVzcxgEIAEoDBIOCgZ3ZWlnaHQYBSABKA0ifAoNU2VydmljZURldGFpbBIxCgVwb3J0cxgBIAMoCzIiLndhcnJlbi5tZXNoLnYxLlNlcnZpY2VEZXRhaWwuUG9ydBo4CgRQb3J0EgwKBHBvcnQYASABKA0SDAoEbmFtZRgCIAEoCRIUCgxhcHBfcHJvdG9jb2wYAyABKAliBnByb3RvMw");
 
 /**
  * @generated from message warren.mesh.v1.WorkloadDetail
@@ -40,6 +40,13 @@ export type WorkloadDetail = Message<"warren.mesh.v1.WorkloadDetail"> & {
    * @generated from field: repeated warren.mesh.v1.WorkloadDetail.Endpoint endpoints = 3;
    */
   endpoints: WorkloadDetail_Endpoint[];
+
+  /**
+   * Of host-network pods: the node's addresses, which clients on it are seen from.
+   *
+   * @generated from field: repeated bytes host_addresses = 4;
+   */
+  hostAddresses: Uint8Array[];
 };
 
 /**
