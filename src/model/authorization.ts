@@ -61,6 +61,8 @@ export interface AuthorizationPolicy {
   readonly targetServices: readonly string[];
   /** Selects only workloads that name it in `attachedPolicies`. */
   readonly attached?: boolean;
+  /** Said by sources that tell it apart from the namespace; absent: the whole mesh when it is in the root namespace. */
+  readonly scope?: "mesh" | "namespace";
   readonly rules: readonly AuthorizationRule[];
   /** Why parts of the object cannot be evaluated; each names the field and the fix. */
   readonly problems: readonly string[];

@@ -80,6 +80,12 @@ const mesh = z
 
 const discovery = z
   .strictObject({
+    dialect: z
+      .enum(["warren", "istio"])
+      .prefault("warren")
+      .describe(
+        "Whose control plane control.address is. istio takes workloads, Services and policies from istiod; it tells of no pods to enrol, so Istio's CNI agent has to, and of no settings, so mesh.* hold.",
+      ),
     stateFile: path()
       .prefault("/run/warren/last-good-state")
       .describe(

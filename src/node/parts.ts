@@ -2,8 +2,10 @@
 import { stat } from "node:fs/promises";
 import { loadCaptureAddon } from "../capture/addon.ts";
 import { createCapture } from "../capture/create-capture.ts";
+import { socketMarks } from "../capture/delivery-routing.ts";
 import { findKubeletCgroup } from "../capture/kubelet.ts";
 import { NetnsFinder } from "../capture/netns-finder.ts";
+import { PodSocketsReader } from "../capture/pod-sockets.ts";
 import { CaClient } from "../identity/ca-client.ts";
 import { systemClock } from "../lib/clock.ts";
 import { compactHeap } from "../lib/compact-heap.ts";
@@ -16,6 +18,7 @@ import { createDiscoverySource } from "../xds/client/discovery-source.ts";
 import type { AgentParts } from "./agent.ts";
 import type { NodeConfig } from "./config.ts";
 import { chooseEngine } from "./engine-choice.ts";
+import { InspectionClient } from "./inspection/inspection-client.ts";
 import type { ReportingSource } from "./reporting.ts";
 
 const ports = { outbound: outboundPort, inbound: inboundPort, hbone: hbonePort };
@@ -37,6 +40,7 @@ function meshSource(config: NodeConfig): ReportingSource {
       serverName,
       node: config.node,
       settings,
+      dialect: config.discovery.dialect,
       stateFile: config.discovery.stateFile,
     },
   );
@@ -83,5 +87,17 @@ export function agentParts(config: NodeConfig): AgentParts {
       cluster: config.mesh.cluster,
       timeoutMs: certificates.requestTimeout,
     }),
+    podSockets: () =>
+      new PodSocketsReader({ addon: loadCaptureAddon() }, { marks: new Set(Object.values(socketMarks)) }),
+    inspection: (deps) =>
+      new InspectionClient(
+        { ...deps, clock: systemClock, random: Math.random },
+        {
+          address: formatHostPort(control.address.host, control.address.port),
+          rootFile: control.rootCertificate,
+          tokenFile: control.tokenFile,
+          serverName: control.serverName ?? "",
+        },
+      ),
   };
 }

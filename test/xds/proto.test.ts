@@ -44,8 +44,13 @@ test("the .proto files are clean, and the committed code is what they generate",
   buf("lint");
   buf("format", "--diff", "--exit-code");
   const folder = await temporaryFolder();
-  buf("generate", "--output", folder);
-  expect(await filesUnder(join(folder, "src/xds/gen"))).toEqual(await filesUnder(join(root, "src/xds/gen")));
+  for (const [template, generated] of [
+    ["buf.gen.yaml", "src/xds/gen"],
+    ["buf.gen.cri.yaml", "src/capture/cri/gen"],
+  ] as const) {
+    buf("generate", "--template", template, "--output", folder);
+    expect(await filesUnder(join(folder, generated))).toEqual(await filesUnder(join(root, generated)));
+  }
 });
 
 const numbers = ({ fields }: DescMessage) => Object.fromEntries(fields.map(({ name, number }) => [name, number]));

@@ -34,7 +34,7 @@ export class Selection {
 
   /** True if this made a new set, so that a workload may fall under more than before. */
   add(policy: CompiledPolicy): boolean {
-    const { namespace } = policy.policy;
+    const namespace = homeOf(policy.policy);
     let sets = this.#namespaces.get(namespace);
     if (sets === undefined) {
       sets = { sets: new Map(), byLabel: new Map(), others: new Set() };
@@ -57,7 +57,7 @@ export class Selection {
 
   /** True if a set is gone. */
   remove(policy: CompiledPolicy): boolean {
-    const { namespace } = policy.policy;
+    const namespace = homeOf(policy.policy);
     const sets = this.#namespaces.get(namespace);
     const key = selectionKey(policy.policy);
     const selected = sets?.sets.get(key);
@@ -77,7 +77,7 @@ export class Selection {
 
   setsFor(workload: Workload, rootNamespace: string): PolicySet[] {
     const found: PolicySet[] = [];
-    for (const namespace of new Set([rootNamespace, workload.namespace])) {
+    for (const namespace of new Set([mesh, rootNamespace, workload.namespace])) {
       const sets = this.#namespaces.get(namespace);
       if (sets === undefined) continue;
       for (const selected of sets.others) if (this.#selects(selected.policy, workload)) found.push(selected.set);
@@ -90,10 +90,18 @@ export class Selection {
     return found;
   }
 
-  #selects({ namespace, targetServices }: AuthorizationPolicy, workload: Workload): boolean {
+  #selects({ namespace, scope, targetServices }: AuthorizationPolicy, workload: Workload): boolean {
+    if (scope === "namespace" && namespace !== workload.namespace) return false;
     if (targetServices.length === 0) return true;
     return targetServices.some((name) => this.#deps.serviceMembers(namespace, name)?.has(workload.uid) === true);
   }
+}
+
+/** Where policies are kept whose scope is the mesh, whatever their namespace: no namespace has this name. */
+const mesh = "";
+
+function homeOf({ namespace, scope }: AuthorizationPolicy): string {
+  return scope === "mesh" ? mesh : namespace;
 }
 
 /** A label that every selected workload has; undefined when the policy doesn't select by labels. */
@@ -103,7 +111,8 @@ function leadLabel({ matchLabels, targetServices }: AuthorizationPolicy): string
   return first;
 }
 
-function selectionKey({ matchLabels, targetServices }: AuthorizationPolicy): string {
+function selectionKey({ matchLabels, targetServices, scope }: AuthorizationPolicy): string {
+  if (scope !== undefined) return `scope ${scope}`;
   if (targetServices.length > 0) return `services ${[...targetServices].sort().join(" ")}`;
   return `labels ${[...(matchLabels ?? [])]
     .map(([key, value]) => `${key}=${value}`)

@@ -14,7 +14,6 @@ import {
 import { grpcMethod } from "../grpc-service.ts";
 import { chunkedKey, resourceTypes } from "../resources/resource-types.ts";
 import type { DiscoveryState } from "./discovery-state.ts";
-import { agentTypes } from "./mesh-assembler.ts";
 import { type RawResponse, readResponse } from "./response-reader.ts";
 
 export interface ConnectionOptions {
@@ -103,15 +102,17 @@ function answerTo({ typeUrl, nonce }: RawResponse, wrong: string): DeltaDiscover
 
 /** Everything of each type, but what we hold already. */
 function* firstRequests(state: DiscoveryState, node: string): Iterable<DeltaDiscoveryRequest> {
-  const who = { id: `warren~${node}`, metadata: { NODE_NAME: node, [chunkedKey]: true } };
-  for (const type of agentTypes) {
+  const who = whoWeAre(state, node);
+  // Istio's control plane does not know requests in parts.
+  const partBytes = state.dialect === "warren" ? requestBytes : Number.POSITIVE_INFINITY;
+  for (const type of state.types) {
     const typeUrl = resourceTypes[type];
     let versions: [string, string][] = [];
     let bytes = 0;
     for (const [name, version] of state.versions(type)) {
       versions.push([name, version]);
       bytes += name.length + version.length + 8;
-      if (bytes < requestBytes) continue;
+      if (bytes < partBytes) continue;
       yield create(DeltaDiscoveryRequestSchema, {
         typeUrl,
         node: who,
@@ -129,6 +130,16 @@ function* firstRequests(state: DiscoveryState, node: string): Iterable<DeltaDisc
       initialResourceVersions: Object.fromEntries(versions),
     });
   }
+}
+
+function whoWeAre({ dialect, index }: DiscoveryState, node: string) {
+  if (dialect === "warren") return { id: `warren~${node}`, metadata: { NODE_NAME: node, [chunkedKey]: true } };
+  const { rootNamespace: namespace, clusterDomain, cluster } = index.settings;
+  // What istiod reads out of it: that this is a proxy of nodes, which wants workloads, and which one.
+  return {
+    id: `ztunnel~0.0.0.0~warren-${node}.${namespace}~${namespace}.svc.${clusterDomain}`,
+    metadata: { NAME: `warren-${node}`, NAMESPACE: namespace, NODE_NAME: node, CLUSTER_ID: cluster },
+  };
 }
 
 function makeClient({ address, serverName }: ConnectionOptions, root: string): Client {

@@ -13,7 +13,7 @@ import type { MeshChange, MeshSettings, MeshSource } from "../../model/mesh.ts";
 import { type ConnectionOptions, followDiscovery } from "./discovery-connection.ts";
 import { type DiscoveryProblem, DiscoveryState } from "./discovery-state.ts";
 import { LastGoodState } from "./last-good-state.ts";
-import { agentTypes } from "./mesh-assembler.ts";
+import type { Dialect } from "./mesh-assembler.ts";
 
 export interface DiscoverySourceDeps {
   readonly clock: Clock;
@@ -23,6 +23,8 @@ export interface DiscoverySourceDeps {
 export interface DiscoverySourceOptions extends ConnectionOptions {
   /** In force until the control plane has spoken. */
   readonly settings: MeshSettings;
+  /** Default: our own control plane's. */
+  readonly dialect?: Dialect;
   /** File for the last good state; undefined keeps none. */
   readonly stateFile: string | undefined;
 }
@@ -64,7 +66,7 @@ class Source implements DiscoverySource {
   constructor(deps: DiscoverySourceDeps, options: DiscoverySourceOptions) {
     this.#deps = deps;
     this.#options = options;
-    this.#state = new DiscoveryState(options.settings, options.node);
+    this.#state = new DiscoveryState(options.settings, options.node, options.dialect);
     const { stateFile: path, node } = options;
     this.#lastGood = path === undefined ? undefined : new LastGoodState({ path, node });
   }
@@ -145,7 +147,7 @@ class Source implements DiscoverySource {
       if (!more) heard.add(type);
       this.#trouble("stream", undefined);
       this.#scheduleSave();
-      if (heard.size < agentTypes.length) return;
+      if (heard.size < this.#state.types.length) return;
       this.#trouble("state file", undefined);
       complete();
       this.#progress();

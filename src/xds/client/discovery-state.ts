@@ -8,7 +8,14 @@ import { MeshIndex } from "../../mesh/mesh-index.ts";
 import type { MeshSettings } from "../../model/mesh.ts";
 import { ResourceSchema } from "../gen/envoy/service/discovery/v3/discovery_pb.ts";
 import { InvalidResource, resourceTypeOf, resourceTypes } from "../resources/resource-types.ts";
-import { type AgentType, agentTypes, type Decoded, decodeResource, MeshAssembler } from "./mesh-assembler.ts";
+import {
+  type AgentType,
+  agentTypes,
+  type Decoded,
+  type Dialect,
+  decodeResource,
+  MeshAssembler,
+} from "./mesh-assembler.ts";
 import type { RawResponse } from "./response-reader.ts";
 import { Slices } from "./slices.ts";
 
@@ -20,24 +27,31 @@ export interface DiscoveryProblem {
 
 export class DiscoveryState {
   readonly index: MeshIndex;
+  readonly dialect: Dialect;
   readonly assembler: MeshAssembler;
   readonly #versions: Readonly<Record<AgentType, Map<string, string>>> = {
     settings: new Map(),
     policy: new Map(),
+    authorization: new Map(),
     address: new Map(),
     localPod: new Map(),
   };
   readonly #rejected = new Map<string, DiscoveryProblem>();
   readonly #complete = new Set<AgentType>();
 
-  constructor(settings: MeshSettings, node: string) {
+  constructor(settings: MeshSettings, node: string, dialect: Dialect = "warren") {
+    this.dialect = dialect;
     this.index = new MeshIndex(settings);
     this.assembler = new MeshAssembler(node);
   }
 
   /** Every type was heard of to its end once. */
   get complete(): boolean {
-    return this.#complete.size === agentTypes.length;
+    return this.#complete.size === this.types.length;
+  }
+
+  get types(): readonly AgentType[] {
+    return agentTypes[this.dialect];
   }
 
   get problems(): readonly DiscoveryProblem[] {
@@ -51,12 +65,12 @@ export class DiscoveryState {
 
   /** Resolves to what is wrong with the response, empty when nothing is; the rest of it is in force then. */
   async apply(response: RawResponse): Promise<string> {
-    const type = agentType(response.typeUrl);
+    const type = agentType(this.dialect, response.typeUrl);
     const slices = new Slices();
     const good: { name: string; version: string; decoded: Decoded }[] = [];
     const bad: string[] = [];
     for (const bytes of response.resources) {
-      const read = readResource(type, bytes);
+      const read = readResource(this.dialect, type, bytes);
       if ("decoded" in read) good.push(read);
       else {
         bad.push(`${read.name}: ${read.problem}`);
@@ -100,14 +114,15 @@ const largeResponse = 250;
 /** Rejections named in one answer. */
 const longestList = 20;
 
-function agentType(url: string): AgentType {
+function agentType(dialect: Dialect, url: string): AgentType {
   const type = resourceTypeOf(url);
-  const known = agentTypes.find((one) => one === type);
+  const known = agentTypes[dialect].find((one) => one === type);
   if (known === undefined) throw new InvalidResource(`a response of ${JSON.stringify(url)}, which was not asked for`);
   return known;
 }
 
 function readResource(
+  dialect: Dialect,
   type: AgentType,
   bytes: Uint8Array,
 ): { name: string; version: string; decoded: Decoded } | { name: string; problem: string } {
@@ -116,7 +131,7 @@ function readResource(
     const message = fromBinary(ResourceSchema, bytes);
     name = message.name;
     if (message.resource?.typeUrl !== resourceTypes[type]) throw new InvalidResource("its content is of another type");
-    return { name, version: message.version, decoded: decodeResource(type, name, message.resource.value) };
+    return { name, version: message.version, decoded: decodeResource(dialect, type, name, message.resource.value) };
   } catch (error) {
     return { name, problem: messageOf(error) };
   }

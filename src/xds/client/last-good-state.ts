@@ -16,7 +16,7 @@ import { encodeService } from "../resources/service.ts";
 import { encodeSettings } from "../resources/settings.ts";
 import { encodeWorkload } from "../resources/workload.ts";
 import type { DiscoveryState } from "./discovery-state.ts";
-import { type AgentType, agentTypes } from "./mesh-assembler.ts";
+import type { AgentType } from "./mesh-assembler.ts";
 import { readResponse } from "./response-reader.ts";
 import { Slices } from "./slices.ts";
 
@@ -46,7 +46,7 @@ export class LastGoodState {
     const parts: Uint8Array[] = [];
     const slices = new Slices();
     const digest = createHash("sha256");
-    for (const type of agentTypes) {
+    for (const type of state.types) {
       let resources: Resource[] = [];
       const close = (more: boolean) => {
         const message = create(DeltaDiscoveryResponseSchema, { typeUrl: resourceTypes[type], resources, more });
@@ -121,6 +121,9 @@ function* resourcesOf(type: AgentType, { index, assembler }: DiscoveryState): It
     case "policy":
       for (const policy of index.authorizationPolicies()) yield encodeAuthorizationPolicy(policy);
       for (const policy of index.peerAuthentications()) yield encodePeerAuthentication(policy);
+      return;
+    case "authorization":
+      for (const [name, bytes] of assembler.authorizations()) yield { name, bytes, aliases: [] };
       return;
     case "address":
       for (const workload of index.workloads()) yield encodeWorkload(workload, assembler.memberships(workload.uid));

@@ -10,31 +10,43 @@ import type { PeerAuthentication } from "../../model/peer-authentication.ts";
 import type { Service, ServiceEndpoint } from "../../model/service.ts";
 import type { LocalPod, Workload, WorkloadUid } from "../../model/workload.ts";
 import { type DecodedAddress, decodeAddress } from "../resources/address.ts";
+import { closedAuthorization, decodeAuthorization } from "../resources/authorization-decoder.ts";
 import { decodeLocalPod } from "../resources/local-pod.ts";
 import { closedPolicy, type DecodedPolicy, decodePolicy, parsePolicyName } from "../resources/policy.ts";
 import { InvalidResource } from "../resources/resource-types.ts";
 import { decodeSettings } from "../resources/settings.ts";
 import { type Memberships, noMemberships } from "../resources/workload.ts";
 
-/** The types that an agent takes. */
-export const agentTypes = ["settings", "policy", "address", "localPod"] as const;
-export type AgentType = (typeof agentTypes)[number];
+/** Whose types an agent takes: our control plane's, or istiod's. Istio tells of no local pods, and settings are the agent's own then. */
+export type Dialect = "warren" | "istio";
+
+export type AgentType = "settings" | "policy" | "authorization" | "address" | "localPod";
+
+/** What is asked for, in this order. */
+export const agentTypes: Readonly<Record<Dialect, readonly AgentType[]>> = {
+  warren: ["settings", "policy", "address", "localPod"],
+  istio: ["authorization", "address"],
+};
 
 export type Decoded =
   | { readonly type: "settings"; readonly value: MeshSettings }
   | { readonly type: "policy"; readonly value: DecodedPolicy }
+  | { readonly type: "authorization"; readonly value: AuthorizationPolicy; readonly bytes: Uint8Array }
   | { readonly type: "address"; readonly value: DecodedAddress; readonly bytes: Uint8Array }
   | { readonly type: "localPod"; readonly value: LocalPod | undefined };
 
 /** Pure; throws for what cannot be right. */
-export function decodeResource(type: AgentType, name: string, bytes: Uint8Array): Decoded {
+export function decodeResource(dialect: Dialect, type: AgentType, name: string, bytes: Uint8Array): Decoded {
   switch (type) {
     case "settings":
       return { type, value: decodeSettings(name, bytes) };
     case "policy":
       return { type, value: decodePolicy(name, bytes) };
+    case "authorization":
+      return { type, value: decodeAuthorization(name, bytes), bytes };
     case "address":
-      return { type, value: decodeAddress(name, bytes), bytes };
+      // Istio's policies reach a workload because it names them, ours because of its labels.
+      return { type, value: decodeAddress(name, bytes, dialect === "istio" ? "by-name" : "by-label"), bytes };
     case "localPod":
       return { type, value: decodeLocalPod(name, bytes) };
   }
@@ -63,6 +75,8 @@ export class MeshAssembler {
   readonly #behind = new Map<string, Set<string>>();
   /** Resource names of policies in force. */
   readonly #policies = new Set<string>();
+  /** Istio's policies as they came: our model of them cannot be turned back word for word. */
+  readonly #authorizations = new Map<string, Uint8Array>();
   #staged = new Staged();
 
   constructor(node: string) {
@@ -78,6 +92,10 @@ export class MeshAssembler {
     for (const [uid, { external }] of this.#workloads) if (external !== undefined) yield [uid, external];
   }
 
+  authorizations(): Iterable<readonly [string, Uint8Array]> {
+    return this.#authorizations;
+  }
+
   stage(name: string, decoded: Decoded): void {
     switch (decoded.type) {
       case "settings":
@@ -86,6 +104,11 @@ export class MeshAssembler {
       case "policy":
         this.#policies.add(name);
         this.#staged.policies.set(name, decoded.value);
+        return;
+      case "authorization":
+        this.#policies.add(name);
+        this.#authorizations.set(name, decoded.bytes);
+        this.#staged.policies.set(authorizationName(name), { kind: "AuthorizationPolicy", policy: decoded.value });
         return;
       case "localPod":
         this.#staged.localPods.set(name, decoded.value);
@@ -97,7 +120,12 @@ export class MeshAssembler {
 
   /** A policy that was never good must not be one that isn't there: it refuses until it can be read. */
   stageRejected(type: AgentType, name: string, problem: string): void {
-    if (type !== "policy" || this.#policies.has(name)) return;
+    if (this.#policies.has(name)) return;
+    if (type === "authorization") {
+      const policy = closedAuthorization(name, problem);
+      this.#staged.policies.set(authorizationName(name), { kind: "AuthorizationPolicy", policy });
+    }
+    if (type !== "policy") return;
     const closed = closedPolicy(name, problem);
     if (closed !== undefined) this.stage(name, { type, value: closed });
   }
@@ -110,6 +138,11 @@ export class MeshAssembler {
       case "policy":
         this.#policies.delete(name);
         this.#staged.policies.set(name, undefined);
+        return;
+      case "authorization":
+        this.#policies.delete(name);
+        this.#authorizations.delete(name);
+        this.#staged.policies.set(authorizationName(name), undefined);
         return;
       case "localPod":
         this.#staged.localPods.set(name, undefined);
@@ -217,6 +250,11 @@ export class MeshAssembler {
     }
     return { service, endpoints, members };
   }
+}
+
+/** Istio's policies are named without their kind. */
+function authorizationName(name: string): string {
+  return `AuthorizationPolicy/${name}`;
 }
 
 class Staged {

@@ -4,7 +4,7 @@ import type { Service } from "../../model/service.ts";
 import { AddressSchema, LoadBalancing_HealthPolicy, WorkloadStatus } from "../gen/istio/workload/workload_pb.ts";
 import { InvalidResource } from "./resource-types.ts";
 import { decodeService } from "./service.ts";
-import { type DecodedWorkload, decodeWorkload } from "./workload.ts";
+import { type DecodedWorkload, decodeWorkload, type PolicyAttachment } from "./workload.ts";
 
 export type DecodedAddress =
   | (DecodedWorkload & { readonly healthy: boolean })
@@ -16,11 +16,11 @@ export type DecodedAddress =
     };
 
 /** The name on the stream must be the object's own: it is what a removal will say. */
-export function decodeAddress(name: string, bytes: Uint8Array): DecodedAddress {
+export function decodeAddress(name: string, bytes: Uint8Array, policies?: PolicyAttachment): DecodedAddress {
   const { type } = fromBinary(AddressSchema, bytes);
   switch (type.case) {
     case "workload": {
-      const decoded = decodeWorkload(type.value);
+      const decoded = decodeWorkload(type.value, policies);
       sameName(name, type.value.uid);
       return { ...decoded, healthy: type.value.status === WorkloadStatus.HEALTHY };
     }

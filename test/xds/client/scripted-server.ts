@@ -17,6 +17,7 @@ export type Scripted = Pick<NamedResource, "name" | "bytes"> & { readonly versio
 export const types = {
   settings: "type.googleapis.com/warren.mesh.v1.Settings",
   policy: "type.googleapis.com/warren.policy.v1.Policy",
+  authorization: "type.googleapis.com/istio.security.Authorization",
   address: "type.googleapis.com/istio.workload.Address",
   localPod: "type.googleapis.com/warren.node.v1.LocalPod",
 } as const;
@@ -102,8 +103,8 @@ export class ScriptedServer {
   }
 
   /** Resolves when the first requests of all types came on stream number `stream`. */
-  async asked(stream: number): Promise<void> {
-    const all = () => this.streams >= stream && new Set(this.requests.map(({ typeUrl }) => typeUrl)).size === 4;
+  async asked(stream: number, count = 4): Promise<void> {
+    const all = () => this.streams >= stream && new Set(this.requests.map(({ typeUrl }) => typeUrl)).size === count;
     await expect.poll(all, { timeout: 10_000 }).toBe(true);
   }
 }
