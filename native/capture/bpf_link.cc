@@ -28,6 +28,18 @@ Result<std::uint64_t> link_target_id(const std::string& pin) {
   return target_of(link);
 }
 
+Result<Unit> detach_link(const std::string& pin) {
+  const UniqueFd link(::bpf_obj_get(pin.c_str()));
+  if (!link.valid()) {
+    if (errno == ENOENT) return Unit{};
+    return system_failure(kBpfFailed, "cannot open " + pin, errno);
+  }
+  if (const int error = ::bpf_link_detach(link.get()); error != 0) {
+    return system_failure(kBpfFailed, "cannot detach the program of " + pin, -error);
+  }
+  return Unit{};
+}
+
 Result<UniqueFd> attach_or_adopt(const std::string& pin, int program_fd, const LinkTarget& target) {
   if (UniqueFd link(::bpf_obj_get(pin.c_str())); link.valid()) {
     auto attached = target_of(link);

@@ -21,6 +21,9 @@ struct LinkTarget {
 // What a pinned link is attached to: 0 when the cgroup or netns is gone.
 Result<std::uint64_t> link_target_id(const std::string& pin);
 
+// The program runs no more when this returns: the last reference's end would only ask the kernel to detach it soon.
+Result<Unit> detach_link(const std::string& pin);
+
 // Puts the program into the link pinned at `pin` if that is attached to the same target; else attaches and pins anew.
 Result<UniqueFd> attach_or_adopt(const std::string& pin, int program_fd, const LinkTarget& target);
 

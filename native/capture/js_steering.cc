@@ -30,6 +30,7 @@ class JsSteering : public Napi::ObjectWrap<JsSteering> {
                            InstanceMethod<&JsSteering::lost_links>("lostLinks"),
                            InstanceMethod<&JsSteering::repair>("repair"),
                            InstanceMethod<&JsSteering::attach_pod>("attachPod"),
+                           InstanceMethod<&JsSteering::detach_pod>("detachPod"),
                            InstanceMethod<&JsSteering::set_pod>("setPod"),
                            InstanceMethod<&JsSteering::delete_pod>("deletePod"),
                            InstanceMethod<&JsSteering::known_cookies>("knownCookies"),
@@ -72,12 +73,7 @@ class JsSteering : public Napi::ObjectWrap<JsSteering> {
     return string_array(info.Env(), steering(info.Env()).lost_links());
   }
 
-  Napi::Value repair(const Napi::CallbackInfo& info) {
-    const Napi::Env env = info.Env();
-    steering(env);
-    return state_of(env).perform<Unit>(
-        env, [steering = steering_] { return steering->repair(); }, to_undefined);
-  }
+  Napi::Value repair(const Napi::CallbackInfo& info) { return check(info.Env(), steering(info.Env()).repair()); }
 
   Napi::Value attach_pod(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
@@ -93,6 +89,11 @@ class JsSteering : public Napi::ObjectWrap<JsSteering> {
     return state_of(env).perform<Unit>(
         env, [held, attachment, steering = steering_] { return steering->attach_pod(attachment, held->get()); },
         to_undefined);
+  }
+
+  Napi::Value detach_pod(const Napi::CallbackInfo& info) {
+    steering(info.Env());
+    return check(info.Env(), detach_link(info[0].As<Napi::String>().Utf8Value()));
   }
 
   Napi::Value set_pod(const Napi::CallbackInfo& info) {

@@ -103,6 +103,8 @@ export interface Steering {
   repair(): void;
   /** Attaches a pod's sk_lookup program, or replaces the one in the pinned link. */
   attachPod(netnsFd: number, attachment: PodAttachment): Promise<void>;
+  /** The pod's sk_lookup program runs no more when this returns; its pin is the caller's to remove. */
+  detachPod(pin: string): void;
   /** Outbound capture begins. */
   setPod(cookie: bigint, pod: PodSteering): void;
   /** Outbound capture ends; everything else kept under the cookie goes. */

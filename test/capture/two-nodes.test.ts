@@ -70,4 +70,13 @@ describe.each(backends)("two nodes with capture by %s", (backend) => {
     expect(await machines[0].run(client, "connect", server.ip4, "80")).toMatchObject({ ok: true });
     expect(agents[1].relay.flows).toHaveLength(2);
   });
+
+  it("a pod's own listener answers from the moment that it is released", async () => {
+    for (let turn = 0; turn < 20; turn += 1) {
+      await agents[1].capture.release(server.uid);
+      expect(await machines[0].run(client, "connect", server.ip4, "80")).toMatchObject({ ok: true });
+      expect(agents[1].relay.flows).toEqual([]);
+      await agents[1].enrol(server);
+    }
+  });
 });

@@ -116,6 +116,10 @@ export class EbpfBackend implements CaptureBackend {
   }
 
   async unsteer(pod: PodSubject): Promise<void> {
+    // At once and before the listeners go: a connection that comes in between finds either them or the application's own.
+    for (const pin of await this.#pins.of(pod.uid)) {
+      this.#steering.detachPod(pin.path);
+    }
     this.#steering.deletePod(pod.netns.cookie);
     await this.#pins.removeAll(pod.uid);
     this.#own.delete(pod.netns.cookie);
@@ -124,6 +128,7 @@ export class EbpfBackend implements CaptureBackend {
 
   async evict(pod: PodSubject): Promise<void> {
     for (const pin of await this.#pins.of(pod.uid)) {
+      this.#steering.detachPod(pin.path);
       this.#steering.deletePod(pin.cookie);
       await this.#pins.remove(pin);
     }
@@ -133,6 +138,7 @@ export class EbpfBackend implements CaptureBackend {
   async #removeStalePins(pod: PodSubject): Promise<void> {
     for (const pin of await this.#pins.of(pod.uid)) {
       if (pin.cookie !== pod.netns.cookie) {
+        this.#steering.detachPod(pin.path);
         this.#steering.deletePod(pin.cookie);
         await this.#pins.remove(pin);
       }
@@ -168,6 +174,7 @@ export class EbpfBackend implements CaptureBackend {
         kept.add(pin.cookie);
         continue;
       }
+      this.#steering.detachPod(pin.path);
       this.#steering.deletePod(pin.cookie);
       await this.#pins.remove(pin);
       await this.#restoreRouting(netnsIno);

@@ -80,7 +80,7 @@ export class PodPins {
     return (await namesIn(folder)).map((name) => ({ uid, cookie: BigInt(name), path: join(folder, name) }));
   }
 
-  /** Removing the last reference to the link detaches its program. */
+  /** Removing the last reference to the link detaches its program, a moment later. */
   async remove(pin: PodPin): Promise<void> {
     await ignoring(["ENOENT"], unlink(pin.path));
     await removeIfEmpty(this.#folderOf(pin.uid));
