@@ -34,7 +34,6 @@ export function decodeLocalPod(name: string, bytes: Uint8Array): LocalPod | unde
   if (message.mode !== Mode.AMBIENT) throw new InvalidResource(`mode: ${message.mode} is neither AMBIENT nor NONE`);
   const namespace = checkedName(message.namespace, "namespace");
   const serviceAccount = checkedName(message.serviceAccount, "service_account");
-  if (message.addresses.length === 0) throw new InvalidResource("addresses: a pod to enrol has at least one");
   return {
     uid,
     workload: checkedText(message.workload, "workload") as WorkloadUid,

@@ -106,11 +106,14 @@ describe("workload", () => {
 });
 
 describe("local pod", () => {
-  test("waits for a node and an address", () => {
-    for (const input of [{ ips: [] }, { spec: { nodeName: "" } }]) {
-      const piece = pod(input);
-      expect(localPodOf(piece, workloadOf(piece, ambient, settings))).toBeUndefined();
-    }
+  test("waits for a node", () => {
+    const piece = pod({ spec: { nodeName: "" } });
+    expect(localPodOf(piece, workloadOf(piece, ambient, settings))).toBeUndefined();
+  });
+
+  test("is told before it has an address: its container runtime gives it one first", () => {
+    const piece = pod({ ips: [] });
+    expect(localPodOf(piece, workloadOf(piece, ambient, settings))?.pod.addresses).toEqual([]);
   });
 
   test("carries uid, fail-open choice and probed ports", () => {

@@ -54,7 +54,8 @@ export type LocalPod = Message<"warren.node.v1.LocalPod"> & {
   trustDomain: string;
 
   /**
-   * Four or sixteen bytes each; what the agent checks a network namespace against before it believes it.
+   * Four or sixteen bytes each; what the agent checks a network namespace against before it believes it. None while the cluster does
+   * not know them: the agent has them from the container runtime first.
    *
    * @generated from field: repeated bytes addresses = 7;
    */
