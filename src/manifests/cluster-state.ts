@@ -15,12 +15,14 @@ import { defaultDenyPolicy } from "./default-deny.ts";
 import { serviceEntry } from "./service-endpoints.ts";
 import type { SlicePiece } from "./translate/endpoint-slice.ts";
 import type { NamespacePiece } from "./translate/namespace.ts";
+import type { NodePiece } from "./translate/node.ts";
 import { localPodOf, type PodPiece, podWorkloadUid, workloadOf } from "./translate/pod.ts";
 import type { ServicePiece } from "./translate/service.ts";
 
 /** A translated object. */
 export type Piece =
   | { readonly kind: "Namespace"; readonly value: NamespacePiece }
+  | { readonly kind: "Node"; readonly value: NodePiece }
   | { readonly kind: "Pod"; readonly value: PodPiece }
   | { readonly kind: "Service"; readonly value: ServicePiece }
   | { readonly kind: "EndpointSlice"; readonly value: SlicePiece }
@@ -79,6 +81,7 @@ class Touched {
 export class ClusterState {
   readonly index: MeshIndex;
   readonly #namespaces = new Map<string, NamespacePiece>();
+  readonly #nodes = new Map<string, NodePiece>();
   readonly #pods = new ByNamespace<PodPiece>();
   readonly #services = new ByNamespace<ServicePiece>();
   readonly #slices = new ByNamespace<SlicePiece>();
@@ -96,6 +99,10 @@ export class ClusterState {
       case "Namespace":
         this.#namespaces.set(name, piece.value);
         this.#namespaceChanged(name);
+        break;
+      case "Node":
+        this.#nodeChanged(name, piece.value);
+        this.#nodes.set(name, piece.value);
         break;
       case "Pod":
         this.#podChanged(namespace, name, piece.value);
@@ -127,6 +134,10 @@ export class ClusterState {
       case "Namespace":
         this.#namespaces.delete(name);
         this.#namespaceChanged(name);
+        break;
+      case "Node":
+        this.#nodeChanged(name, undefined);
+        this.#nodes.delete(name);
         break;
       case "Pod":
         this.#podChanged(namespace, name, undefined);
@@ -188,6 +199,17 @@ export class ClusterState {
     this.#touched.authorizationPolicies.set(`${namespace}/${policy.name}`, wanted ? policy : undefined);
   }
 
+  /** Nodes change all the time (conditions, heartbeats) and move hardly ever: only then are their pods looked for. */
+  #nodeChanged(name: string, node: NodePiece | undefined): void {
+    const before = this.#nodes.get(name);
+    if (before?.zone === node?.zone && before?.region === node?.region) return;
+    for (const namespace of this.#pods.namespaces()) {
+      for (const pod of this.#pods.in(namespace).values()) {
+        if (pod.node === name) this.#touched.pod(namespace, pod.name);
+      }
+    }
+  }
+
   #podChanged(namespace: string, name: string, pod: PodPiece | undefined): void {
     this.#touched.pod(namespace, name);
     const before = this.#pods.get(namespace, name);
@@ -214,7 +236,7 @@ export class ClusterState {
     const removedLocalPods = [];
     for (const [key, [namespace, name]] of touched.pods) {
       const pod = this.#pods.get(namespace, name);
-      const workload = pod && workloadOf(pod, this.#namespaces.get(namespace), settings);
+      const workload = pod && workloadOf(pod, this.#namespaces.get(namespace), settings, this.#nodes.get(pod.node));
       if (workload !== undefined) workloads.push(workload);
       if (workload === undefined || settings.cluster !== before.cluster) {
         removedWorkloads.push(podWorkloadUid(before.cluster, namespace, name));

@@ -144,7 +144,8 @@ class FolderSource implements ManifestSource {
   #keyOf({ apiVersion, kind, metadata }: KubernetesObject): string {
     const known = pieceKind(apiVersion, kind);
     const shown = known === undefined ? `${kind}.${apiVersion}` : known;
-    const namespace = known === "Namespace" ? "" : `${metadata.namespace ?? this.#options.defaultNamespace}/`;
+    const namespace =
+      known === "Namespace" || known === "Node" ? "" : `${metadata.namespace ?? this.#options.defaultNamespace}/`;
     return `${shown} ${namespace}${metadata.name}`;
   }
 
@@ -189,7 +190,7 @@ class FolderSource implements ManifestSource {
   }
 
   #namespaceOf(kind: PieceKind, object: KubernetesObject): string {
-    return kind === "Namespace" ? "" : (object.metadata.namespace ?? this.#options.defaultNamespace);
+    return kind === "Namespace" || kind === "Node" ? "" : (object.metadata.namespace ?? this.#options.defaultNamespace);
   }
 
   #setProblems(problems: readonly ManifestProblem[]): void {

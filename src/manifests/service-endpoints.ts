@@ -25,7 +25,13 @@ export function serviceEntry(
       : fromPods(service, piece, pods, cluster);
   const endpoints = new Map<number, readonly ServiceEndpoint[]>();
   for (const { port } of service.ports) endpoints.set(port, choose(candidates.get(port) ?? []));
-  return { service, endpoints, members: membersOf(service, piece, slices, pods, cluster) };
+  const hinted = slices.flatMap((slice) => slice.endpoints);
+  const traffic = service.traffic ?? (hinted.every((endpoint) => endpoint.hinted) ? piece.hintedTraffic : undefined);
+  return {
+    service: traffic === undefined || hinted.length === 0 ? service : { ...service, traffic },
+    endpoints,
+    members: membersOf(service, piece, slices, pods, cluster),
+  };
 }
 
 /** Ready endpoints; while there are none, those that still serve though they terminate (KEP-1669). Slices may overlap. */

@@ -14,6 +14,17 @@ export interface Service {
   /** Virtual IPs; empty for headless. */
   readonly addresses: readonly string[];
   readonly ports: readonly ServicePort[];
+  /** Which endpoints a client takes; absent: all alike. */
+  readonly traffic?: TrafficPreference;
+}
+
+export type TrafficScope = "region" | "zone" | "node";
+
+/** Compared with the client in this order: an endpoint ranks higher the more leading scopes agree. */
+export interface TrafficPreference {
+  readonly scopes: readonly TrafficScope[];
+  /** `strict`: only endpoints that agree in all of them. `failover`: the best rank that has endpoints. */
+  readonly mode: "strict" | "failover";
 }
 
 /** One ready way to reach a service port. */

@@ -13,6 +13,7 @@ import { hbonePort, isMeshPort, isSelfProbeAddress } from "../model/ports.ts";
 import type { Reason } from "../model/reason.ts";
 import type { Service, ServiceEndpoint } from "../model/service.ts";
 import type { Workload } from "../model/workload.ts";
+import { preferred, type RoutingClient } from "./preference.ts";
 import { subset } from "./subset.ts";
 
 /** Endpoints that one decision names: each is a pool of tunnels. */
@@ -50,8 +51,8 @@ export type Route =
   | { readonly kind: "pass-through"; readonly destination: SocketAddress }
   | { readonly kind: "refused"; readonly reason: Reason; readonly service: Service | undefined };
 
-/** `client` is the source's name: it decides which of very many endpoints are this client's. */
-export function routeOutbound(view: MeshView, client: string, destination: SocketAddress): Route {
+/** `client` decides which of many endpoints it gets: the near ones where a Service wants that, and of very many a few. */
+export function routeOutbound(view: MeshView, client: RoutingClient, destination: SocketAddress): Route {
   const nobodys = isLoopback(destination.address) || isSelfProbeAddress(destination.address);
   if (nobodys && isMeshPort(destination.port)) {
     return { kind: "refused", reason: "illegal-port", service: undefined };
@@ -65,7 +66,7 @@ export function routeOutbound(view: MeshView, client: string, destination: Socke
   return { kind: "to", service: undefined, targets: [target] };
 }
 
-function routeToService(view: MeshView, client: string, service: Service, destination: SocketAddress): Route {
+function routeToService(view: MeshView, client: RoutingClient, service: Service, destination: SocketAddress): Route {
   const endpoints = view.endpoints(service, destination.port);
   if (endpoints === undefined) return { kind: "refused", reason: "unknown-service-port", service };
   const targets: RouteTarget[] = [];
@@ -74,7 +75,8 @@ function routeToService(view: MeshView, client: string, service: Service, destin
     const workload = workloadOf(view, endpoint);
     return workload === "unknown" ? [] : [{ endpoint, workload }];
   });
-  for (const { endpoint, workload } of subset(usable, mostTargets, client, ({ endpoint: { address } }) => address)) {
+  const near = preferred(usable, client, service.traffic);
+  for (const { endpoint, workload } of subset(near, mostTargets, client.uid, ({ endpoint: { address } }) => address)) {
     const address = { address: endpoint.address, port: endpoint.targetPort };
     const target = targetOf(view, workload, address, endpoint.weight);
     if (target === undefined) illegal = true;

@@ -17,7 +17,7 @@ export function decideOutbound(
 ): Verdict {
   const source = view.workload(pod.workload);
   if (source === undefined) return hold;
-  const route = routeOutbound(view, source.uid, destination);
+  const route = routeOutbound(view, source, destination);
   const base: VerdictBase = {
     source,
     destinations: nobody,

@@ -114,7 +114,7 @@ describe("routeOutbound", () => {
     ["also where capture's own probes go", "192.0.2.1", 15001, "refused illegal-port"],
     ["a pod outside the mesh may use those ports", "10.0.0.4", 15008, "plain 10.0.0.4:15008 outside x1"],
   ] as const)("%s", (_name, address, port, expected) => {
-    expect(show(routeOutbound(view, "client", { address, port }))).toBe(expected);
+    expect(show(routeOutbound(view, workload("client", "10.0.0.99"), { address, port }))).toBe(expected);
   });
 });
 
@@ -122,8 +122,54 @@ test("of very many endpoints one client gets a bounded choice", () => {
   const pods = Array.from({ length: 100 }, (_, index) => workload(`p${index}`, `10.2.0.${index}`));
   const endpoints = pods.map(({ uid, addresses }) => ({ workload: uid, address: addresses[0] ?? "", targetPort: 80 }));
   const many = mesh({ workloads: pods, services: [service("many", ["10.96.1.1"], { 80: endpoints })] });
-  const of = (client: string): string => show(routeOutbound(many, client, { address: "10.96.1.1", port: 80 }));
+  const of = (client: string): string =>
+    show(routeOutbound(many, workload(client, "10.2.1.1"), { address: "10.96.1.1", port: 80 }));
   expect(of("one").split(", ")).toHaveLength(32);
   expect(of("one")).toBe(of("one"));
   expect(of("one")).not.toBe(of("other"));
+});
+
+describe("near endpoints", () => {
+  const at = (name: string, address: string, node: string, zone: string, region = "eu") =>
+    workload(name, address, { node, locality: { region, zone } });
+  const [a1, a2] = [at("a1", "10.0.1.1", "n1", "a"), at("a2", "10.0.1.2", "n2", "a")];
+  const [b1, far] = [at("b1", "10.0.1.3", "n3", "b"), at("far", "10.0.1.4", "n4", "a", "us")];
+  const zone = { scopes: ["region", "zone"], mode: "failover" } as const;
+  const node = { scopes: ["region", "zone", "node"], mode: "failover" } as const;
+  const local = { scopes: ["node"], mode: "strict" } as const;
+  const names = (route: Route): string =>
+    route.kind === "to" ? route.targets.map(({ workload: to }) => to?.name ?? "-").join(" ") : show(route);
+
+  test.each([
+    ["any endpoint where the Service wants nothing", undefined, "n1", "a", [a1, a2, b1, far], "a1 a2 b1 far"],
+    ["those of the zone", zone, "n1", "a", [a1, a2, b1, far], "a1 a2"],
+    ["those of the region where the zone has none", zone, "n9", "c", [a1, b1, far], "a1 b1"],
+    ["all where nothing is near", zone, "n9", "c", [far], "far"],
+    ["those of the node", node, "n1", "a", [a1, a2, b1], "a1"],
+    ["those of the zone where the node has none", node, "n9", "a", [a1, a2, b1], "a1 a2"],
+    ["only those of the node", local, "n1", "a", [a1, a2, b1], "a1"],
+    ["nobody where the node has none", local, "n9", "a", [a1, a2, b1], "refused no-endpoint"],
+  ] as const)("%s", (_name, traffic, clientNode, clientZone, endpoints, expected) => {
+    const entry = service("near", ["10.96.0.9"], {
+      80: endpoints.map(({ uid, addresses }) => ({ workload: uid, address: addresses[0] ?? "", targetPort: 80 })),
+    });
+    const near = mesh({
+      workloads: endpoints,
+      services: [{ ...entry, service: { ...entry.service, ...(traffic === undefined ? {} : { traffic }) } }],
+    });
+    const client = at("client", "10.0.1.9", clientNode, clientZone);
+    expect(names(routeOutbound(near, client, { address: "10.96.0.9", port: 80 }))).toBe(expected);
+  });
+
+  test("endpoints that are no pods are nowhere: the last choice of a wish, and none under a promise", () => {
+    const endpoints = { 80: [{ address: "203.0.113.9", targetPort: 80 }] };
+    for (const [traffic, expected] of [
+      [zone, "-"],
+      [local, "refused no-endpoint"],
+    ] as const) {
+      const entry = service("near", ["10.96.0.9"], endpoints);
+      const near = mesh({ workloads: [], services: [{ ...entry, service: { ...entry.service, traffic } }] });
+      expect(names(routeOutbound(near, a1, { address: "10.96.0.9", port: 80 }))).toBe(expected);
+    }
+  });
 });

@@ -28,6 +28,12 @@ const sliceSchema = z.looseObject({
             terminating: z.boolean().nullish(),
           })
           .nullish(),
+        hints: z
+          .looseObject({
+            forZones: z.array(z.looseObject({ name: z.string() })).nullish(),
+            forNodes: z.array(z.looseObject({ name: z.string() })).nullish(),
+          })
+          .nullish(),
         targetRef: z
           .looseObject({ kind: z.string().nullish(), namespace: z.string().nullish(), name: z.string().nullish() })
           .nullish(),
@@ -41,6 +47,8 @@ export interface SliceEndpoint {
   readonly ready: boolean;
   readonly serving: boolean;
   readonly terminating: boolean;
+  /** A controller said for which zones or nodes this endpoint is meant. */
+  readonly hinted: boolean;
   /** Name of the pod in the slice's namespace. */
   readonly pod: string | undefined;
 }
@@ -60,7 +68,7 @@ export function translateEndpointSlice(object: KubernetesObject, namespace: stri
   const service = object.metadata.labels.get(serviceNameLabel);
   if (service === undefined || addressType === "FQDN") return ignored();
   const problems: FieldProblem[] = [];
-  const translated = (endpoints ?? []).flatMap(({ addresses, conditions, targetRef }, index): SliceEndpoint[] =>
+  const translated = (endpoints ?? []).flatMap(({ addresses, conditions, hints, targetRef }, index): SliceEndpoint[] =>
     // "Clients should only use the first address": the others are for one release of history.
     addresses.slice(0, 1).flatMap((text): SliceEndpoint[] => {
       const address = canonicalIp(text);
@@ -80,6 +88,7 @@ export function translateEndpointSlice(object: KubernetesObject, namespace: stri
           ready,
           serving: conditions?.serving ?? ready,
           terminating: conditions?.terminating ?? false,
+          hinted: (hints?.forZones ?? []).length > 0 || (hints?.forNodes ?? []).length > 0,
           pod,
         },
       ];

@@ -1,7 +1,7 @@
 /** Service → virtual IPs and ports; ExternalName has neither. */
 import { z } from "zod";
 import { canonicalIp } from "../../lib/ip.ts";
-import type { Service } from "../../model/service.ts";
+import type { Service, TrafficPreference } from "../../model/service.ts";
 import type { KubernetesObject } from "./metadata.ts";
 import { ignored, ok, problemsOf, rejected, type Translation } from "./translation.ts";
 
@@ -18,6 +18,8 @@ const serviceSchema = z.looseObject({
     clusterIPs: z.array(virtualIp).nullish(),
     selector: z.record(z.string(), z.string()).nullish(),
     publishNotReadyAddresses: z.boolean().nullish(),
+    internalTrafficPolicy: z.string().nullish(),
+    trafficDistribution: z.string().nullish(),
     ports: z
       .array(
         z.looseObject({
@@ -45,6 +47,8 @@ export interface ServicePiece {
   readonly service: Omit<Service, "hostname">;
   readonly selector: ReadonlyMap<string, string> | undefined;
   readonly publishNotReadyAddresses: boolean;
+  /** What holds while every endpoint has a hint for whom it is meant, as the controller of EndpointSlices decides. */
+  readonly hintedTraffic: TrafficPreference | undefined;
   /** By service port: the pods' port, or the name that each pod gives it. */
   readonly targetPorts: ReadonlyMap<number, number | string>;
 }
@@ -68,11 +72,39 @@ export function translateService(object: KubernetesObject, namespace: string): T
       namespace,
       addresses: [...addresses],
       ports: ports.map(({ name, port, appProtocol }) => ({ name: name ?? "", port, appProtocol: appProtocol ?? "" })),
+      ...trafficOf(spec),
     },
     selector: selector.length === 0 ? undefined : new Map(selector),
     publishNotReadyAddresses: spec.publishNotReadyAddresses ?? false,
+    hintedTraffic: topologyModes.some((key) => /^auto$/i.test(object.metadata.annotations.get(key) ?? ""))
+      ? sameZone
+      : undefined,
     targetPorts: new Map(ports.map(({ port, targetPort }) => [port, targetPort ?? port])),
   });
+}
+
+/** Topology-aware routing by annotation, and its older name: in force while the slices carry hints. */
+const topologyModes = ["service.kubernetes.io/topology-mode", "service.kubernetes.io/topology-aware-hints"];
+
+const sameZone: TrafficPreference = { scopes: ["region", "zone"], mode: "failover" };
+const sameNode: TrafficPreference = { scopes: ["region", "zone", "node"], mode: "failover" };
+const nodeOnly: TrafficPreference = { scopes: ["node"], mode: "strict" };
+
+/** `internalTrafficPolicy: Local` is a promise, `trafficDistribution` a wish (KEP-2086, KEP-4444): the first wins. */
+function trafficOf(spec: {
+  internalTrafficPolicy?: string | null | undefined;
+  trafficDistribution?: string | null | undefined;
+}): { traffic?: TrafficPreference } {
+  if (spec.internalTrafficPolicy === "Local") return { traffic: nodeOnly };
+  switch (spec.trafficDistribution) {
+    case "PreferClose":
+    case "PreferSameZone":
+      return { traffic: sameZone };
+    case "PreferSameNode":
+      return { traffic: sameNode };
+    default:
+      return {};
+  }
 }
 
 function addVirtualIp(addresses: Set<string>, text: string | null | undefined): void {

@@ -5,6 +5,7 @@ import { translateEndpointSlice } from "./endpoint-slice.ts";
 import type { KubernetesObject } from "./metadata.ts";
 import { translateNamespace } from "./namespace.ts";
 import { translateNetworkPolicy } from "./network-policy.ts";
+import { translateNode } from "./node.ts";
 import { translatePeerAuthentication } from "./peer-authentication.ts";
 import { translatePod } from "./pod.ts";
 import { translateService } from "./service.ts";
@@ -12,6 +13,7 @@ import { rejected, type Translation } from "./translation.ts";
 
 const groups: Readonly<Record<PieceKind, { readonly group: string; readonly versions: readonly string[] }>> = {
   Namespace: { group: "", versions: ["v1"] },
+  Node: { group: "", versions: ["v1"] },
   Pod: { group: "", versions: ["v1"] },
   Service: { group: "", versions: ["v1"] },
   EndpointSlice: { group: "discovery.k8s.io", versions: ["v1"] },
@@ -27,7 +29,7 @@ export function pieceKind(apiVersion: string, kind: string): PieceKind | undefin
   return Object.hasOwn(groups, kind) && groups[kind as PieceKind].group === group ? (kind as PieceKind) : undefined;
 }
 
-/** `namespace` is where the object lives, empty for a Namespace. */
+/** `namespace` is where the object lives, empty for a Namespace or a Node. */
 export function translate(kind: PieceKind, object: KubernetesObject, namespace: string): Translation<Piece> {
   const version = object.apiVersion.slice(object.apiVersion.indexOf("/") + 1);
   const { versions } = groups[kind];
@@ -37,6 +39,8 @@ export function translate(kind: PieceKind, object: KubernetesObject, namespace: 
   switch (kind) {
     case "Namespace":
       return as(kind, translateNamespace(object));
+    case "Node":
+      return as(kind, translateNode(object));
     case "Pod":
       return as(kind, translatePod(object, namespace));
     case "Service":

@@ -1,10 +1,13 @@
 /** Services: `istio.workload.Service` with the names and protocols of its ports beside it. Endpoints come with the workloads. */
 import { create, toBinary } from "@bufbuild/protobuf";
-import type { Service } from "../../model/service.ts";
+import type { Service, TrafficPreference, TrafficScope } from "../../model/service.ts";
 import {
   AddressSchema,
   AppProtocol,
+  type LoadBalancing,
   LoadBalancing_HealthPolicy,
+  LoadBalancing_Mode,
+  LoadBalancing_Scope,
   ServiceSchema,
   type Service as WireService,
 } from "../gen/istio/workload/workload_pb.ts";
@@ -37,7 +40,7 @@ export function encodeService(service: Service): NamedResource {
       appProtocol: protocols.get(appProtocol.toLowerCase()) ?? AppProtocol.UNKNOWN,
     })),
     // Workloads list a port only where they may be used for it (publishNotReadyAddresses, draining), so their health is no question.
-    loadBalancing: { healthPolicy: LoadBalancing_HealthPolicy.ALLOW_ALL },
+    loadBalancing: { healthPolicy: LoadBalancing_HealthPolicy.ALLOW_ALL, ...preferenceOf(service.traffic) },
     extensions: [detailExtension(ServiceDetailSchema, detail)],
   });
   return {
@@ -68,7 +71,35 @@ export function decodeService(message: WireService): Service {
       const own = known.get(port);
       return { port, name: own?.name ?? "", appProtocol: own?.appProtocol ?? protocolText(appProtocol) };
     }),
+    ...trafficOf(message.loadBalancing),
   };
+}
+
+const scopes: ReadonlyMap<TrafficScope, LoadBalancing_Scope> = new Map([
+  ["region", LoadBalancing_Scope.REGION],
+  ["zone", LoadBalancing_Scope.ZONE],
+  ["node", LoadBalancing_Scope.NODE],
+]);
+const scopeNames = new Map([...scopes].map(([name, scope]) => [scope, name]));
+
+function preferenceOf(
+  traffic: TrafficPreference | undefined,
+): { routingPreference: LoadBalancing_Scope[]; mode: LoadBalancing_Mode } | undefined {
+  if (traffic === undefined) return undefined;
+  return {
+    routingPreference: traffic.scopes.map((scope) => scopes.get(scope) ?? LoadBalancing_Scope.UNSPECIFIED_SCOPE),
+    mode: traffic.mode === "strict" ? LoadBalancing_Mode.STRICT : LoadBalancing_Mode.FAILOVER,
+  };
+}
+
+/** One cluster and one network are all that there is here, so every endpoint agrees in those; subzones nobody has. */
+function trafficOf(message: LoadBalancing | undefined): { traffic?: TrafficPreference } {
+  if (message === undefined) return {};
+  const { routingPreference, mode } = message;
+  if (mode !== LoadBalancing_Mode.STRICT && mode !== LoadBalancing_Mode.FAILOVER) return {};
+  const known = routingPreference.flatMap((scope) => scopeNames.get(scope) ?? []);
+  if (known.length === 0) return {};
+  return { traffic: { scopes: known, mode: mode === LoadBalancing_Mode.STRICT ? "strict" : "failover" } };
 }
 
 function protocolText(protocol: AppProtocol): string {
