@@ -1,27 +1,37 @@
 /** Every scenario there is, in the order in which they run: those that share beds stand together. */
+import { enforcement } from "./scenarios/enforcement.ts";
 import { footprint } from "./scenarios/footprint.ts";
+import { httpRules } from "./scenarios/http-rules.ts";
 import { idleMemory } from "./scenarios/idle-memory.ts";
 import { openLoop, pingPong } from "./scenarios/latency.ts";
 import { maskedAes } from "./scenarios/masked-aes.ts";
 import { connectLatency, warmFlows } from "./scenarios/new-flows.ts";
+import { placed, sameNode } from "./scenarios/placed.ts";
+import { policyDecisions } from "./scenarios/policy-decisions.ts";
 import { rotation } from "./scenarios/rotation.ts";
-import type { Pace, Scenario } from "./scenarios/scenario.ts";
+import type { Pace, ProgramScenario, Scenario, TrafficScenario } from "./scenarios/scenario.ts";
 import { freshSessions } from "./scenarios/sessions.ts";
 import { throughput } from "./scenarios/throughput.ts";
 
-export function catalogue(pace: Pace): readonly Scenario[] {
+/** Those that need no more than a client, a server and traffic between them. */
+export function trafficScenarios(pace: Pace): readonly TrafficScenario[] {
+  return [throughput(pace), pingPong(), openLoop(pace), warmFlows(), connectLatency()];
+}
+
+export function catalogue(pace: Pace): readonly (Scenario | ProgramScenario)[] {
+  const neighbourly = { ...pace, streams: pace.streams.filter((count) => count <= 8) };
   return [
-    throughput(pace),
-    pingPong(),
-    openLoop(pace),
-    warmFlows(),
-    connectLatency(),
+    ...trafficScenarios(pace),
+    ...[throughput(neighbourly), pingPong(), warmFlows(), connectLatency()].map((one) => placed(one, sameNode)),
     idleMemory(),
+    httpRules(),
     rotation(),
     maskedAes(),
     freshSessions("full"),
     freshSessions("resumed"),
     footprint("ebpf"),
     footprint("nftables"),
+    policyDecisions(),
+    enforcement(),
   ];
 }

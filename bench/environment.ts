@@ -63,7 +63,7 @@ export async function describeEnvironment(
 function typicalNoise(samples: readonly Sample[]): Environment["noise"] {
   return {
     steal: median(samples.map(({ noise }) => noise.steal)) ?? 0,
-    foreign: median(samples.map(({ noise }) => noise.foreign)) ?? 0,
+    foreign: median(samples.flatMap(({ noise }) => noise.foreign ?? [])),
   };
 }
 

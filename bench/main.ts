@@ -10,13 +10,14 @@ import { MeshError, messageOf } from "../src/lib/errors.ts";
 import { type BenchRequest, parseBenchArguments } from "./arguments.ts";
 import { catalogue } from "./catalogue.ts";
 import { describeEnvironment } from "./environment.ts";
+import { LabBed, type Recipe } from "./lab/bed.ts";
 import { findLoadGenerator, loadProgram } from "./lab/program.ts";
-import type { BenchDocument } from "./model.ts";
+import type { BenchDocument, Variant } from "./model.ts";
 import { compareDocuments } from "./report/compare.ts";
 import { renderHtml } from "./report/html.ts";
 import { renderMarkdown } from "./report/markdown.ts";
 import { Runner } from "./runner.ts";
-import { fullPace, quickPace } from "./scenarios/scenario.ts";
+import { columnsOf, fullPace, quickPace } from "./scenarios/scenario.ts";
 import { makeDocument } from "./summary.ts";
 
 /** Everything in a run has a bound of its own; this one is for what nobody thought of. */
@@ -58,10 +59,17 @@ async function bench(request: BenchRequest): Promise<number> {
     ({ name, quick }) => request.scenarios?.includes(name) ?? (quick || !request.quick),
   );
   const { variants, peers, rounds } = request;
-  const runner = new Runner({ program, loadGenerator, scenarios, variants, peers, rounds, pace, signal, say });
+  const up = (recipe: Recipe, variant: Variant, waiting: AbortSignal) => {
+    const peer = peers.find(({ name }) => name === variant);
+    return LabBed.up({ program, loadGenerator, recipe, variant, peer, say }, waiting);
+  };
+  const runner = new Runner({ up, scenarios, variants, rounds, pace, signal, say });
   const results = await runner.run();
   const env = await describeEnvironment({ date, quick: request.quick, rounds, program }, results);
-  const document = makeDocument(env, { scenarios, variants, ...results });
+  const document = makeDocument(env, {
+    scenarios: scenarios.map((scenario) => ({ ...scenario, variants: columnsOf(scenario, variants) })),
+    ...results,
+  });
 
   const folder = request.out ?? defaultFolder(date);
   mkdirSync(folder, { recursive: true });

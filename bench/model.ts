@@ -1,9 +1,19 @@
 /** What the bench's parts hand to each other: variants, measures, samples and the document that comes out. Plain data. */
 
-/** `direct`, `typescript`, `warren`, or the name of a peer given by `--peer`. */
+/**
+ * What a column of figures is of: `direct`, `typescript`, `warren`, `warren-local`, the name of a peer given by `--peer`, or what a
+ * scenario without pods holds against each other.
+ */
 export type Variant = string;
 
-export const builtInVariants = ["direct", "typescript", "warren"] as const;
+/** The native engine with `localTraffic: auto`; between nodes that is the same as `warren`. */
+export const localVariant = "warren-local";
+export const builtInVariants = ["direct", "typescript", "warren", localVariant] as const;
+
+/** Chosen by `--variant`; others belong to their scenario. */
+export function isBuiltIn(variant: Variant): boolean {
+  return (builtInVariants as readonly Variant[]).includes(variant);
+}
 
 /** A figure that a scenario takes once per round. */
 export interface Measure {
@@ -17,8 +27,8 @@ export interface Measure {
 export interface Noise {
   /** Taken by the hypervisor for others. */
   readonly steal: number;
-  /** Used by processes that do not belong to the lab. */
-  readonly foreign: number;
+  /** Used by processes that do not belong to what is measured; undefined where they cannot be told from those that do. */
+  readonly foreign: number | undefined;
 }
 
 export interface Sample {
@@ -44,9 +54,14 @@ export interface Absence {
   readonly reason: string;
 }
 
+export const targets = ["lab", "kind", "kubeconfig"] as const;
+export type Target = (typeof targets)[number];
+
 export interface Environment {
   readonly date: string;
-  readonly target: "lab";
+  readonly target: Target;
+  /** What a real cluster says of itself. */
+  readonly cluster?: readonly (readonly [string, string])[];
   readonly quick: boolean;
   readonly rounds: number;
   readonly cpu: { readonly model: string; readonly count: number; readonly flags: readonly string[] };

@@ -3,19 +3,18 @@
  * not come up, or a variant that fails twice in a row, takes nothing from the others.
  */
 import { MeshError } from "../src/lib/errors.ts";
-import type { Peer } from "./arguments.ts";
-import { Bed, type Recipe, whyNot } from "./lab/bed.ts";
-import type { Program } from "./lab/program.ts";
-import type { Absence, Environment, Sample, Variant } from "./model.ts";
+import type { Bed } from "./bed.ts";
+import { type Recipe, whyNot } from "./lab/bed.ts";
+import { noiseBetween, readMachineTime } from "./lab/processors.ts";
+import { type Absence, type Environment, isBuiltIn, type Sample, type Variant } from "./model.ts";
 import { findKnee } from "./scenarios/latency.ts";
-import type { Context, Pace, Scenario } from "./scenarios/scenario.ts";
+import { type Context, columnsOf, type Pace, type ProgramScenario, type Scenario } from "./scenarios/scenario.ts";
 
-export interface RunnerOptions {
-  readonly program: Program;
-  readonly loadGenerator: string;
-  readonly scenarios: readonly Scenario[];
+export interface RunnerOptions<B extends Bed> {
+  readonly scenarios: readonly (Scenario<B> | ProgramScenario)[];
   readonly variants: readonly Variant[];
-  readonly peers: readonly Peer[];
+  /** Resolves when traffic can flow; leaves nothing behind when it fails. */
+  readonly up: (recipe: Recipe, variant: Variant, signal: AbortSignal) => Promise<B>;
   readonly rounds: number;
   readonly pace: Pace;
   readonly signal: AbortSignal;
@@ -32,24 +31,27 @@ export interface RunResults {
 /** A failure after which the same variant would most likely fail again. */
 const failuresInARow = 2;
 
-export class Runner {
-  readonly #options: RunnerOptions;
+export class Runner<B extends Bed> {
+  readonly #options: RunnerOptions<B>;
   readonly #samples: Sample[] = [];
   readonly #absences: Absence[] = [];
   /** Of the recipe that is being used, and why a variant has none. */
-  #beds = new Map<Variant, Bed>();
+  #beds = new Map<Variant, B>();
   #without = new Map<Variant, string>();
   #recipe: string | undefined;
   #mtu: number | undefined;
   #knee: Promise<{ variant: Variant; requestsPerSecond: number }> | undefined;
 
-  constructor(options: RunnerOptions) {
+  constructor(options: RunnerOptions<B>) {
     this.#options = options;
   }
 
   async run(): Promise<RunResults> {
     try {
-      for (const scenario of this.#options.scenarios) await this.#scenario(scenario);
+      for (const scenario of this.#options.scenarios) {
+        this.#options.say(`${scenario.name}: ${scenario.measures.length} measures, ${this.#options.rounds} rounds`);
+        await (scenario.kind === "pods" ? this.#pods(scenario) : this.#program(scenario));
+      }
     } finally {
       await this.#clear();
     }
@@ -61,10 +63,39 @@ export class Runner {
     };
   }
 
-  async #scenario(scenario: Scenario): Promise<void> {
-    const { variants, rounds, signal, say } = this.#options;
-    say(`${scenario.name}: ${scenario.measures.length} measures, ${rounds} rounds`);
-    const suited = variants.filter((variant) => {
+  /** Programs hold their variants against each other themselves, within a round. */
+  async #program(scenario: ProgramScenario): Promise<void> {
+    const { rounds, signal, say } = this.#options;
+    const variants = columnsOf(scenario, this.#options.variants);
+    let failures = 0;
+    for (let round = 1; round <= rounds && failures < failuresInARow && variants.length > 0; round += 1) {
+      signal.throwIfAborted();
+      const before = readMachineTime();
+      try {
+        const results = await scenario.measure(interleaved(variants, round), { signal, say });
+        // Which of the processes of the machine were the scenario's own nobody counted.
+        const noise = { ...noiseBetween(before, readMachineTime(), 0), foreign: undefined };
+        for (const [variant, { values, histograms = {} }] of results) {
+          this.#samples.push({ scenario: scenario.name, variant, round, values, histograms, noise });
+          this.#told(round, variant, values);
+        }
+        failures = 0;
+      } catch (error) {
+        signal.throwIfAborted();
+        failures += 1;
+        for (const variant of variants) this.#absent(scenario, variant, `round ${round} failed: ${whyNot(error)}`);
+      }
+    }
+  }
+
+  #told(round: number, variant: Variant, values: Sample["values"]): void {
+    const figures = Object.entries(values).map(([name, value]) => `${name} ${Number(value.toPrecision(3))}`);
+    this.#options.say(`  round ${round} ${variant}: ${figures.slice(0, 8).join(", ")}`);
+  }
+
+  async #pods(scenario: Scenario<B>): Promise<void> {
+    const { rounds, signal } = this.#options;
+    const suited = columnsOf(scenario, this.#options.variants).filter((variant) => {
       const reason = this.#unsuited(scenario, variant);
       if (reason !== undefined) this.#absent(scenario, variant, reason);
       return reason === undefined;
@@ -76,7 +107,7 @@ export class Runner {
         for (const variant of interleaved(suited, round)) {
           if ((failures.get(variant) ?? 0) >= failuresInARow) continue;
           const bed = await this.#up(scenario.recipe, variant);
-          if (!(bed instanceof Bed)) {
+          if (typeof bed === "string") {
             this.#absent(scenario, variant, bed);
             failures.set(variant, failuresInARow);
             continue;
@@ -107,22 +138,21 @@ export class Runner {
       }
   }
 
-  async #prepare(scenario: Scenario, bed: Bed): Promise<boolean> {
+  async #prepare(scenario: Scenario<B>, bed: B): Promise<boolean> {
     return this.#try(scenario, bed.variant, "preparation", async () => scenario.prepare?.(bed, this.#context()));
   }
 
-  async #round(scenario: Scenario, bed: Bed, round: number): Promise<boolean> {
+  async #round(scenario: Scenario<B>, bed: B, round: number): Promise<boolean> {
     const { variant } = bed;
     return this.#try(scenario, variant, `round ${round}`, async () => {
       const { values, histograms = {}, noise } = await scenario.measure(bed, this.#context());
       this.#samples.push({ scenario: scenario.name, variant, round, values, histograms, noise });
-      const figures = Object.entries(values).map(([name, value]) => `${name} ${Number(value.toPrecision(3))}`);
-      this.#options.say(`  round ${round} ${variant}: ${figures.slice(0, 8).join(", ")}`);
+      this.#told(round, variant, values);
     });
   }
 
   /** False when it failed; an interruption ends the run. */
-  async #try(scenario: Scenario, variant: Variant, what: string, act: () => Promise<void>): Promise<boolean> {
+  async #try(scenario: Scenario<B>, variant: Variant, what: string, act: () => Promise<void>): Promise<boolean> {
     try {
       await act();
       return true;
@@ -133,18 +163,14 @@ export class Runner {
     }
   }
 
-  #absent(scenario: Scenario, variant: Variant, reason: string): void {
+  #absent(scenario: Pick<Scenario, "name">, variant: Variant, reason: string): void {
     this.#absences.push({ scenario: scenario.name, variant, reason });
     this.#options.say(`  ${variant}: ${reason}`);
   }
 
-  #unsuited(scenario: Scenario, variant: Variant): string | undefined {
-    if (variant === "direct") return scenario.unsuited.direct;
-    return this.#peer(variant) === undefined ? undefined : scenario.unsuited.peer;
-  }
-
-  #peer(variant: Variant): Peer | undefined {
-    return this.#options.peers.find(({ name }) => name === variant);
+  #unsuited({ unsuited }: Pick<Scenario, "unsuited">, variant: Variant): string | undefined {
+    if (variant === "direct") return unsuited.direct;
+    return isBuiltIn(variant) ? undefined : unsuited.peer;
   }
 
   #context(): Context {
@@ -163,7 +189,7 @@ export class Runner {
   async #findKnee(): Promise<{ variant: Variant; requestsPerSecond: number }> {
     const { pace, signal, say } = this.#options;
     const beds = [...this.#beds.values()];
-    const bed = this.#beds.get("typescript") ?? beds.find(({ meshed }) => meshed) ?? beds[0];
+    const bed = this.#beds.get("typescript") ?? beds.find(({ variant }) => variant !== "direct") ?? beds[0];
     if (bed === undefined) throw new MeshError("MESH_BENCH_NO_BED", "no variant runs in which a knee could be found");
     const requestsPerSecond = await findKnee(bed, { pace, signal });
     say(`  knee of ${bed.variant}: ${requestsPerSecond} requests/s`);
@@ -176,17 +202,17 @@ export class Runner {
     for (const variant of variants) {
       if (this.#beds.has(variant) || this.#without.has(variant)) continue;
       const bed = await this.#up(recipe, variant);
-      if (bed instanceof Bed) this.#beds.set(variant, bed);
-      else this.#without.set(variant, bed);
+      if (typeof bed === "string") this.#without.set(variant, bed);
+      else this.#beds.set(variant, bed);
     }
   }
 
   /** A reason when it does not come up. */
-  async #up(recipe: Recipe, variant: Variant): Promise<Bed | string> {
-    const { program, loadGenerator, signal, say } = this.#options;
+  async #up(recipe: Recipe, variant: Variant): Promise<B | string> {
+    const { signal } = this.#options;
     signal.throwIfAborted();
     try {
-      const bed = await Bed.up({ program, loadGenerator, recipe, variant, peer: this.#peer(variant), say }, signal);
+      const bed = await this.#options.up(recipe, variant, signal);
       this.#mtu ??= await bed.mtu();
       return bed;
     } catch (error) {

@@ -15,16 +15,20 @@ const ratioMeasures: Readonly<Record<RatioName, string>> = {
   bytes_per_idle_flow: "bytes_per_idle_flow",
 };
 
-export interface Measured {
-  readonly scenarios: readonly Pick<Scenario, "name" | "measures">[];
+export interface MeasuredScenario extends Pick<Scenario, "name" | "measures"> {
+  /** Its columns, whether they have figures or reasons. */
   readonly variants: readonly Variant[];
+}
+
+export interface Measured {
+  readonly scenarios: readonly MeasuredScenario[];
   readonly samples: readonly Sample[];
   readonly absences: readonly Absence[];
 }
 
 export function makeDocument(env: Environment, measured: Measured): BenchDocument {
   const rows = measured.scenarios.flatMap((scenario) =>
-    scenario.measures.map((measure) => makeRow(scenario.name, measure, measured)),
+    scenario.measures.map((measure) => makeRow(scenario, measure, measured)),
   );
   const ratios: Record<string, number | null> = {};
   const reasons: Record<string, string> = {};
@@ -36,19 +40,20 @@ export function makeDocument(env: Environment, measured: Measured): BenchDocumen
   return { env, scenarios: rows, ratios: ratios as BenchDocument["ratios"], reasons };
 }
 
-function makeRow(scenario: string, measure: ScenarioMeasure, measured: Measured): Row {
+function makeRow(of: MeasuredScenario, measure: ScenarioMeasure, measured: Measured): Row {
+  const scenario = of.name;
   const { name, unit, better, what } = measure;
   const medians: Record<Variant, number | null> = {};
   const spreads: Record<Variant, Spread | null> = {};
   const reasons: Record<Variant, string> = {};
-  for (const variant of measured.variants) {
+  for (const variant of of.variants) {
     const summary = summarise(valuesOf(scenario, measure, variant, measured.samples));
     medians[variant] = summary === undefined ? null : rounded(summary.median);
     spreads[variant] =
       summary === undefined
         ? null
         : { ...summary.spread, low: rounded(summary.spread.low), high: rounded(summary.spread.high) };
-    if (summary === undefined) reasons[variant] = reasonFor(scenario, measure, variant, measured);
+    if (summary === undefined) reasons[variant] = reasonFor(of, measure, variant, measured);
   }
   return { scenario, name, unit, better, what, medians, spreads, reasons };
 }
@@ -76,10 +81,10 @@ function valuesOf(
 }
 
 function reasonFor(
-  scenario: string,
+  { name: scenario, variants }: MeasuredScenario,
   measure: ScenarioMeasure,
   variant: Variant,
-  { variants, samples, absences }: Measured,
+  { samples, absences }: Measured,
 ): string {
   const told = absences.find((absence) => absence.scenario === scenario && absence.variant === variant);
   if (measure.addedTo !== undefined) {

@@ -1,5 +1,5 @@
 /**
- * A bed is what a variant is measured in: a lab of its own with the same pods and programs as every other variant's. Beds of one run
+ * A bed on the lab: each variant has a lab of its own with the same pods and programs as every other variant's. Beds of one run
  * stand side by side, so that rounds can go from one to the next without setting anything up; the idle ones cost next to nothing.
  */
 import type { ChildProcess } from "node:child_process";
@@ -10,11 +10,13 @@ import type { LabOptions } from "../../src/lab/options.ts";
 import { MeshError, messageOf } from "../../src/lib/errors.ts";
 import { formatHostPort } from "../../src/lib/host-port.ts";
 import type { Peer } from "../arguments.ts";
-import type { Noise, Variant } from "../model.ts";
+import type { Bed, Usage } from "../bed.ts";
+import { localVariant, type Variant } from "../model.ts";
 import { AgentProbe } from "./agent.ts";
 import { startMaskedAgents } from "./agent-environment.ts";
 import { until } from "./conditions.ts";
-import { benchManifests, type Cast, clientNode, serverNode } from "./manifests.ts";
+import { loadCommand } from "./load.ts";
+import { benchManifests, type Cast, clientNode, echoPort, serverNode } from "./manifests.ts";
 import { startPeer } from "./peer.ts";
 import {
   allProcessors,
@@ -30,6 +32,8 @@ import type { Program } from "./program.ts";
 export interface Recipe {
   readonly name: string;
   readonly cast: Cast;
+  /** Beside the pods. */
+  readonly manifests?: readonly string[];
   readonly options?: Pick<LabOptions, "backend" | "agentSettings" | "controlSettings">;
   /** Environment of the agents, where it matters. */
   readonly agentEnvironment?: Readonly<Record<string, string>>;
@@ -44,14 +48,9 @@ export interface BedRequest {
   readonly say: (line: string) => void;
 }
 
-export interface Usage {
-  readonly agentSeconds: number;
-  readonly noise: Noise;
-}
-
 const readyMs = 60_000;
 
-export class Bed {
+export class LabBed implements Bed {
   readonly variant: Variant;
   readonly lab: Lab;
   readonly cast: Cast;
@@ -69,16 +68,17 @@ export class Bed {
   }
 
   /** Resolves when traffic can flow. Leaves nothing behind when it fails. */
-  static async up(request: BedRequest, signal: AbortSignal): Promise<Bed> {
+  static async up(request: BedRequest, signal: AbortSignal): Promise<LabBed> {
     const { program, recipe, variant, peer, say } = request;
     const meshed = variant !== "direct" && peer === undefined;
     const lab = await program.Lab.up(
       {
         ...recipe.options,
         nodes: 2,
-        manifests: [benchManifests(recipe.cast, request.loadGenerator)],
+        manifests: [benchManifests(recipe.cast, request.loadGenerator), ...(recipe.manifests ?? [])],
         mesh: meshed,
-        ...(meshed && { engine: variant === "warren" ? "native" : "typescript" }),
+        ...(meshed && { engine: variant === "typescript" ? "typescript" : "native" }),
+        localTraffic: variant === localVariant ? "auto" : "mtls",
         onEvent: (line) => say(`${variant}: ${line}`),
       },
       signal,
@@ -93,9 +93,10 @@ export class Bed {
         (node) =>
           new AgentProbe(node, lab.node(node).agentCgroup, meshed ? (path) => lab.adminJson(node, path) : undefined),
       );
-      const bed = new Bed(request, lab, agents);
+      const bed = new LabBed(request, lab, agents);
       bed.#checkEngine();
       await bed.#allowManyPorts();
+      if (variant === localVariant) await bed.#waitLocal(signal);
       return bed;
     } catch (error) {
       await lab.down();
@@ -103,16 +104,18 @@ export class Bed {
     }
   }
 
+  get hasAgents(): boolean {
+    return this.agents.length > 0;
+  }
+
   get meshed(): boolean {
     return this.lab.mesh !== undefined;
   }
 
-  /** A server pod's own address: service addresses would add a translation to the plain cluster alone. */
   target(port: number, server: string = this.cast.servers[0] ?? ""): string {
     return formatHostPort(this.lab.pod(server).ips[0] ?? "", port);
   }
 
-  /** Runs a program in the first client pod. */
   async run(argv: readonly string[], timeoutMs: number, signal: AbortSignal): Promise<RunResult> {
     return this.lab.exec(this.#client, this.#onLoadProcessors(argv), { timeoutMs, signal });
   }
@@ -121,7 +124,6 @@ export class Bed {
     return this.lab.spawn(this.#client, this.#onLoadProcessors(argv));
   }
 
-  /** Runs something and says what it cost the agents, and how loud the machine was meanwhile. */
   async observe<T>(what: () => Promise<T>): Promise<T & Usage> {
     const [machine, own, agents] = [readMachineTime(), this.#labSeconds, this.agentSeconds];
     const result = await what();
@@ -136,7 +138,6 @@ export class Bed {
     return this.agents.reduce((sum, { cpuSeconds }) => sum + cpuSeconds, 0);
   }
 
-  /** Keeps agents and load apart, or lets all use everything. */
   async bind(split: ProcessorSplit | undefined): Promise<void> {
     if (this.#bound === split) return;
     this.#bound = split;
@@ -159,7 +160,6 @@ export class Bed {
     this.#bound = undefined;
   }
 
-  /** Of the pods' links. */
   async mtu(): Promise<number> {
     return Number((await this.lab.exec(this.#client, ["cat", "/sys/class/net/eth0/mtu"])).stdout);
   }
@@ -191,8 +191,29 @@ export class Bed {
 
   /** An agent that fell back to the other engine would answer every question of the bench, for the wrong variant. */
   #checkEngine(): void {
-    if (this.variant !== "warren" || this.agents.every((agent) => agent.hasLoaded("warren_engine.node"))) return;
+    if (
+      (this.variant !== "warren" && this.variant !== localVariant) ||
+      this.agents.every((agent) => agent.hasLoaded("warren_engine.node"))
+    )
+      return;
     throw new MeshError("MESH_BENCH_NO_NATIVE_ENGINE", "agents were asked for the native engine and did not load it");
+  }
+
+  /**
+   * Ready is an agent when it has captured; certificates come a moment later, and until then the tunnel's rules hold. A bed whose
+   * connections still went through tunnels would be `warren` under another name.
+   */
+  async #waitLocal(signal: AbortSignal): Promise<void> {
+    const connectionIsLocal = async () => {
+      const mark = (await this.lab.agentLog(clientNode)).length;
+      await this.run(
+        loadCommand(this, "idle", { target: this.target(echoPort), flows: 1, deadline: 5 }),
+        10_000,
+        signal,
+      );
+      return /\bsecurity="?local\b/.test((await this.lab.agentLog(clientNode)).slice(mark));
+    };
+    await until("a connection without a tunnel", connectionIsLocal, { signal, timeoutMs: readyMs });
   }
 
   /** Short flows leave their ports in TIME_WAIT for a minute: with the usual range a fast variant would run out of them. */

@@ -1,7 +1,7 @@
 /** Runs load in a bed's client pod and reads what it reports. */
 import { MeshError } from "../../src/lib/errors.ts";
+import type { Bed } from "../bed.ts";
 import type { Histogram } from "../model.ts";
-import type { Bed } from "./bed.ts";
 
 /** warren_load's line: numbers and histograms by name, and errors counted by errno. */
 export type LoadReport = Readonly<Record<string, number | Histogram | Readonly<Record<string, number>>>>;

@@ -1,7 +1,10 @@
-/** The pods of a bed: clients on the first node, servers on the second, so that what they say to each other crosses the fabric. */
+/** The pods of a bed: clients on the first node, servers as a rule on the second, so that what they say to each other crosses the fabric. */
 
 export const echoPort = 7000;
 export const iperfPort = 5201;
+/** Both answer HTTP/1.1; where a scenario has HTTP rules, they are for the second. */
+export const httpPort = 7080;
+export const rulesPort = 7081;
 export const clientNode = "node-1";
 export const serverNode = "node-2";
 
@@ -9,28 +12,36 @@ export interface Cast {
   /** Each its own service account, so that each is an identity. */
   readonly clients: readonly string[];
   readonly servers: readonly string[];
+  /** Where the servers run. */
+  readonly serversOn: string;
 }
 
-export const pair: Cast = { clients: ["client"], servers: ["server"] };
+export const pair: Cast = { clients: ["client"], servers: ["server"], serversOn: serverNode };
+/** Both on one node: nothing crosses the fabric. */
+export const neighbours: Cast = { ...pair, serversOn: clientNode };
 
 /** Many identities on each side. */
 export function crowd(size: number): Cast {
   const names = (role: string) => Array.from({ length: size }, (_, index) => `${role}-${index + 1}`);
-  return { clients: names("client"), servers: names("server") };
+  return { clients: names("client"), servers: names("server"), serversOn: serverNode };
 }
 
 /** Manifests in YAML's flow style. `loadProgram` is warren_load. */
-export function benchManifests({ clients, servers }: Cast, loadProgram: string): string {
+export function benchManifests({ clients, servers, serversOn }: Cast, loadProgram: string): string {
   const namespace =
     '{apiVersion: v1, kind: Namespace, metadata: {name: production, labels: {"warren.dev/mode": ambient}}}';
   const echo = `{name: echo, command: [${JSON.stringify(loadProgram)}, serve, --port=${echoPort}], ports: [{containerPort: ${echoPort}}]}`;
+  const web = [httpPort, rulesPort].map(
+    (port) =>
+      `{name: http-${port}, command: [${JSON.stringify(loadProgram)}, serve, --port=${port}, --http=1], ports: [{containerPort: ${port}}]}`,
+  );
   const iperf = `{name: iperf, command: [iperf3, --server, --port, "${iperfPort}"], ports: [{containerPort: ${iperfPort}}]}`;
   return [
     namespace,
     ...[...clients, ...servers].map(serviceAccount),
     ...clients.map((name) => pod(name, clientNode, name, [sleeper])),
     // One server for throughput is enough, and its absence elsewhere leaves the machine quieter.
-    ...servers.map((name) => pod(name, serverNode, name, name === "server" ? [echo, iperf] : [echo])),
+    ...servers.map((name) => pod(name, serversOn, name, name === "server" ? [echo, iperf, ...web] : [echo])),
   ].join("\n---\n");
 }
 

@@ -2,11 +2,37 @@
 import type { Environment } from "../model.ts";
 import { stealLimit } from "../statistics.ts";
 
-export const limits: readonly string[] = [
+export function titleOf({ target }: Environment): string {
+  return target === "lab" ? "Bench of the mesh on the lab" : `Bench of the mesh on a cluster (${target})`;
+}
+
+const labLimits: readonly string[] = [
   "The lab is network namespaces on one kernel, not a cluster: a hop between nodes is a bridge and two veth pairs instead of a network card.",
   "Clients, servers and both nodes' agents share the processors of one machine, so that throughput with a mesh is bounded by what all of them need together; processor time per byte is the figure that carries over.",
   "Ratios between variants of one run hold; absolute figures hold for this machine in this hour.",
 ];
+
+const clusterLimits: readonly string[] = [
+  "Clients and servers are pods beside whatever else the cluster runs; nothing is bound to processors and nothing keeps neighbours away.",
+  "One engine runs on a node, so that variants are namespaces of one cluster: direct is a namespace without the mesh, warren one with it, and there is no ratio to the TypeScript engine.",
+  "Processor time is that of all agents' containers, whatever else of the cluster they carry meanwhile.",
+  "Ratios between variants of one run hold; absolute figures hold for this cluster in this hour.",
+];
+
+const kindLimits: readonly string[] = [
+  "kind's nodes are containers on one kernel: a hop between nodes is a bridge and two veth pairs instead of a network card, and all nodes share the processors of one machine.",
+];
+
+export function limitsOf({ target }: Environment): readonly string[] {
+  switch (target) {
+    case "lab":
+      return labLimits;
+    case "kind":
+      return [...kindLimits, ...clusterLimits];
+    case "kubeconfig":
+      return clusterLimits;
+  }
+}
 
 export function describeMachine(env: Environment): readonly (readonly [string, string])[] {
   const percent = (share: number) => `${(share * 100).toFixed(1)} %`;
@@ -31,7 +57,7 @@ export function describeMachine(env: Environment): readonly (readonly [string, s
     ["knee", env.knee === undefined ? "not needed" : `${env.knee.requestsPerSecond} requests/s (${env.knee.variant})`],
     [
       "other use of the machine meanwhile",
-      `${percent(env.noise.foreign)} of all processors by other processes, ${percent(env.noise.steal)} stolen by the hypervisor (medians; rounds above ${percent(stealLimit)} stolen are left out where enough others remain)`,
+      `${env.noise.foreign === undefined ? "unknown use" : percent(env.noise.foreign)} of all processors by other processes, ${percent(env.noise.steal)} stolen by the hypervisor (medians; rounds above ${percent(stealLimit)} stolen are left out where enough others remain)`,
     ],
   ];
 }

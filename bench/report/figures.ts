@@ -14,6 +14,17 @@ export function cell(row: Row, variant: Variant): string {
   return `${show(value)} (${show(spread.low)}–${show(spread.high)})`;
 }
 
+/** Rows that have the same columns, in the order in which they come. */
+export interface FigureGroup {
+  readonly variants: readonly Variant[];
+  readonly rows: readonly Row[];
+}
+
+export function figureGroups(rows: readonly Row[]): readonly FigureGroup[] {
+  const groups = Map.groupBy(rows, ({ medians }) => Object.keys(medians).join("\n"));
+  return [...groups.values()].map((group) => ({ variants: variantsOf(group), rows: group }));
+}
+
 export function variantsOf(rows: readonly Row[]): readonly Variant[] {
   return [...new Set(rows.flatMap(({ medians }) => Object.keys(medians)))];
 }

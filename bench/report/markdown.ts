@@ -1,8 +1,9 @@
 /** The report as text for terminals, notes and pull requests. Pure. */
-import { describeMachine, limits } from "./facts.ts";
-import { cell, show, toDirect, variantsOf } from "./figures.ts";
+import { describeMachine, limitsOf, titleOf } from "./facts.ts";
+import { cell, figureGroups, show, toDirect } from "./figures.ts";
+import { type Goal, otherGoals, ratioGoals } from "./goals.ts";
 import type { Report } from "./report.ts";
-import { goalsOf, missionVerdicts, type Outcome } from "./verdicts.ts";
+import { missionVerdicts, type Outcome } from "./verdicts.ts";
 
 const words: Readonly<Record<Outcome, string>> = {
   beaten: "better than that",
@@ -13,9 +14,8 @@ const words: Readonly<Record<Outcome, string>> = {
 
 export function renderMarkdown({ document, absences }: Report): string {
   const rows = document.scenarios;
-  const variants = variantsOf(rows);
   const lines = [
-    "# Bench of the mesh on the lab",
+    `# ${titleOf(document.env)}`,
     "",
     "## What the mission says of sidecar meshes, and what was found",
     "",
@@ -26,38 +26,26 @@ export function renderMarkdown({ document, absences }: Report): string {
       missionVerdicts(document).map(({ claim, outcome, found }) => [claim, words[outcome], found]),
     ),
   );
-  lines.push("", "## Native engine (warren) over TypeScript engine", "");
-  lines.push(
-    ...table(
-      ["ratio", "value", "goal", ""],
-      goalsOf(document).map(({ name, value, unit, wants, met, reason }) => [
-        name,
-        value === null ? `none: ${reason}` : `${show(value)}${unit}`,
-        wants,
-        met === undefined ? "" : met ? "met" : "MISSED",
-      ]),
-    ),
-  );
+  lines.push("", "## Native engine (warren) over TypeScript engine", "", ...goalTable("ratio", ratioGoals(document)));
+  lines.push("", "## Other goals", "", ...goalTable("goal", otherGoals(document)));
   lines.push("", "## Figures", "", "Medians, in brackets the lowest and highest round; × is the ratio to direct.", "");
-  lines.push(
-    ...table(
-      ["measure", "unit", ...variants],
-      rows.map((row) => [
-        row.name,
-        row.unit,
-        ...variants.map((variant) => {
-          const ratio = toDirect(row, variant);
-          return ratio === undefined ? cell(row, variant) : `${cell(row, variant)} · ${show(ratio)}×`;
-        }),
-      ]),
-    ),
-  );
-  lines.push("", ...rows.map(({ name, what }) => `- \`${name}\`: ${what}`));
+  for (const group of figureGroups(rows)) {
+    const figures = group.rows.map((row) => [
+      row.name,
+      row.unit,
+      ...group.variants.map((variant) => {
+        const ratio = toDirect(row, variant);
+        return ratio === undefined ? cell(row, variant) : `${cell(row, variant)} · ${show(ratio)}×`;
+      }),
+    ]);
+    lines.push(...table(["measure", "unit", ...group.variants], figures), "");
+  }
+  lines.push(...rows.map(({ name, what }) => `- \`${name}\`: ${what}`));
   if (absences.length > 0) {
     lines.push("", "## What did not run", "");
     lines.push(...absences.map(({ scenario, variant, reason }) => `- ${scenario}, ${variant}: ${reason}`));
   }
-  lines.push("", "## Limits", "", ...limits.map((limit) => `- ${limit}`));
+  lines.push("", "## Limits", "", ...limitsOf(document.env).map((limit) => `- ${limit}`));
   lines.push("", "## Machine", "", ...table(["", ""], describeMachine(document.env)));
   return `${lines.join("\n")}\n`;
 }
@@ -65,4 +53,16 @@ export function renderMarkdown({ document, absences }: Report): string {
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
   const line = (cells: readonly string[]) => `| ${cells.map((text) => text.replaceAll("|", "\\|")).join(" | ")} |`;
   return [line(head), line(head.map(() => "---")), ...rows.map(line)];
+}
+
+function goalTable(what: string, goals: readonly Goal[]): string[] {
+  return table(
+    [what, "value", "wanted", ""],
+    goals.map(({ name, value, unit, wants, met, reason }) => [
+      name,
+      value === null ? `none: ${reason}` : `${show(value)}${unit}`,
+      wants,
+      met === undefined ? "" : met ? "met" : "MISSED",
+    ]),
+  );
 }

@@ -1,10 +1,17 @@
 /** Plots as inline SVG that takes its colours from the page. Pure. */
-import type { Variant } from "../model.ts";
+import { isBuiltIn, type Variant } from "../model.ts";
 import { show } from "./figures.ts";
 
 const width = 640;
 const height = 300;
-const area = { left: 64, right: width - 16, top: 16, bottom: height - 48 } as const;
+/** Narrower bars could not carry their figures. */
+const narrowestBar = 40;
+
+/** Where is drawn, inside the labels of the axes. */
+function areaOf(plotWidth: number) {
+  return { left: 64, right: plotWidth - 16, top: 24, bottom: height - 36 } as const;
+}
+const area = areaOf(width);
 
 export interface Bar {
   readonly variant: Variant;
@@ -25,37 +32,39 @@ export interface Series {
 
 export interface LineOptions {
   readonly title: string;
-  readonly yLabel: string;
+  readonly unit: string;
   /** Where the axis is marked, and with what. */
   readonly xTicks: readonly (readonly [number, string])[];
 }
 
 /** A colour class per variant: known ones keep theirs in every plot. */
 export function colourClass(variant: Variant): string {
-  return ["direct", "typescript", "warren"].includes(variant) ? `v-${variant}` : "v-peer";
+  return isBuiltIn(variant) ? `v-${variant}` : "v-peer";
 }
 
 export function escapeMarkup(text: string): string {
   return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;");
 }
 
-/** Groups of bars from zero, with whiskers from the lowest round to the highest. Empty when there is nothing to draw. */
+/** Groups of bars from zero, with whiskers from the lowest round to the highest; as wide as two plots where there are many. Empty when there is nothing to draw. */
 export function barPlot(title: string, unit: string, groups: readonly BarGroup[]): string {
   const bars = groups.flatMap((group) => group.bars);
   const top = Math.max(0, ...bars.map(({ high }) => high));
   if (bars.length === 0 || !(top > 0)) return "";
   const ticks = linearTicks(top);
   const scale = linear(0, ticks.at(-1) ?? top, area.bottom, area.top);
+  const isWide = bars.length * narrowestBar > (area.right - area.left) * 0.8;
+  const { left, right } = isWide ? areaOf(2 * width) : area;
   const parts = [
     yAxis(
       ticks.map((value) => [scale(value), show(value)]),
-      unit,
+      right,
     ),
   ];
-  const groupWidth = (area.right - area.left) / groups.length;
+  const groupWidth = (right - left) / groups.length;
   groups.forEach((group, at) => {
-    const barWidth = Math.min(48, (groupWidth * 0.8) / Math.max(1, group.bars.length));
-    const middle = area.left + groupWidth * (at + 0.5);
+    const barWidth = Math.min(64, (groupWidth * 0.8) / Math.max(1, group.bars.length));
+    const middle = left + groupWidth * (at + 0.5);
     group.bars.forEach((bar, index) => {
       const x = middle + (index - group.bars.length / 2) * barWidth;
       const y = scale(bar.value);
@@ -66,13 +75,13 @@ export function barPlot(title: string, unit: string, groups: readonly BarGroup[]
         `<text class="value" x="${px(whisker)}" y="${px(Math.min(y, scale(bar.high)) - 4)}">${show(bar.value)}</text>`,
       );
     });
-    parts.push(`<text class="tick" x="${px(middle)}" y="${area.bottom + 18}">${escapeMarkup(group.label)}</text>`);
+    parts.push(`<text class="tick" x="${px(middle)}" y="${area.bottom + 22}">${escapeMarkup(group.label)}</text>`);
   });
-  return svg(title, parts);
+  return svg(`${title}, ${unit}`, parts, isWide ? 2 * width : width);
 }
 
 /** Lines over a logarithmic y axis. Points that such an axis does not have are left out. */
-export function linePlot({ title, yLabel, xTicks }: LineOptions, series: readonly Series[]): string {
+export function linePlot({ title, unit, xTicks }: LineOptions, series: readonly Series[]): string {
   const shown = series
     .map((one) => ({ ...one, points: one.points.filter(([, y]) => y > 0) }))
     .filter(({ points }) => points.length > 0);
@@ -87,11 +96,11 @@ export function linePlot({ title, yLabel, xTicks }: LineOptions, series: readonl
   const parts = [
     yAxis(
       decades.map((decade) => [yScale(decade), show(10 ** decade)]),
-      yLabel,
+      area.right,
     ),
   ];
   for (const [x, label] of xTicks)
-    parts.push(`<text class="tick" x="${px(xScale(x))}" y="${area.bottom + 18}">${escapeMarkup(label)}</text>`);
+    parts.push(`<text class="tick" x="${px(xScale(x))}" y="${area.bottom + 22}">${escapeMarkup(label)}</text>`);
   for (const { variant, points } of shown) {
     const path = points
       .map(([x, y], index) => `${index === 0 ? "M" : "L"}${px(xScale(x))} ${px(yScale(Math.log10(y)))}`)
@@ -103,7 +112,7 @@ export function linePlot({ title, yLabel, xTicks }: LineOptions, series: readonl
         `<circle class="${colourClass(variant)}" cx="${px(xScale(x))}" cy="${px(yScale(Math.log10(y)))}" r="4"><title>${escapeMarkup(`${variant}: ${show(y)}`)}</title></circle>`,
       );
   }
-  return svg(title, parts);
+  return svg(`${title}, ${unit}`, parts, width);
 }
 
 /** From zero to at least `top`, four or so round steps. */
@@ -119,16 +128,18 @@ function linear(from: number, to: number, start: number, end: number): (value: n
   return (value) => start + ((value - from) / (to - from)) * (end - start);
 }
 
-function yAxis(ticks: readonly (readonly [number, string])[], label: string): string {
+function yAxis(ticks: readonly (readonly [number, string])[], right: number): string {
   const lines = ticks.map(
     ([y, text]) =>
-      `<path class="grid" d="M${area.left} ${px(y)}H${area.right}"/><text class="tick y" x="${area.left - 8}" y="${px(y + 4)}">${escapeMarkup(text)}</text>`,
+      `<path class="grid" d="M${area.left} ${px(y)}H${right}"/><text class="tick y" x="${area.left - 8}" y="${px(y + 4)}">${escapeMarkup(text)}</text>`,
   );
-  return `${lines.join("")}<text class="label" x="${area.left}" y="${height - 8}">${escapeMarkup(label)}</text>`;
+  return lines.join("");
 }
 
-function svg(title: string, parts: readonly string[]): string {
-  return `<figure><figcaption>${escapeMarkup(title)}</figcaption><svg viewBox="0 0 ${width} ${height}" role="img" aria-label="${escapeMarkup(title)}">${parts.join("")}</svg></figure>`;
+function svg(title: string, parts: readonly string[], plotWidth: number): string {
+  const label = escapeMarkup(title);
+  const wide = plotWidth > width ? ' class="two"' : "";
+  return `<figure${wide}><figcaption>${label}</figcaption><svg viewBox="0 0 ${plotWidth} ${height}" role="img" aria-label="${label}">${parts.join("")}</svg></figure>`;
 }
 
 function px(value: number): string {

@@ -1,7 +1,7 @@
-/** What the figures say about what was promised: the costs that the mission gives for sidecar meshes, and the engine's own goals. Pure. */
-import { type BenchDocument, type RatioName, type Row, ratioNames, type Variant } from "../model.ts";
+/** What the figures say about the costs that the mission gives for sidecar meshes. Pure. */
+import type { BenchDocument, Row, Variant } from "../model.ts";
 import { rotationShare } from "../scenarios/rotation.ts";
-import { show, toDirect } from "./figures.ts";
+import { show } from "./figures.ts";
 
 export type Outcome = "beaten" | "inside" | "missed" | "unknown";
 
@@ -39,14 +39,21 @@ function between(value: number, low: number, high: number): Outcome {
   return value <= high ? "inside" : "missed";
 }
 
-function unknown(claim: string, scenario: string): Verdict {
-  return { claim, outcome: "unknown", found: `not measured in this run: --scenario ${scenario}` };
+/** Of a measure that has no figure: why, if it was tried. */
+function unknown(claim: string, rows: readonly Row[], measure: string, scenario: string): Verdict {
+  const reasons = rows.find(({ name }) => name === measure)?.reasons;
+  const reason = reasons?.["warren"] ?? reasons?.["typescript"];
+  return {
+    claim,
+    outcome: "unknown",
+    found: reason === undefined ? `not measured in this run: --scenario ${scenario}` : `no figure: ${reason}`,
+  };
 }
 
 function warmConnection(rows: readonly Row[]): Verdict {
   const claim = "1–3 ms per new connection: to a peer that is known already";
   const found = judged(rows, "first_byte_added_p50");
-  if (found === undefined) return unknown(claim, "connect");
+  if (found === undefined) return unknown(claim, rows, "first_byte_added_p50", "connect");
   const milliseconds = found.value / 1000;
   return {
     claim,
@@ -58,7 +65,7 @@ function warmConnection(rows: readonly Row[]): Verdict {
 function newTunnel(rows: readonly Row[]): Verdict {
   const claim = "1–3 ms per new connection: the first to a peer, with its handshake";
   const found = judged(rows, "sessions_full_p50");
-  if (found === undefined) return unknown(claim, "sessions");
+  if (found === undefined) return unknown(claim, rows, "sessions_full_p50", "sessions");
   return {
     claim,
     outcome: between(found.value, 1, 3),
@@ -70,7 +77,7 @@ function processors(rows: readonly Row[]): Verdict {
   const claim = "5–10 % CPU for encryption";
   const name = ["openloop_50_cpu_per_1k", "openloop_70_cpu_per_1k"].find((one) => judged(rows, one) !== undefined);
   const found = name === undefined ? undefined : judged(rows, name);
-  if (found === undefined) return unknown(claim, "openloop");
+  if (found === undefined) return unknown(claim, rows, "openloop_70_cpu_per_1k", "openloop");
   const percent = found.value * 100;
   return {
     claim,
@@ -82,7 +89,7 @@ function processors(rows: readonly Row[]): Verdict {
 function memoryPerPod(rows: readonly Row[]): Verdict {
   const claim = "50–100 MB memory per pod";
   const found = judged(rows, "memory_per_pod");
-  if (found === undefined) return unknown(claim, "footprint");
+  if (found === undefined) return unknown(claim, rows, "memory_per_pod", "footprint");
   const megabytes = (found.value * 1024) / 1e6;
   const agent = judged(rows, "agent_anonymous");
   return {
@@ -98,7 +105,7 @@ const negligible = 1.25;
 function renewal(rows: readonly Row[]): Verdict {
   const claim = "certificate rotation negligible";
   const rotating = judged(rows, "rotation_p99");
-  if (rotating === undefined) return unknown(claim, "rotation");
+  if (rotating === undefined) return unknown(claim, rows, "rotation_p99", "rotation");
   const unanswered = rotating.row === undefined ? 0 : (judged(rows, "rotation_unanswered")?.value ?? 0);
   const renewals = judged(rows, "rotation_renewals")?.value ?? 0;
   const steady = rows.find(({ name }) => name === `openloop_${rotationShare * 100}_p99`)?.medians[rotating.variant];
@@ -114,58 +121,4 @@ function renewal(rows: readonly Row[]): Verdict {
     outcome: unanswered === 0 && rotating.value <= steady * negligible ? "inside" : "missed",
     found: `${told}, against ${show(steady)} ms with no renewals (${rotating.variant})`,
   };
-}
-
-export interface Goal {
-  readonly name: string;
-  readonly value: number | null;
-  /** Written behind the value. */
-  readonly unit: string;
-  readonly wants: string;
-  /** Undefined where there is nothing to judge. */
-  readonly met: boolean | undefined;
-  /** Of a value that is not there. */
-  readonly reason: string;
-}
-
-interface Bound {
-  readonly atLeast?: number;
-  readonly atMost?: number;
-}
-
-/** What the native engine is to reach against the TypeScript engine. */
-const ratioBounds: Readonly<Record<RatioName, Bound>> = {
-  throughput_1: { atLeast: 2 },
-  throughput_8: { atLeast: 2 },
-  cpu_per_gb: { atMost: 0.5 },
-  warm_flows_per_s: { atLeast: 3 },
-  pingpong_added_p50: { atMost: 0.6 },
-  openloop_p99: { atMost: 0.5 },
-  // Its goal is absolute: see below.
-  bytes_per_idle_flow: {},
-};
-
-export function goalsOf({ ratios, reasons, scenarios }: BenchDocument): readonly Goal[] {
-  const ours = scenarios.find(({ name }) => name === "throughput_1");
-  const overDirect = ours === undefined ? undefined : toDirect(ours, "warren");
-  const engineBytes = scenarios.find(({ name }) => name === "engine_bytes_per_idle_flow");
-  return [
-    ...ratioNames.map((name) => goal(name, ratios[name], "×", ratioBounds[name], reasons[name])),
-    goal("throughput_1, of direct", overDirect ?? null, "×", { atLeast: 0.35 }, ours?.reasons["warren"]),
-    goal(
-      "engine's bytes per idle flow and agent",
-      engineBytes?.medians["warren"] ?? null,
-      " bytes",
-      { atMost: 1536 },
-      engineBytes?.reasons["warren"],
-    ),
-  ];
-}
-
-function goal(name: string, value: number | null, unit: string, bound: Bound, reason: string | undefined): Goal {
-  const { atLeast, atMost } = bound;
-  const wants = atLeast !== undefined ? `≥ ${atLeast}${unit}` : atMost !== undefined ? `≤ ${atMost}${unit}` : "";
-  const met =
-    value === null || wants === "" ? undefined : value >= (atLeast ?? -Infinity) && value <= (atMost ?? Infinity);
-  return { name, value, unit, wants, met, reason: reason ?? "not measured in this run" };
 }

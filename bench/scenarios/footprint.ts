@@ -2,7 +2,7 @@
 
 import { MeshError } from "../../src/lib/errors.ts";
 import type { AgentMemory } from "../lab/agent.ts";
-import type { Bed } from "../lab/bed.ts";
+import type { LabBed } from "../lab/bed.ts";
 import { settled, until } from "../lab/conditions.ts";
 import { clientNode, idlePods, pair } from "../lab/manifests.ts";
 import { noAgents, type Scenario, type ScenarioMeasure } from "./scenario.ts";
@@ -51,6 +51,8 @@ export function footprint(backend: Backend): Scenario {
     name: backend === "ebpf" ? "footprint" : `footprint-${backend}`,
     quick: false,
     recipe: { name: `footprint-${backend}`, cast: pair, options: { backend } },
+    kind: "pods",
+    sameNode: false,
     freshBeds: true,
     measures: backend === "ebpf" ? [...memory, enrolment] : [enrolment],
     unsuited: { direct: noAgents, peer: "a peer enrols no pods" },
@@ -63,7 +65,7 @@ export function footprint(backend: Backend): Scenario {
   };
 }
 
-async function measureFootprint(bed: Bed, backend: Backend, signal: AbortSignal): Promise<Record<string, number>> {
+async function measureFootprint(bed: LabBed, backend: Backend, signal: AbortSignal): Promise<Record<string, number>> {
   const agent = bed.agents.find(({ node }) => node === clientNode);
   if (agent === undefined) throw new MeshError("MESH_BENCH_NO_AGENT", `no agent runs on ${clientNode}`);
   const rest = async (): Promise<AgentMemory> => {
@@ -93,7 +95,7 @@ interface Enrolments {
 }
 
 /** As the clients' agent has counted them. */
-async function enrolments(bed: Bed, backend: Backend): Promise<Enrolments> {
+async function enrolments(bed: LabBed, backend: Backend): Promise<Enrolments> {
   const { body } = await bed.lab.node(clientNode).prober.get("127.0.0.1", metricsPort, "/metrics", 5000);
   return enrolmentsIn(body, backend);
 }

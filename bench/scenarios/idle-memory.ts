@@ -2,7 +2,7 @@
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 import type { AgentProbe } from "../lab/agent.ts";
-import type { Bed, Recipe } from "../lab/bed.ts";
+import type { LabBed, Recipe } from "../lab/bed.ts";
 import { settled, until } from "../lab/conditions.ts";
 import { assertMostlySucceeded, loadCommand, numberOf, parseReport, runLoad } from "../lab/load.ts";
 import { echoPort, pair } from "../lab/manifests.ts";
@@ -20,6 +20,8 @@ export function idleMemory(): Scenario {
     name: "idle",
     quick: true,
     recipe,
+    kind: "pods",
+    sameNode: false,
     freshBeds: false,
     measures: [
       {
@@ -64,7 +66,7 @@ export function idleMemory(): Scenario {
   };
 }
 
-async function measureIdle(bed: Bed, { pace: { idleFlows }, signal }: Context): Promise<Record<string, number>> {
+async function measureIdle(bed: LabBed, { pace: { idleFlows }, signal }: Context): Promise<Record<string, number>> {
   // What a run before has left in the heap would hide growth.
   if (bed.meshed) await bed.restartAgents(signal);
   await bed.bind(undefined);
@@ -111,7 +113,7 @@ interface Memory {
 }
 
 /** Mean of both ends, when it has come to rest. */
-async function memoryOf(bed: Bed, signal: AbortSignal): Promise<Memory> {
+async function memoryOf(bed: LabBed, signal: AbortSignal): Promise<Memory> {
   const mean = (of: (agent: AgentProbe) => number) =>
     bed.agents.reduce((sum, agent) => sum + of(agent), 0) / bed.agents.length;
   const anonymous = await settled(() => mean((agent) => agent.memory().anonymous), {
@@ -124,7 +126,7 @@ async function memoryOf(bed: Bed, signal: AbortSignal): Promise<Memory> {
 }
 
 /** No flow, and no tunnel either if they keep to their limit; the number of tunnels that stay. A peer is not asked. */
-async function atRest(bed: Bed, signal: AbortSignal): Promise<number> {
+async function atRest(bed: LabBed, signal: AbortSignal): Promise<number> {
   const none = (counter: string) => async () => (await engineCounters(bed, counter)).every((count) => count === 0);
   await until("flows to end", none("flowsOpen"), { signal, timeoutMs: 30_000 });
   await until("tunnels to end", none("tunnelsOpen"), { signal, timeoutMs: tunnelsGoMs }).catch(() => {
@@ -133,7 +135,7 @@ async function atRest(bed: Bed, signal: AbortSignal): Promise<number> {
   return (await engineCounters(bed, "tunnelsOpen")).reduce((sum, count) => sum + count, 0);
 }
 
-async function engineCounters(bed: Bed, name: string): Promise<number[]> {
+async function engineCounters(bed: LabBed, name: string): Promise<number[]> {
   const stats = await Promise.all(bed.agents.map((agent) => agent.stats()));
   return stats.flatMap((of) => of?.engine[name] ?? []);
 }

@@ -1,7 +1,7 @@
 /** Small requests: one at a time, and on a schedule that does not wait. */
 
+import type { Bed } from "../bed.ts";
 import { percentile } from "../histogram.ts";
-import type { Bed } from "../lab/bed.ts";
 import { assertMostlySucceeded, histogramOf, numberOf, runLoad } from "../lab/load.ts";
 import { echoPort } from "../lab/manifests.ts";
 import { splitProcessors } from "../lab/processors.ts";
@@ -12,8 +12,8 @@ import {
   noAgents,
   type Pace,
   plain,
-  type Scenario,
   type ScenarioMeasure,
+  type TrafficScenario,
 } from "./scenario.ts";
 import { loudest } from "./throughput.ts";
 
@@ -22,7 +22,7 @@ const openLoopConnections = 16;
 const microsecond = 1e3;
 const millisecond = 1e6;
 
-export function pingPong(): Scenario {
+export function pingPong(): TrafficScenario {
   const measures = ([50, 99] as const).flatMap((share): ScenarioMeasure[] => [
     {
       name: `pingpong_p${share}`,
@@ -42,6 +42,8 @@ export function pingPong(): Scenario {
     name: "pingpong",
     quick: true,
     recipe: plain,
+    kind: "pods",
+    sameNode: false,
     freshBeds: false,
     measures,
     unsuited: everywhere,
@@ -62,7 +64,7 @@ export function pingPong(): Scenario {
   };
 }
 
-export function openLoop({ openLoopShares }: Pace): Scenario {
+export function openLoop({ openLoopShares }: Pace): TrafficScenario {
   const shares = openLoopShares.map((share) => ({ share, label: String(Math.round(share * 100)) }));
   const measures = shares.flatMap(({ label }): ScenarioMeasure[] => [
     ...([50, 90, 99, 99.9] as const).map(
@@ -85,6 +87,8 @@ export function openLoop({ openLoopShares }: Pace): Scenario {
     name: "openloop",
     quick: true,
     recipe: plain,
+    kind: "pods",
+    sameNode: false,
     freshBeds: false,
     measures,
     unsuited: everywhere,
@@ -102,7 +106,7 @@ export function openLoop({ openLoopShares }: Pace): Scenario {
         );
         for (const centile of [50, 90, 99, 99.9])
           values[`openloop_${label}_p${centile}`] = at(run.latency, centile / 100, millisecond);
-        if (bed.agents.length > 0) values[`openloop_${label}_cpu_per_1k`] = run.agentSeconds / (run.sent / 1000);
+        if (bed.hasAgents) values[`openloop_${label}_cpu_per_1k`] = run.agentSeconds / (run.sent / 1000);
         histograms[`openloop_${label}`] = run.latency;
         noise.push(run.noise);
       }

@@ -9,6 +9,8 @@ export function maskedAes(): Scenario {
     name: "masked",
     quick: false,
     recipe: { name: "masked", cast: pair, agentEnvironment: withoutAesInstructions },
+    kind: "pods",
+    sameNode: false,
     freshBeds: false,
     measures: [
       {

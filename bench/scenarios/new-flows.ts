@@ -3,13 +3,15 @@ import { percentile } from "../histogram.ts";
 import { assertMostlySucceeded, histogramOf, numberOf, runLoad } from "../lab/load.ts";
 import { echoPort } from "../lab/manifests.ts";
 import { splitProcessors } from "../lab/processors.ts";
-import { everywhere, plain, type Scenario, type ScenarioMeasure } from "./scenario.ts";
+import { everywhere, plain, type ScenarioMeasure, type TrafficScenario } from "./scenario.ts";
 
-export function warmFlows(): Scenario {
+export function warmFlows(): TrafficScenario {
   return {
     name: "flows",
     quick: true,
     recipe: plain,
+    kind: "pods",
+    sameNode: false,
     freshBeds: false,
     measures: [
       {
@@ -37,7 +39,7 @@ export function warmFlows(): Scenario {
 }
 
 /** One after the other, so that a connection waits for nothing but itself. */
-export function connectLatency(): Scenario {
+export function connectLatency(): TrafficScenario {
   const measures = (["connect", "first_byte"] as const).flatMap((what) =>
     ([50, 99] as const).flatMap((share): ScenarioMeasure[] => [
       {
@@ -62,6 +64,8 @@ export function connectLatency(): Scenario {
     name: "connect",
     quick: false,
     recipe: plain,
+    kind: "pods",
+    sameNode: false,
     freshBeds: false,
     measures,
     unsuited: everywhere,

@@ -1,7 +1,7 @@
 /** Requests while certificates are replaced under them, dozens of times as often as in a day of a real mesh. */
 
 import { percentile } from "../histogram.ts";
-import type { Bed } from "../lab/bed.ts";
+import type { LabBed } from "../lab/bed.ts";
 import { pair } from "../lab/manifests.ts";
 import { runOpenLoop } from "./latency.ts";
 import type { Scenario } from "./scenario.ts";
@@ -17,6 +17,8 @@ export function rotation(): Scenario {
     name: "rotation",
     quick: false,
     recipe: { name: "rotation", cast: pair, options: { controlSettings: { certificateLifetime } } },
+    kind: "pods",
+    sameNode: false,
     freshBeds: false,
     measures: [
       { name: "rotation_p50", unit: "ms", better: "less", what: `${load}, 50th percentile` },
@@ -56,7 +58,7 @@ export function rotation(): Scenario {
   };
 }
 
-async function issued(bed: Bed): Promise<number> {
+async function issued(bed: LabBed): Promise<number> {
   const stats = await Promise.all(bed.agents.map((agent) => agent.stats()));
   return stats.reduce((sum, of) => sum + (of?.certificates["issuedTotal"] ?? 0), 0);
 }

@@ -1,7 +1,8 @@
 /** What a scenario is to the runner, and what a round of it gives. */
-import type { Bed, Recipe } from "../lab/bed.ts";
+import type { Bed } from "../bed.ts";
+import type { LabBed, Recipe } from "../lab/bed.ts";
 import { pair } from "../lab/manifests.ts";
-import type { Histogram, Measure, Noise } from "../model.ts";
+import { type Histogram, isBuiltIn, localVariant, type Measure, type Noise, type Variant } from "../model.ts";
 
 /** How long, how much: what a quick run and a full run differ in. */
 export interface Pace {
@@ -65,19 +66,57 @@ export interface ScenarioMeasure extends Measure {
   readonly addedTo?: string;
 }
 
-export interface Scenario {
+interface AnyScenario {
   readonly name: string;
   /** One of the seven ratios needs it. */
   readonly quick: boolean;
+  readonly measures: readonly ScenarioMeasure[];
+}
+
+/** Measured between pods, variant by variant. Those that ask no more of a bed than `Bed` has run on real clusters too. */
+export interface Scenario<B extends Bed = LabBed> extends AnyScenario {
+  readonly kind: "pods";
   readonly recipe: Recipe;
+  /** Client and server share a node, so that `warren-local` takes part. */
+  readonly sameNode: boolean;
   /** A bed of its own for each round, because a round leaves traces. */
   readonly freshBeds: boolean;
-  readonly measures: readonly ScenarioMeasure[];
   /** Why it makes no sense for plain clusters, or for peers; undefined when it does. */
   readonly unsuited: Readonly<Record<"direct" | "peer", string | undefined>>;
   /** Once per bed, before the first round. */
-  prepare?(bed: Bed, context: Context): Promise<void>;
-  measure(bed: Bed, context: Context): Promise<RoundResult>;
+  prepare?(bed: B, context: Context): Promise<void>;
+  measure(bed: B, context: Context): Promise<RoundResult>;
+}
+
+export type TrafficScenario = Scenario<Bed>;
+
+/** Measured without pods, by programs of its own that hold things against each other. */
+export interface ProgramScenario extends AnyScenario {
+  readonly kind: "program";
+  /** In the order of their columns. */
+  readonly variants: readonly Variant[];
+  /** One round of those asked for. */
+  measure(variants: readonly Variant[], context: ProgramContext): Promise<ReadonlyMap<Variant, ProgramResult>>;
+}
+
+export interface ProgramContext {
+  readonly signal: AbortSignal;
+  readonly say: (line: string) => void;
+}
+
+export type ProgramResult = Omit<RoundResult, "noise">;
+
+/** Those of the run's variants that a scenario has columns for. */
+export function columnsOf(
+  scenario: Scenario<never> | ProgramScenario,
+  variants: readonly Variant[],
+): readonly Variant[] {
+  switch (scenario.kind) {
+    case "program":
+      return scenario.variants.filter((variant) => !isBuiltIn(variant) || variants.includes(variant));
+    case "pods":
+      return variants.filter((variant) => variant !== localVariant || scenario.sameNode);
+  }
 }
 
 /** Two pods, mesh as it comes. */

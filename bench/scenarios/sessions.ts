@@ -2,7 +2,7 @@
 
 import { MeshError } from "../../src/lib/errors.ts";
 import { percentile } from "../histogram.ts";
-import type { Bed, Recipe } from "../lab/bed.ts";
+import type { LabBed, Recipe } from "../lab/bed.ts";
 import { until } from "../lab/conditions.ts";
 import { assertMostlySucceeded, histogramOf, type LoadReport, numberOf, runLoad } from "../lab/load.ts";
 import { clientNode, crowd, echoPort } from "../lab/manifests.ts";
@@ -24,6 +24,8 @@ export function freshSessions(kind: Kind): Scenario {
     name: kind === "full" ? "sessions" : "sessions-resumed",
     quick: false,
     recipe: recipes[kind],
+    kind: "pods",
+    sameNode: false,
     freshBeds: false,
     measures: [
       {
@@ -65,7 +67,7 @@ const recipes: Readonly<Record<Kind, Recipe>> = {
   },
 };
 
-async function measureSessions(bed: Bed, kind: Kind, { signal }: Context): Promise<RoundResult> {
+async function measureSessions(bed: LabBed, kind: Kind, { signal }: Context): Promise<RoundResult> {
   await bed.bind(undefined);
   const crowded = await meet(bed, bed.cast.clients, atOnce, signal);
   const single = await meet(bed, bed.cast.clients.slice(0, alone), 1, signal);
@@ -81,10 +83,15 @@ async function measureSessions(bed: Bed, kind: Kind, { signal }: Context): Promi
   };
 }
 
-type Meeting = LoadReport & Pick<Awaited<ReturnType<Bed["observe"]>>, "agentSeconds" | "noise">;
+type Meeting = LoadReport & Pick<Awaited<ReturnType<LabBed["observe"]>>, "agentSeconds" | "noise">;
 
 /** Each of the clients opens a tunnel to each server. */
-async function meet(bed: Bed, clients: readonly string[], concurrency: number, signal: AbortSignal): Promise<Meeting> {
+async function meet(
+  bed: LabBed,
+  clients: readonly string[],
+  concurrency: number,
+  signal: AbortSignal,
+): Promise<Meeting> {
   await until("tunnels to be given up", async () => (await engineCounter(bed, "tunnelsOpen")) === 0, {
     signal,
     timeoutMs: 20_000,
@@ -111,7 +118,7 @@ async function meet(bed: Bed, clients: readonly string[], concurrency: number, s
 }
 
 /** Of the clients' agent. */
-async function engineCounter(bed: Bed, name: string): Promise<number> {
+async function engineCounter(bed: LabBed, name: string): Promise<number> {
   const agent = bed.agents.find(({ node }) => node === clientNode);
   return (await agent?.stats())?.engine[name] ?? 0;
 }

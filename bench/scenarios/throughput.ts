@@ -1,5 +1,5 @@
 /** Bulk bytes through one tunnel and through several, and what the agents of both ends spend on them. */
-import type { Bed } from "../lab/bed.ts";
+import type { Bed } from "../bed.ts";
 import { runIperf } from "../lab/iperf.ts";
 import type { Noise } from "../model.ts";
 import {
@@ -9,8 +9,8 @@ import {
   type Pace,
   plain,
   type RoundResult,
-  type Scenario,
   type ScenarioMeasure,
+  type TrafficScenario,
 } from "./scenario.ts";
 
 interface Run {
@@ -19,7 +19,7 @@ interface Run {
   readonly reverse: boolean;
 }
 
-export function throughput({ streams, directions }: Pace): Scenario {
+export function throughput({ streams, directions }: Pace): TrafficScenario {
   const runs = directions.flatMap((direction) =>
     streams.map((count): Run => {
       const reverse = direction === "download";
@@ -38,6 +38,8 @@ export function throughput({ streams, directions }: Pace): Scenario {
     name: "throughput",
     quick: true,
     recipe: plain,
+    kind: "pods",
+    sameNode: false,
     freshBeds: false,
     measures: [...rates, cpuPerGb],
     unsuited: everywhere,
@@ -70,7 +72,7 @@ async function measureRuns(bed: Bed, runs: readonly Run[], { pace, signal }: Con
     agentSeconds += done.agentSeconds;
     noise.push(done.noise);
   }
-  if (bed.agents.length > 0) values["cpu_per_gb"] = agentSeconds / (bytes / 1e9);
+  if (bed.hasAgents) values["cpu_per_gb"] = agentSeconds / (bytes / 1e9);
   return { values, noise: loudest(noise) };
 }
 
@@ -78,6 +80,8 @@ async function measureRuns(bed: Bed, runs: readonly Run[], { pace, signal }: Con
 export function loudest(readings: readonly Noise[]): Noise {
   return {
     steal: Math.max(0, ...readings.map(({ steal }) => steal)),
-    foreign: Math.max(0, ...readings.map(({ foreign }) => foreign)),
+    foreign: readings.some(({ foreign }) => foreign === undefined)
+      ? undefined
+      : Math.max(0, ...readings.map(({ foreign }) => foreign ?? 0)),
   };
 }

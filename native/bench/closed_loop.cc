@@ -1,5 +1,6 @@
 #include <cerrno>
 #include <string>
+#include <string_view>
 
 #include "generators.h"
 #include "report.h"
@@ -11,12 +12,21 @@ namespace {
 struct Connection {
   Fd socket;
   std::size_t missing = 0;
+  // Of an HTTP answer: what has come of its header section.
+  std::string head;
   Nanoseconds sent_at = 0;
 };
 
+const std::string kGet = "GET /orders/17 HTTP/1.1\r\nHost: server\r\nUser-Agent: warren_load\r\nAccept: */*\r\n\r\n";
+constexpr std::size_t kHttpReadSize = 16384;
+constexpr std::string_view kHeadEnd = "\r\n\r\n";
+
 class ClosedLoopRun {
  public:
-  explicit ClosedLoopRun(const ClosedLoop& load) : load_(load), request_(load.size, 'w'), answer_(load.size, '\0') {}
+  explicit ClosedLoopRun(const ClosedLoop& load)
+      : load_(load),
+        request_(load.http ? kGet : std::string(load.size, 'w')),
+        answer_(load.http ? kHttpReadSize : load.size, '\0') {}
 
   int run() {
     connections_.resize(load_.connections);
@@ -56,18 +66,37 @@ class ClosedLoopRun {
       poller_.change(connection.socket, EPOLLIN, index);
       return ask(connection);
     }
-    const ssize_t received = recv(connection.socket.get(), answer_.data(), connection.missing, 0);
+    const std::size_t wanted = load_.http ? answer_.size() : connection.missing;
+    const ssize_t received = recv(connection.socket.get(), answer_.data(), wanted, 0);
     if (received < 0 && errno == EAGAIN) return;
     if (received <= 0) return lost(connection, received < 0 ? errno : ECONNRESET);
-    connection.missing -= static_cast<std::size_t>(received);
+    if (!take(connection, static_cast<std::size_t>(received))) return lost(connection, EBADMSG);
     if (connection.missing > 0) return;
     if (connection.sent_at >= counting_from_) latency_.record(now() - connection.sent_at);
     ask(connection);
   }
 
+  // False when what came is no answer to what was asked.
+  bool take(Connection& connection, std::size_t received) {
+    std::size_t body = received;
+    if (load_.http && !connection.head.ends_with(kHeadEnd)) {
+      const std::size_t before = connection.head.size();
+      connection.head.append(answer_, 0, received);
+      const std::size_t end = connection.head.find(kHeadEnd);
+      if (end == std::string::npos) return true;
+      connection.head.resize(end + kHeadEnd.size());
+      if (!connection.head.starts_with("HTTP/1.1 200 ")) return false;
+      body = before + received - connection.head.size();
+    }
+    if (body > connection.missing) return false;
+    connection.missing -= body;
+    return true;
+  }
+
   void ask(Connection& connection) {
     connection.sent_at = now();
-    connection.missing = load_.size;
+    connection.missing = load_.http ? kHttpBody : load_.size;
+    connection.head.clear();
     if (!send_all(connection.socket, request_)) lost(connection, errno);
   }
 

@@ -10,13 +10,26 @@
 // One function per kind of load. Each prints a line of JSON when it is done and returns the program's exit code.
 namespace warren::load {
 
-// Answers every byte with itself until it is killed: the other end of all generators.
-[[noreturn]] void serve_echo(int port);
+// What the server makes of what it hears.
+enum class Answer {
+  // Every byte is its own answer.
+  kEcho,
+  // Every header section of HTTP/1.1 gets an answer of kHttpBody bytes; requests must have no bodies.
+  kHttp,
+};
+
+// Size of the body in every answer of kHttp.
+inline constexpr std::size_t kHttpBody = 64;
+
+// Answers until it is killed: the other end of all generators.
+[[noreturn]] void serve(int port, Answer answer);
 
 struct ClosedLoop {
   Address target;
   std::uint64_t connections = 0;
   std::size_t size = 0;
+  // Requests are GETs, whose answers end kHttpBody bytes behind their header section; `size` does not matter then.
+  bool http = false;
   Nanoseconds warm_up = 0;
   Nanoseconds duration = 0;
 };

@@ -16,8 +16,9 @@ using warren::load::Address;
 using warren::load::Nanoseconds;
 
 constexpr const char* kUsage =
-    "usage: warren_load serve    --port=P\n"
-    "       warren_load pingpong --target=IP:PORT [--connections=1] [--size=1024] [--warm-up=0.2] [--seconds=2]\n"
+    "usage: warren_load serve    --port=P [--http=1]\n"
+    "       warren_load pingpong --target=IP:PORT [--connections=1] [--size=1024 | --http=1] [--warm-up=0.2] "
+    "[--seconds=2]\n"
     "       warren_load openloop --target=IP:PORT --rate=R [--connections=16] [--size=1024] [--warm-up=0.2] "
     "[--seconds=2]\n"
     "       warren_load flows    --target=IP:PORT [--concurrency=16] [--warm-up=0.2] [--seconds=2]\n"
@@ -83,11 +84,15 @@ int run(const std::string& command, const Arguments& arguments) {
   const auto target = [&] { return warren::load::parse_address(arguments.text("target")); };
   const Nanoseconds warm_up = arguments.seconds("warm-up", 0.2);
   const Nanoseconds duration = arguments.seconds("seconds", 2);
-  if (command == "serve") warren::load::serve_echo(static_cast<int>(arguments.number("port")));
+  const bool http = arguments.number("http", 0) != 0;
+  if (command == "serve")
+    warren::load::serve(static_cast<int>(arguments.number("port")),
+                        http ? warren::load::Answer::kHttp : warren::load::Answer::kEcho);
   if (command == "pingpong")
     return warren::load::closed_loop({.target = target(),
                                       .connections = positive(arguments.count("connections", 1), "connections"),
                                       .size = positive(arguments.count("size", 1024), "size"),
+                                      .http = http,
                                       .warm_up = warm_up,
                                       .duration = duration});
   if (command == "openloop")

@@ -15,7 +15,7 @@ test("without arguments everything runs on all built-in variants, seven rounds",
     quick: false,
     json: false,
     scenarios: undefined,
-    variants: ["direct", "typescript", "warren"],
+    variants: ["direct", "typescript", "warren", "warren-local"],
     rounds: 7,
     compare: undefined,
     peers: [],
@@ -34,7 +34,7 @@ test("variants come in the report's order, whatever the order asked for", () => 
 
 test("a peer becomes a variant, and its command may hold anything", () => {
   const { variants, peers } = request("--peer", 'zt=sh -c "A=1 ztunnel"');
-  expect(variants).toEqual(["direct", "typescript", "warren", "zt"]);
+  expect(variants).toEqual(["direct", "typescript", "warren", "warren-local", "zt"]);
   expect(peers).toEqual([{ name: "zt", command: 'sh -c "A=1 ztunnel"' }]);
 });
 

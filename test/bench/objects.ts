@@ -36,6 +36,9 @@ export const measure = (name: string, more: Partial<Measured["scenarios"][number
   ...more,
 });
 
+/** Some scenarios have columns of their own, and these are theirs. */
+const alone = (name: string) => name.startsWith("decision") || ["index", "scan"].includes(name);
+
 /** A document whose rows have these medians, each over one round. */
 export function documentOf(medians: Readonly<Record<string, Readonly<Record<Variant, number>>>>): BenchDocument {
   const names = Object.keys(medians);
@@ -46,8 +49,12 @@ export function documentOf(medians: Readonly<Record<string, Readonly<Record<Vari
       return value === undefined ? [] : [sample(name, variant, 1, { [name]: value })];
     }),
   );
-  const scenarios = names.map((name) => ({ name, measures: [measure(name)] }));
-  return makeDocument(environment, { scenarios, variants, samples, absences: [] });
+  const scenarios = names.map((name) => ({
+    name,
+    measures: [measure(name)],
+    variants: variants.filter((variant) => alone(name) === alone(variant)),
+  }));
+  return makeDocument(environment, { scenarios, samples, absences: [] });
 }
 
 export function rowOf(document: BenchDocument, name: string): Row {

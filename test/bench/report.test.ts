@@ -1,10 +1,12 @@
 import { expect, test } from "vitest";
+import { otherGoals, ratioGoals } from "../../bench/report/goals.ts";
 import { renderHtml } from "../../bench/report/html.ts";
 import { renderMarkdown } from "../../bench/report/markdown.ts";
 import { barPlot, linearTicks, linePlot } from "../../bench/report/plots.ts";
 import type { Report } from "../../bench/report/report.ts";
-import { goalsOf, missionVerdicts } from "../../bench/report/verdicts.ts";
-import { documentOf, sample } from "./objects.ts";
+import { missionVerdicts } from "../../bench/report/verdicts.ts";
+import { makeDocument } from "../../bench/summary.ts";
+import { documentOf, environment, measure, sample } from "./objects.ts";
 
 const whole = documentOf({
   throughput_1: { direct: 30, typescript: 2, warren: 12 },
@@ -18,6 +20,13 @@ const whole = documentOf({
   rotation_p99: { typescript: 9, warren: 1.1 },
   rotation_unanswered: { typescript: 0, warren: 0 },
   rotation_renewals: { typescript: 4, warren: 4 },
+  samenode_pingpong_added_p50: { typescript: 150, warren: 80, "warren-local": 20 },
+  http_bytes_cpu_per_1k: { typescript: 0.1, warren: 0.02 },
+  http_rules_cpu_per_1k: { typescript: 0.2, warren: 0.16 },
+  http_bytes_per_s: { typescript: 9000, warren: 30_000 },
+  http_rules_per_s: { typescript: 4000, warren: 5000 },
+  decision_p99: { index: 10, scan: 900 },
+  enforcement_p99: { typescript: 14, warren: 12 },
 });
 
 const report: Report = {
@@ -68,10 +77,10 @@ test("rotation that costs requests is not negligible", () => {
 });
 
 test("goals are met, missed, or without a figure that says why", () => {
-  const goals = new Map(goalsOf(whole).map((goal) => [goal.name, goal]));
+  const goals = new Map([...ratioGoals(whole), ...otherGoals(whole)].map((goal) => [goal.name, goal]));
   expect(goals.get("throughput_1")).toMatchObject({ value: 6, met: true });
   expect(goals.get("openloop_p99")).toMatchObject({ value: 0.333, met: true });
-  expect(goals.get("throughput_1, of direct")).toMatchObject({ value: 0.4, met: true });
+  expect(goals.get("throughput of 1 stream, of direct")).toMatchObject({ value: 0.4, met: true });
   expect(goals.get("throughput_8")).toMatchObject({
     value: null,
     met: undefined,
@@ -100,7 +109,7 @@ test("the text names every measure and every absence", () => {
 test("a plot of nothing is no plot", () => {
   expect(barPlot("empty", "s", [])).toBe("");
   expect(barPlot("zeros", "s", [{ label: "a", bars: [{ variant: "direct", value: 0, low: 0, high: 0 }] }])).toBe("");
-  expect(linePlot({ title: "empty", yLabel: "ms", xTicks: [] }, [{ variant: "direct", points: [[1, 0]] }])).toBe("");
+  expect(linePlot({ title: "empty", unit: "ms", xTicks: [] }, [{ variant: "direct", points: [[1, 0]] }])).toBe("");
 });
 
 test.each([
@@ -109,4 +118,65 @@ test.each([
   [0.07, [0, 0.02, 0.04, 0.06, 0.08]],
 ])("an axis up to %d is marked in round steps", (top, ticks) => {
   expect(linearTicks(top)).toEqual(ticks);
+});
+
+test("goals of other scenarios are judged by their own columns", () => {
+  const goals = otherGoals(whole);
+  const found = (word: string) => goals.find(({ name }) => name.includes(word));
+  expect(found("linear scan over index")).toMatchObject({ value: 90, met: true });
+  expect(found("localTraffic auto")).toMatchObject({ value: 0.25, met: true });
+  expect(found("end of a flow")).toMatchObject({ value: 12, met: false });
+  expect(found("HTTP rules judge")).toMatchObject({ value: 8, met: undefined });
+  expect(found("resident")).toMatchObject({
+    value: null,
+    reason: "not measured in this run: --scenario footprint",
+  });
+});
+
+test("the page begins with verdicts and goals, and draws each kind of figure with its unit", () => {
+  const html = renderHtml(report);
+  const at = (text: string) => {
+    expect(html.includes(text), text).toBe(true);
+    return html.indexOf(text);
+  };
+  const order = [
+    "<h1>",
+    'class="verdict beaten"',
+    "Native engine over TypeScript engine",
+    "<h2>Plots",
+    "<h2>All figures",
+  ];
+  expect(order.map(at)).toEqual(order.map(at).toSorted((one, other) => one - other));
+  for (const title of [
+    "Throughput by number of streams, Gbit/s",
+    "Open-loop latency at 70 % of the knee",
+    "HTTP requests on 16 connections",
+  ]) {
+    const figure = html.slice(at(`<figcaption>${title}`)).split("</figure>")[0] ?? "";
+    expect(figure).toMatch(/<rect class="v-warren"|<path class="line v-warren"/);
+  }
+  expect(html).toContain('<i class="v-warren-local"></i>warren-local');
+  // Columns of one scenario are no columns of another.
+  expect(html).toContain("<th>unit</th><th>index</th><th>scan</th></tr>");
+});
+
+test("a verdict without a figure says what failed when it was tried", () => {
+  const document = makeDocument(environment, {
+    scenarios: [{ name: "connect", measures: [measure("first_byte_added_p50")], variants: ["warren"] }],
+    samples: [],
+    absences: [{ scenario: "connect", variant: "warren", reason: "its lab did not come up: no addon" }],
+  });
+  expect(missionVerdicts(document)[0]).toMatchObject({
+    outcome: "unknown",
+    found: "no figure: its lab did not come up: no addon",
+  });
+});
+
+test("a report from a cluster says so, and what that limits", () => {
+  const document = { ...whole, env: { ...whole.env, target: "kind" as const } };
+  for (const text of [renderHtml({ ...report, document }), renderMarkdown({ ...report, document })]) {
+    expect(text).toContain("Bench of the mesh on a cluster (kind)");
+    expect(text).toContain("containers on one kernel");
+    expect(text).not.toContain("The lab is network namespaces");
+  }
 });

@@ -4,6 +4,7 @@ import { documentOf, environment, measure, rowOf, sample } from "./objects.ts";
 
 const pingpong = {
   name: "pingpong",
+  variants: ["direct", "typescript", "warren"],
   measures: [measure("pingpong_p50"), measure("pingpong_added_p50", { addedTo: "pingpong_p50" })],
 };
 
@@ -12,15 +13,18 @@ test("what a variant adds is taken within each round, then the median", () => {
   const samples = Object.entries(values).flatMap(([variant, times]) =>
     times.map((time, index) => sample("pingpong", variant, index + 1, { pingpong_p50: time })),
   );
-  const variants = Object.keys(values);
-  const document = makeDocument(environment, { scenarios: [pingpong], variants, samples, absences: [] });
+  const document = makeDocument(environment, { scenarios: [pingpong], samples, absences: [] });
   expect(rowOf(document, "pingpong_added_p50").medians).toEqual({ direct: null, typescript: 30, warren: 10 });
   expect(document.ratios.pingpong_added_p50).toBe(0.333);
 });
 
 test("a variant without direct has nothing to be added to", () => {
   const samples = [sample("pingpong", "warren", 1, { pingpong_p50: 5 })];
-  const document = makeDocument(environment, { scenarios: [pingpong], variants: ["warren"], samples, absences: [] });
+  const document = makeDocument(environment, {
+    scenarios: [{ ...pingpong, variants: ["warren"] }],
+    samples,
+    absences: [],
+  });
   expect(rowOf(document, "pingpong_added_p50").reasons).toEqual({ warren: "direct was not among the variants" });
 });
 
@@ -47,12 +51,12 @@ test("each ratio is warren's median over typescript's", () => {
 });
 
 test("a null ratio says why", () => {
+  const variants = ["typescript", "warren"];
   const document = makeDocument(environment, {
     scenarios: [
-      { name: "throughput", measures: [measure("throughput_1")] },
-      { name: "idle", measures: [measure("bytes_per_idle_flow")] },
+      { name: "throughput", measures: [measure("throughput_1")], variants },
+      { name: "idle", measures: [measure("bytes_per_idle_flow")], variants },
     ],
-    variants: ["typescript", "warren"],
     samples: [
       sample("throughput", "typescript", 1, { throughput_1: 2 }),
       sample("idle", "typescript", 1, { bytes_per_idle_flow: -5 }),
@@ -71,11 +75,11 @@ test("a null ratio says why", () => {
 test("a figure that a variant can't have is told from one that failed", () => {
   const cpu = {
     name: "throughput",
+    variants: ["direct", "warren"],
     measures: [measure("throughput_1"), measure("cpu_per_gb", { absent: "no agents" })],
   };
   const document = makeDocument(environment, {
     scenarios: [cpu],
-    variants: ["direct", "warren"],
     samples: [sample("throughput", "direct", 1, { throughput_1: 30 })],
     absences: [{ scenario: "throughput", variant: "warren", reason: "round 1 failed: it broke" }],
   });

@@ -3,6 +3,7 @@
 #include <limits>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 
 #include "generators.h"
@@ -15,14 +16,21 @@ struct Client {
   Fd socket;
   // What the client does not take yet; it is read no further meanwhile.
   std::string unsent;
+  // How much of the end of a header section has come.
+  std::size_t ended = 0;
 };
 
 constexpr std::uint64_t kListener = std::numeric_limits<std::uint64_t>::max();
 constexpr std::size_t kReadSize = std::size_t{256} * 1024;
 
-class EchoServer {
+const std::string kHttpAnswer =
+    "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: " + std::to_string(kHttpBody) + "\r\n\r\n" +
+    std::string(kHttpBody, 'x');
+constexpr std::string_view kHeadEnd = "\r\n\r\n";
+
+class Server {
  public:
-  explicit EchoServer(int port) : listener_(listen_on(port)), buffer_(kReadSize, '\0') {
+  Server(int port, Answer answer) : answer_(answer), listener_(listen_on(port)), buffer_(kReadSize, '\0') {
     poller_.add(listener_, EPOLLIN, kListener);
   }
 
@@ -40,7 +48,7 @@ class EchoServer {
  private:
   void accept_all() {
     for (;;) {
-      Client client{Fd(accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC)), {}};
+      Client client{Fd(accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC)), {}, 0};
       if (!client.socket.open()) return;
       const std::uint64_t index = next_index_++;
       poller_.add(client.socket, EPOLLIN, index);
@@ -60,15 +68,37 @@ class EchoServer {
     }
     const ssize_t received = recv(client.socket.get(), buffer_.data(), buffer_.size(), 0);
     if (received <= 0) return received < 0 && errno == EAGAIN;
-    const ssize_t sent = send(client.socket.get(), buffer_.data(), static_cast<std::size_t>(received), MSG_NOSIGNAL);
+    const std::string_view heard(buffer_.data(), static_cast<std::size_t>(received));
+    if (answer_ == Answer::kEcho) return reply(index, client, heard);
+    const std::string answers = http_answers(client, heard);
+    return answers.empty() || reply(index, client, answers);
+  }
+
+  // False when the connection is over.
+  bool reply(std::uint64_t index, Client& client, std::string_view bytes) {
+    const ssize_t sent = send(client.socket.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
     if (sent < 0 && errno != EAGAIN) return false;
-    if (sent == received) return true;
-    client.unsent.assign(buffer_, static_cast<std::size_t>(sent < 0 ? 0 : sent),
-                         static_cast<std::size_t>(received - (sent < 0 ? 0 : sent)));
+    const std::size_t gone = sent < 0 ? 0 : static_cast<std::size_t>(sent);
+    if (gone == bytes.size()) return true;
+    client.unsent = bytes.substr(gone);
     poller_.change(client.socket, EPOLLOUT, index);
     return true;
   }
 
+  static std::string http_answers(Client& client, std::string_view heard) {
+    std::string answers;
+    for (const char byte : heard) {
+      // CR LF CR LF has no other place for a CR than the two that it has, so a mismatch starts over with this byte
+      // alone.
+      client.ended = byte == kHeadEnd[client.ended] ? client.ended + 1 : byte == kHeadEnd[0] ? 1 : 0;
+      if (client.ended < kHeadEnd.size()) continue;
+      client.ended = 0;
+      answers += kHttpAnswer;
+    }
+    return answers;
+  }
+
+  Answer answer_;
   Fd listener_;
   Poller poller_;
   std::string buffer_;
@@ -78,8 +108,8 @@ class EchoServer {
 
 }  // namespace
 
-void serve_echo(int port) {
-  EchoServer(port).run();
+void serve(int port, Answer answer) {
+  Server(port, answer).run();
 }
 
 }  // namespace warren::load

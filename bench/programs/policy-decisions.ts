@@ -3,17 +3,17 @@
  * implementation without an index does it (policies by scope, first DENY or ALLOW match ends the scan). Both are asked the same
  * requests in the same run and process, in turns.
  *
- *   node bench/policy.ts [--policies 10000] [--rules 10] [--decisions 2000] [--json]
+ *   node bench/programs/policy-decisions.ts [--policies 10000] [--rules 10] [--decisions 2000] [--json]
  */
 import { parseArgs } from "node:util";
-import type { AuthorizationPolicy, AuthorizationRequest } from "../src/model/authorization.ts";
-import type { Identity } from "../src/model/identity.ts";
-import type { MeshSettings } from "../src/model/mesh.ts";
-import type { Workload, WorkloadUid } from "../src/model/workload.ts";
-import { AuthorizationIndex } from "../src/policy/authorization/authorization-index.ts";
-import { matchRule } from "../src/policy/authorization/compile-rule.ts";
-import { type CompiledPolicy, compilePolicy, mustBeSure } from "../src/policy/authorization/compiled-policy.ts";
-import { factsOf } from "../src/policy/authorization/facts.ts";
+import type { AuthorizationPolicy, AuthorizationRequest } from "../../src/model/authorization.ts";
+import type { Identity } from "../../src/model/identity.ts";
+import type { Workload, WorkloadUid } from "../../src/model/workload.ts";
+import { AuthorizationIndex } from "../../src/policy/authorization/authorization-index.ts";
+import { matchRule } from "../../src/policy/authorization/compile-rule.ts";
+import { type CompiledPolicy, compilePolicy, mustBeSure } from "../../src/policy/authorization/compiled-policy.ts";
+import { factsOf } from "../../src/policy/authorization/facts.ts";
+import { settings } from "../../test/mesh/build.ts";
 
 const { values: options } = parseArgs({
   options: {
@@ -26,17 +26,6 @@ const { values: options } = parseArgs({
 const policyCount = Number(options.policies);
 const ruleCount = Number(options.rules);
 const decisions = Number(options.decisions);
-
-const settings: MeshSettings = {
-  trustDomain: "cluster.local",
-  trustDomainAliases: [],
-  clusterDomain: "cluster.local",
-  cluster: "bench",
-  rootNamespace: "warren-system",
-  localTraffic: "mtls",
-  defaultAction: "allow",
-  deniedIdentities: [],
-};
 
 const workload: Workload = {
   uid: "bench//Pod/bench/api" as WorkloadUid,
