@@ -18,6 +18,7 @@ import type { AdminSources } from "./admin.ts";
 import type { NodeConfig } from "./config.ts";
 import type { Enrolment } from "./enrolment.ts";
 import type { Readiness } from "./readiness.ts";
+import type { TrafficWatch } from "./traffic-watch.ts";
 
 /** Cut connections that are named in the log when the agent stops; the rest is counted. */
 const cutNamed = 20;
@@ -45,9 +46,16 @@ export interface RequestTelemetry {
   internalError(error: unknown): void;
 }
 
+/** Who hears of every flow and request. */
+interface Told {
+  readonly metrics: Metrics;
+  readonly accessLog: AccessLog;
+  readonly traffic: Pick<TrafficWatch, "flowClosed" | "requestEnded">;
+  readonly log: Logger;
+}
+
 /** Every end of a flow, and what happens to tunnels. */
-export function tunnelTelemetry(deps: { metrics: Metrics; accessLog: AccessLog; log: Logger }): TunnelTelemetry {
-  const { metrics, accessLog, log } = deps;
+export function tunnelTelemetry({ metrics, accessLog, traffic, log }: Told): TunnelTelemetry {
   const internalError = (error: unknown) => {
     metrics.internalError();
     log.error({ error }, "an internal error was survived");
@@ -66,6 +74,7 @@ export function tunnelTelemetry(deps: { metrics: Metrics; accessLog: AccessLog; 
         if (isSelfProbe(record)) return;
         metrics.flowClosed(record, label, pod);
         accessLog.flowClosed(record, label, pod);
+        traffic.flowClosed(record, label, pod);
       }),
     tunnelUp: (info, pod) =>
       guarded(() => {
@@ -82,8 +91,7 @@ export function tunnelTelemetry(deps: { metrics: Metrics; accessLog: AccessLog; 
 }
 
 /** Every end of a request where requests are judged. */
-export function requestTelemetry(deps: { metrics: Metrics; accessLog: AccessLog; log: Logger }): RequestTelemetry {
-  const { metrics, accessLog, log } = deps;
+export function requestTelemetry({ metrics, accessLog, traffic, log }: Told): RequestTelemetry {
   const internalError = (error: unknown) => {
     metrics.internalError();
     log.error({ error }, "an internal error was survived");
@@ -93,6 +101,7 @@ export function requestTelemetry(deps: { metrics: Metrics; accessLog: AccessLog;
       try {
         metrics.requestEnded(record);
         accessLog.requestEnded(record, pod);
+        traffic.requestEnded(record, pod);
       } catch (error) {
         internalError(error);
       }
