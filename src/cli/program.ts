@@ -36,6 +36,11 @@ const verbs: readonly Verb[] = [
     register: async (program, exit) => (await import("./control.ts")).registerControl(program, exit),
   },
   {
+    name: "connections",
+    summary: "open connections of the mesh: who, with whom, how secured",
+    register: async (program, exit) => (await import("./connections.ts")).registerConnections(program, exit),
+  },
+  {
     name: "authz",
     summary: "why a connection or request is let in or refused: explain",
     register: async (program, exit) => (await import("./authz.ts")).registerAuthz(program, exit),

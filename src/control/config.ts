@@ -71,7 +71,7 @@ export const controlConfigSchema = z
       "Folder that keeps the root and the intermediate with their keys; made on first start, readable by this user alone.",
     ),
     nodeTokens: path().describe(
-      "YAML file with `tokens`, a map of node name to the SHA-256 of that node's bearer token in hexadecimal; watched.",
+      "YAML file with `tokens`, a map of node name to the SHA-256 of that node's bearer token in hexadecimal, and `operators`, a map of name to {token, actions}; watched.",
     ),
     publishRoot: path()
       .optional()
@@ -86,6 +86,11 @@ export const controlConfigSchema = z
     admin: listenAddress()
       .prefault(":15014")
       .describe("Readiness at /healthz/ready and metrics at /metrics, on all addresses for kubelet and scraper."),
+    operatorSocket: path()
+      .optional()
+      .describe(
+        "Unix socket beside listen, for warren's verbs on this machine: the same TLS, and operators still show their token.",
+      ),
     servingNames: z
       .array(z.string().regex(new RegExp(`${hostName.source}|^[0-9a-fA-F:.]+$`), "is neither a host name nor an IP"))
       .prefault([])

@@ -10,6 +10,8 @@ import type { MeshIndex } from "../mesh/mesh-index.ts";
 import type { MeshSource } from "../model/mesh.ts";
 import type { Logger } from "../telemetry/log.ts";
 import { IstioCertificateService } from "../xds/gen/istio/v1/auth/ca_pb.ts";
+import { InspectionService as InspectionProto } from "../xds/gen/warren/inspect/v1/inspect_pb.ts";
+import { OperatorService as OperatorProto } from "../xds/gen/warren/operator/v1/operator_pb.ts";
 import { grpcService } from "../xds/grpc-service.ts";
 import { NodeTokens } from "./access/node-tokens.ts";
 import { MeshPodDirectory } from "./access/pod-directory.ts";
@@ -22,7 +24,12 @@ import { DiscoveryService, discoveryDefaults, discoveryDefinition } from "./disc
 import { MeshResources } from "./discovery/mesh-resources.ts";
 import { ResourceStore } from "./discovery/resource-store.ts";
 import { GrpcServer } from "./grpc-server.ts";
+import { AgentRegistry } from "./inspection/agent-registry.ts";
+import { FanOut } from "./inspection/fan-out.ts";
+import { InspectionService, inspectionDefaults } from "./inspection/inspection-service.ts";
 import { createControlMetrics } from "./metrics.ts";
+import { describeControl } from "./operator/control-description.ts";
+import { OperatorService, operatorDefaults } from "./operator/operator-service.ts";
 import { ServingCertificate } from "./serving-certificate.ts";
 
 export interface ControlDeps {
@@ -55,6 +62,9 @@ export class Control {
   readonly #admin: HttpServer;
   readonly #resources: MeshResources;
   readonly #discovery: DiscoveryService;
+  readonly #inspection: InspectionService;
+  readonly #operators: OperatorService;
+  readonly #startedAt = systemClock.now();
   readonly #blockers = new Set<Blocker>(["authority", "mesh state", "node tokens", "listener"]);
   #stopping: Promise<void> | undefined;
 
@@ -105,15 +115,47 @@ export class Control {
       DeltaAggregatedResources: this.#discovery.deltaAggregatedResources,
       StreamAggregatedResources: this.#discovery.streamAggregatedResources,
     };
+    const agents = new AgentRegistry({ clock, view: () => deps.source.view });
+    this.#inspection = new InspectionService(
+      { nodes: this.#tokens, agents, clock, log: logOf("inspection") },
+      inspectionDefaults,
+    );
+    const control = () =>
+      describeControl({
+        startedAt: this.#startedAt,
+        now: clock.now(),
+        trustDomain: config.trustDomain,
+        blockers: [...this.#blockers],
+        expiry: { ...this.#authority.expiry, serving: this.#serving.notAfter },
+        agents,
+      });
+    this.#operators = new OperatorService(
+      {
+        operators: this.#tokens,
+        fanOut: new FanOut({ agents, clock }),
+        store,
+        control,
+        now: () => clock.now(),
+        log: logOf("operators"),
+      },
+      operatorDefaults,
+    );
+    const operators = {
+      Ask: this.#operators.ask,
+      GetMesh: this.#operators.getMesh,
+      GetControl: this.#operators.getControl,
+    };
     this.#server = new GrpcServer(
       {
         credentials: this.#serving.credentials,
         services: [
           [grpcService(IstioCertificateService), { CreateCertificate: certificates.createCertificate }],
           [discoveryDefinition(), discovery],
+          [grpcService(InspectionProto), { Inspect: this.#inspection.inspect }],
+          [grpcService(OperatorProto), operators],
         ],
       },
-      config.listen,
+      { ...config.listen, socket: config.operatorSocket },
     );
     this.#admin = new HttpServer(
       adminRoutes({
@@ -167,6 +209,8 @@ export class Control {
     this.#blockers.add("listener");
     // Streams never end by themselves; their clients have what they need meanwhile.
     this.#discovery.stop();
+    this.#inspection.stop();
+    this.#operators.stop();
     this.#resources.stop();
     await this.#server.stop(this.#config.drainDeadline);
     this.#serving.stop();

@@ -1,4 +1,6 @@
 /** The control plane's listener for agents: gRPC over TLS 1.3. Services are handed in; it owns nothing but the port. */
+import { mkdir, rm, stat } from "node:fs/promises";
+import { dirname } from "node:path";
 import {
   Server,
   type ServerCredentials,
@@ -17,6 +19,8 @@ export interface GrpcServerOptions {
   /** Empty for all addresses of both families. */
   readonly host: string;
   readonly port: number;
+  /** A Unix socket as well; what an earlier process left at its path is replaced. */
+  readonly socket?: string | undefined;
 }
 
 /** gRPC's own default. Ours are a few kilobytes; a ztunnel that comes back names all that it holds in one request. */
@@ -45,7 +49,11 @@ export class GrpcServer {
 
   /** The port that was bound; rejects with MESH_LISTEN_FAILED. */
   async start(): Promise<number> {
-    const { host, port } = this.#options;
+    const { host, port, socket } = this.#options;
+    if (socket !== undefined) {
+      await makeWay(socket);
+      await this.#bind(`unix:${socket}`);
+    }
     if (host !== "") return await this.#bind(formatHostPort(host, port));
     try {
       return await this.#bind(`[::]:${port}`);
@@ -79,4 +87,11 @@ export class GrpcServer {
       });
     });
   }
+}
+
+/** A socket that a killed process left refuses everybody, its successor's bind included. Anything but a socket is somebody else's. */
+async function makeWay(path: string): Promise<void> {
+  await mkdir(dirname(path), { recursive: true });
+  const there = await stat(path).catch(() => undefined);
+  if (there?.isSocket() === true) await rm(path, { force: true });
 }

@@ -7,6 +7,7 @@
  * what was steered stays steered: while no agent runs, connections are refused instead of leaving in clear.
  */
 import { closeSync } from "node:fs";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { Capture, CaptureEvent } from "../capture/capture.ts";
 import {
   type CertificateAuthority,
@@ -27,6 +28,8 @@ import type { NodeConfig } from "./config.ts";
 import { Credentials } from "./credentials.ts";
 import type { ChosenEngine } from "./engine-choice.ts";
 import { Enrolment } from "./enrolment.ts";
+import { inspectionAnswers } from "./inspection/answers.ts";
+import type { InspectionClientDeps } from "./inspection/inspection-client.ts";
 import { KubeletExemption } from "./kubelet-exemption.ts";
 import type { PodCaptureDeps } from "./pod-capture.ts";
 import { Readiness } from "./readiness.ts";
@@ -40,6 +43,7 @@ import {
   requestTelemetry,
   tunnelTelemetry,
 } from "./reporting.ts";
+import { TrafficWatch, type TrafficWatchDeps } from "./traffic-watch.ts";
 
 /** The parts that touch the kernel, the disk and other machines; replaced in tests. */
 export interface AgentParts {
@@ -53,6 +57,13 @@ export interface AgentParts {
   readonly requests: (capture: Capture, told: RequestTelemetry) => Promise<NonNullable<DriverDeps["requests"]>>;
   readonly driver: (deps: DriverDeps, options: DriverOptions) => Driver;
   readonly authority: CertificateAuthority & { stop(): void };
+  /** Looks into a captured pod's network namespace. */
+  readonly podSockets: TrafficWatchDeps["podSockets"];
+  /** The stream over which control asks for what people want to see. */
+  readonly inspection: (deps: Pick<InspectionClientDeps, "answers" | "hello" | "log">) => {
+    start(): void;
+    stop(): Promise<void>;
+  };
   /** Gives back what only the start needed; called once, at its end. */
   readonly compactMemory: () => void;
 }
@@ -91,6 +102,10 @@ export class Agent {
   #driver: Driver | undefined;
   #credentials: Credentials | undefined;
   #enrolment: Enrolment | undefined;
+  readonly #traffic: TrafficWatch;
+  readonly #inspection: { start(): void; stop(): Promise<void> };
+  #engineKind = "";
+  readonly #startedAt = systemClock.now();
   #meshChangedAt = systemClock.now();
   #problems: ReadonlySet<string> = new Set();
   #lostWarnedAt = -lostWarningEveryMs;
@@ -137,6 +152,37 @@ export class Agent {
       { config, version, source: deps.parts.source, store: this.#store, readiness: this.#readiness, log: deps.log },
       () => ({ capture: this.#capture, driver: this.#driver, enrolment: this.#enrolment }),
     );
+    this.#traffic = new TrafficWatch({
+      now: () => systemClock.now(),
+      view: () => deps.parts.source.view,
+      driver: () => this.#driver,
+      podSockets: deps.parts.podSockets,
+    });
+    this.#inspection = deps.parts.inspection({
+      log: deps.log.scope("inspection"),
+      hello: () => ({
+        version,
+        node: config.node,
+        startedAt: timestampFromMs(this.#startedAt),
+        engine: this.#engineKind,
+      }),
+      answers: {
+        ...inspectionAnswers({
+          ...admin,
+          startedAt: this.#startedAt,
+          now: () => systemClock.now(),
+          meshChangedAt: () => this.#meshChangedAt,
+          meshSource: config.manifests === undefined ? "control" : "folder",
+          engineKind: () => this.#engineKind,
+          kernel: () => this.#capture?.support,
+          counters: () => ({ engine: { ...this.#driver?.engineStats() }, capture: this.#capture?.stats() ?? {} }),
+          driver: () => this.#driver,
+          logLevel: () => deps.log.level,
+          log: { scoped: deps.log, configured: config.log.level },
+        }),
+        ...this.#traffic.answers,
+      },
+    });
     this.#servers = [
       new HttpServer(readinessRoutes(admin), { name: "readiness", listen: config.readiness, loopbackOnly: false }),
       new HttpServer(metrics, { name: "metrics", listen: config.metrics, loopbackOnly: false }),
@@ -158,6 +204,7 @@ export class Agent {
       this.#log.root.info({ name: server.name, address }, "listening");
       bound.push(address);
     }
+    this.#inspection.start();
 
     const capture = await parts.openCapture();
     this.#capture = capture;
@@ -175,7 +222,12 @@ export class Agent {
     this.#release.capture();
 
     await this.#followMesh(signal);
-    const told = { metrics: this.#metrics, accessLog: this.#accessLog, log: this.#log.scope("tunnel") };
+    const told = {
+      metrics: this.#metrics,
+      accessLog: this.#accessLog,
+      traffic: this.#traffic,
+      log: this.#log.scope("tunnel"),
+    };
     const engine = await parts.engine(capture, (message) => this.#log.root.warn(message));
     const driver = parts.driver(
       {
@@ -187,11 +239,13 @@ export class Agent {
       { unknownSourceHold: this.#config.timeouts.unknownSource },
     );
     this.#driver = driver;
+    this.#engineKind = engine.kind;
     const credentials = new Credentials({
       store: this.#store,
       driver,
       settings: () => parts.source.view.settings,
       renewed: () => this.#metrics.certificateRenewed("ok"),
+      log: this.#log.scope("certificates"),
     });
     this.#credentials = credentials;
     const enrolment = this.#makeEnrolment(capture, driver, credentials);
@@ -242,6 +296,8 @@ export class Agent {
       ["mesh state", () => parts.source.stop()],
       ["kubelet", () => this.#kubelet?.stop()],
       ["capture", () => this.#capture?.close()],
+      ["taps", () => this.#traffic.stop()],
+      ["inspection", () => this.#inspection.stop()],
       ...this.#servers.toReversed().map((server) => [server.name, () => server.stop()] as const),
     ];
     for (const [what, stop] of steps) {
@@ -311,7 +367,7 @@ export class Agent {
       {
         capture,
         findNetns: this.#deps.parts.findNetns,
-        tunnels: driver,
+        tunnels: this.#traffic.watching(driver),
         certificates: credentials,
         closeDescriptor: closeSync,
         clock: systemClock,

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { Capture, CaptureEvent } from "../../src/capture/capture.ts";
 import { loadConfig } from "../../src/lib/config.ts";
 import { MeshError } from "../../src/lib/errors.ts";
-import type { MeshChange, MeshView } from "../../src/model/mesh.ts";
+import { type MeshChange, type MeshView, noAuthoritySettings } from "../../src/model/mesh.ts";
 import type { LocalPod } from "../../src/model/workload.ts";
 import { Agent, type AgentParts } from "../../src/node/agent.ts";
 import { nodeConfigSchema } from "../../src/node/config.ts";
@@ -98,7 +98,7 @@ class FakeAgent {
     };
     const view = {
       epoch: 5,
-      settings: { trustDomain: "cluster.local", trustDomainAliases: [], deniedIdentities: [] },
+      settings: { trustDomain: "cluster.local", trustDomainAliases: [], deniedIdentities: [], ...noAuthoritySettings },
       localPods: () => this.wanted,
       workloads: () => [],
       services: () => [],
@@ -137,6 +137,8 @@ class FakeAgent {
         },
       }),
       requests: async () => () => ({ enforce: () => undefined, rejudge: () => undefined, drain: () => undefined }),
+      podSockets: () => ({ list: async () => ({ uncarried: [], listening: [] }), cut: async () => 0 }),
+      inspection: () => ({ start: () => undefined, stop: async () => undefined }),
       driver: ({ telemetry }) => {
         this.telemetry = telemetry;
         return this.#driver();

@@ -1,6 +1,6 @@
 /**
- * Knows agents by bearer tokens from a file, for meshes without Kubernetes: `tokens: {<node>: <SHA-256 of the token, hexadecimal>}`.
- * The file is watched; a bad one is reported and the last good one stays in force, so that a slip of the pen cuts nobody off.
+ * Knows agents and operators by bearer tokens from a file, for meshes without Kubernetes: `tokens: {<node>: <SHA-256 of the token,
+ * hexadecimal>}` and `operators: {<name>: {token: <SHA-256>, actions: [inspect, …]}}`. The file is watched; a bad one is reported and the last good one stays in force, so that a slip of the pen cuts nobody off.
  */
 import { createHash, timingSafeEqual } from "node:crypto";
 import { parse } from "yaml";
@@ -9,9 +9,18 @@ import type { Clock } from "../../lib/clock.ts";
 import { MeshError, messageOf } from "../../lib/errors.ts";
 import { WatchedFile } from "../../lib/watched-file.ts";
 import type { NodeAuthenticator, NodeCaller, Refusal } from "./node-authenticator.ts";
+import {
+  type OperatorAction,
+  type OperatorAuthenticator,
+  type OperatorCaller,
+  operatorActions,
+} from "./operator-authenticator.ts";
 
+const digest = z.string().regex(/^[0-9a-f]{64}$/i, "is not a SHA-256 in hexadecimal");
+const operator = z.strictObject({ token: digest, actions: z.array(z.enum(operatorActions)).min(1) });
 const fileSchema = z.strictObject({
-  tokens: z.record(z.string().min(1), z.string().regex(/^[0-9a-f]{64}$/i, "is not a SHA-256 in hexadecimal")),
+  tokens: z.record(z.string().min(1), digest),
+  operators: z.record(z.string().min(1), operator).optional(),
 });
 
 export interface NodeTokensDeps {
@@ -22,11 +31,17 @@ export interface NodeTokensDeps {
 /** How soon a new token is taken, and a removed one refused. */
 const pollMs = 1000;
 
-export class NodeTokens implements NodeAuthenticator {
+interface KnownOperator extends OperatorCaller {
+  readonly digest: Buffer;
+  readonly actions: ReadonlySet<OperatorAction>;
+}
+
+export class NodeTokens implements NodeAuthenticator, OperatorAuthenticator {
   readonly #watch: WatchedFile;
   readonly #deps: NodeTokensDeps;
   readonly #path: string;
-  #digests: readonly { readonly node: string; readonly digest: Buffer }[] = [];
+  #nodes: readonly (NodeCaller & { readonly digest: Buffer })[] = [];
+  #operators: readonly KnownOperator[] = [];
 
   constructor(deps: NodeTokensDeps, options: { readonly path: string }) {
     this.#deps = deps;
@@ -55,16 +70,24 @@ export class NodeTokens implements NodeAuthenticator {
   }
 
   authenticate(token: string): Promise<NodeCaller | Refusal> {
-    return Promise.resolve(this.#find(token));
+    const found = this.#find(token, this.#nodes);
+    return Promise.resolve("refused" in found ? found : { node: found.node });
+  }
+
+  authorize(token: string, action: OperatorAction): Promise<OperatorCaller | Refusal> {
+    const found = this.#find(token, this.#operators);
+    if ("refused" in found) return Promise.resolve(found);
+    const { name, actions } = found;
+    return Promise.resolve(actions.has(action) ? { name } : { refused: `${name} may not ${action}` });
   }
 
   /** Compares with every digest and in constant time, so that timing tells nothing about any of them. */
-  #find(token: string): NodeCaller | Refusal {
+  #find<T extends { readonly digest: Buffer }>(token: string, known: readonly T[]): T | Refusal {
     if (token === "") return { refused: "no bearer token was shown" };
     const shown = createHash("sha256").update(token).digest();
-    let found: string | undefined;
-    for (const { node, digest } of this.#digests) if (timingSafeEqual(digest, shown)) found = node;
-    return found === undefined ? { refused: `the token is none of those in ${this.#path}` } : { node: found };
+    let found: T | undefined;
+    for (const one of known) if (timingSafeEqual(one.digest, shown)) found = one;
+    return found ?? { refused: `the token is none of those in ${this.#path}` };
   }
 
   #take(text: string): void {
@@ -76,17 +99,22 @@ export class NodeTokens implements NodeAuthenticator {
     }
     const parsed = fileSchema.safeParse(json);
     if (!parsed.success) throw this.#invalid(problems(parsed.error), parsed.error);
-    const digests = Object.entries(parsed.data.tokens).map(([node, hex]) => ({
-      node,
-      digest: Buffer.from(hex, "hex"),
-    }));
-    const shared = digests.find(({ digest }, index) =>
-      digests.slice(0, index).some((other) => other.digest.equals(digest)),
-    );
+    const { tokens, operators = {} } = parsed.data;
+    const nodes = Object.entries(tokens).map(([node, hex]) => ({ node, digest: Buffer.from(hex, "hex") }));
+    const people = Object.entries(operators).map(([name, { token, actions }]) => {
+      return { name, digest: Buffer.from(token, "hex"), actions: new Set(actions) };
+    });
+    const all = [
+      ...nodes.map(({ node, digest: one }) => ({ field: `tokens.${node}`, digest: one })),
+      ...people.map(({ name, digest: one }) => ({ field: `operators.${name}`, digest: one })),
+    ];
+    const shared = all.find((one, index) => all.slice(0, index).some((other) => other.digest.equals(one.digest)));
     if (shared !== undefined)
-      throw this.#invalid(`tokens.${shared.node}: another node has the same token; each needs its own`);
-    this.#digests = digests;
-    this.#deps.log.info({ nodes: digests.length, file: this.#path }, "node tokens in force");
+      throw this.#invalid(`${shared.field}: another node has the same token, or an operator; each needs its own`);
+    this.#nodes = nodes;
+    this.#operators = people;
+    const { log } = this.#deps;
+    log.info({ nodes: nodes.length, operators: people.length, file: this.#path }, "node tokens in force");
   }
 
   #invalid(why: string, cause?: unknown): MeshError {

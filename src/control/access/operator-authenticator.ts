@@ -5,7 +5,8 @@ import type { Refusal } from "./node-authenticator.ts";
  * `inspect` reads what agents and control know. `manage-agents` changes a log level or closes connections. `manage-authority` rotates
  * and revokes.
  */
-export type OperatorAction = "inspect" | "manage-agents" | "manage-authority";
+export const operatorActions = ["inspect", "manage-agents", "manage-authority"] as const;
+export type OperatorAction = (typeof operatorActions)[number];
 
 export interface OperatorCaller {
   /** For our log: a user name, a service account. */

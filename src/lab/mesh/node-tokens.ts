@@ -1,8 +1,9 @@
-/** The bearer tokens that agents show to the control plane. It gets their hashes alone. */
+/** The bearer tokens that agents, and the lab's user, show to the control plane. It gets their hashes alone. */
 import { createHash, randomBytes } from "node:crypto";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { stringify } from "yaml";
+import { operatorTokenFile } from "../operator-door.ts";
 
 export interface NodeTokens {
   /** File of SHA-256 hashes by node. */
@@ -14,13 +15,17 @@ export function makeNodeTokens(folder: string, nodes: readonly string[]): NodeTo
   const tokens = join(folder, "tokens");
   mkdirSync(tokens, { recursive: true, mode: 0o700 });
   const tokenPath = (node: string) => join(tokens, node);
-  const hashes: Record<string, string> = {};
-  for (const node of nodes) {
-    const token = randomBytes(32).toString("base64url");
-    writeFileSync(tokenPath(node), token, { mode: 0o600 });
-    hashes[node] = createHash("sha256").update(token).digest("hex");
-  }
+  const hashes = Object.fromEntries(nodes.map((node) => [node, makeToken(tokenPath(node))]));
+  const operator = makeToken(operatorTokenFile(folder));
   const hashesPath = join(folder, "node-tokens.yaml");
-  writeFileSync(hashesPath, stringify({ tokens: hashes }));
+  const actions = ["inspect", "manage-agents", "manage-authority"];
+  writeFileSync(hashesPath, stringify({ tokens: hashes, operators: { lab: { token: operator, actions } } }));
   return { hashesPath, tokenPath };
+}
+
+/** The SHA-256 of a new token, which only its file holds. */
+function makeToken(path: string): string {
+  const token = randomBytes(32).toString("base64url");
+  writeFileSync(path, token, { mode: 0o600 });
+  return createHash("sha256").update(token).digest("hex");
 }

@@ -1,0 +1,53 @@
+/** The flags that every verb has which looks at a running mesh. */
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { parseDuration } from "../../lib/duration.ts";
+import type { MeshConnectOptions } from "../query/mesh-client.ts";
+
+export const listFormats = ["table", "wide", "json", "yaml", "jsonl", "name"] as const;
+export type ListFormat = (typeof listFormats)[number];
+
+export interface MeshFlags extends MeshConnectOptions {
+  readonly node?: readonly string[];
+  readonly namespace?: string;
+  readonly timeout: number;
+  readonly color: boolean;
+}
+
+export interface ListFlags extends MeshFlags {
+  readonly output: ListFormat;
+  readonly watch?: true;
+}
+
+/** Where the mesh is, and how long to wait for it. */
+export function addMeshOptions(command: Command): Command {
+  return command
+    .option("--context <context>", "of the kubeconfig (default: the running lab, else the current context)")
+    .option("--name <lab>", "which lab, when several are up")
+    .option("--control <address>", "host:port, or unix:/path, of control; with --token-file and --root")
+    .option("--token-file <file>", "with --control: the token that says who asks")
+    .option("--root <file>", "with --control: PEM of the root to trust")
+    .option("--timeout <duration>", "how long a node may take to answer", milliseconds, 5000)
+    .option("--no-color", "no colours on a terminal either");
+}
+
+/** And how a listing is narrowed and printed. */
+export function addListOptions(command: Command): Command {
+  return addMeshOptions(command)
+    .option("--node <name...>", "only these nodes (default: the whole mesh)")
+    .option("-n, --namespace <namespace>", "only this namespace (default: all)")
+    .addOption(new Option("-o, --output <format>", "how to print").choices(listFormats).default("table"))
+    .option("-w, --watch", "go on: redraw on a terminal, one JSON document a line into a pipe");
+}
+
+export const exitHelp = `
+Exit status:
+  0  fine
+  1  something is wrong with what was found
+  2  the command line is wrong
+  3  there is no mesh to ask, or not every node answered`;
+
+export function milliseconds(text: string): number {
+  const value = parseDuration(text);
+  if (value === undefined || value < 1) throw new InvalidArgumentError("Write a duration, for example 5s.");
+  return value;
+}

@@ -1,0 +1,116 @@
+/** One replica of control as the verbs call it: streams as loops, errors with what to check next. */
+import {
+  type Client,
+  type ClientReadableStream,
+  Metadata,
+  type MethodDefinition,
+  type ServiceError,
+  status,
+} from "@grpc/grpc-js";
+import { MeshError } from "../../lib/errors.ts";
+import type { OperatorTarget } from "../../xds/operator-target.ts";
+
+export interface Replica {
+  readonly target: OperatorTarget;
+  readonly client: Client;
+}
+
+/** Control is asked over loopback, a port-forward or a cluster's network: what is not connected by then won't be. */
+const connectMs = 10_000;
+
+/** The messages of a server's stream; read one at a time, so that a slow terminal holds up control and not our memory. */
+export async function* streamOf<I, O>(
+  { target, client }: Replica,
+  method: MethodDefinition<I, O>,
+  request: I,
+  signal: AbortSignal,
+): AsyncGenerator<O, void, undefined> {
+  signal.throwIfAborted();
+  await connected(client, target, signal);
+  const stream: ClientReadableStream<O> = client.makeServerStreamRequest(
+    method.path,
+    method.requestSerialize,
+    method.responseDeserialize,
+    request,
+    metadataOf(target),
+  );
+  const cancel = () => stream.cancel();
+  signal.addEventListener("abort", cancel, { once: true });
+  try {
+    for await (const message of stream as AsyncIterable<O>) yield message;
+  } catch (error) {
+    signal.throwIfAborted();
+    throw explain(error, target);
+  } finally {
+    signal.removeEventListener("abort", cancel);
+    stream.cancel();
+  }
+}
+
+export async function callUnary<I, O>(
+  { target, client }: Replica,
+  method: MethodDefinition<I, O>,
+  request: I,
+  signal: AbortSignal,
+): Promise<O> {
+  signal.throwIfAborted();
+  await connected(client, target, signal);
+  return new Promise((resolve, reject) => {
+    const call = client.makeUnaryRequest(
+      method.path,
+      method.requestSerialize,
+      method.responseDeserialize,
+      request,
+      metadataOf(target),
+      (error, answer) => {
+        signal.removeEventListener("abort", cancel);
+        if (answer !== undefined) resolve(answer);
+        else reject(signal.aborted ? (signal.reason as Error) : explain(error, target));
+      },
+    );
+    const cancel = () => call.cancel();
+    signal.addEventListener("abort", cancel, { once: true });
+  });
+}
+
+function metadataOf({ token }: OperatorTarget): Metadata {
+  const metadata = new Metadata();
+  metadata.set("authorization", `Bearer ${token}`);
+  return metadata;
+}
+
+/** A call on a channel that can't connect would fail only after gRPC's own, much longer patience. */
+async function connected(client: Client, target: OperatorTarget, signal: AbortSignal): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    client.waitForReady(Date.now() + connectMs, (error) => {
+      if (error === undefined || error === null) resolve();
+      else reject(unreachable(target, error));
+    });
+    signal.addEventListener("abort", () => reject(signal.reason as Error), { once: true });
+  });
+}
+
+function unreachable({ address }: OperatorTarget, cause: unknown): MeshError {
+  const what = "it may not run, or its certificate does not lead to the root that was given";
+  return new MeshError("MESH_UNREACHABLE_CONTROL", `the control plane at ${address} cannot be reached: ${what}`, {
+    cause,
+  });
+}
+
+function explain(error: unknown, target: OperatorTarget): unknown {
+  if (!isServiceError(error)) return error;
+  const { address } = target;
+  const explanations = new Map<number, readonly [`MESH_${string}`, string]>([
+    [status.UNAUTHENTICATED, ["MESH_UNREACHABLE_REFUSED", `refuses: ${error.details}`]],
+    [status.PERMISSION_DENIED, ["MESH_UNREACHABLE_REFUSED", `refuses: ${error.details}`]],
+    [status.INVALID_ARGUMENT, ["MESH_CONFIG_ASK", `says: ${error.details}`]],
+    [status.UNIMPLEMENTED, ["MESH_UNREACHABLE_OLD", "is older and does not know this question"]],
+  ]);
+  const [code, what] = explanations.get(error.code) ?? [];
+  if (code === undefined) return unreachable(target, error);
+  return new MeshError(code, `the control plane at ${address} ${what}`, { cause: error });
+}
+
+function isServiceError(error: unknown): error is ServiceError {
+  return error instanceof Error && "code" in error && typeof error.code === "number" && "details" in error;
+}

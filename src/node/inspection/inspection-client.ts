@@ -1,0 +1,150 @@
+/**
+ * Keeps one inspection stream open to control, whose asks a session answers. A lost stream comes back with backoff; traffic never waits
+ * for it. Where control has replicas, the stream goes to the one that the address leads to, and whoever asks about the whole mesh asks
+ * every replica: agents stay simple, and each keeps one stream.
+ */
+import { readFile } from "node:fs/promises";
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { type ClientDuplexStream, Metadata, type StatusObject, status } from "@grpc/grpc-js";
+import { backoffDelay } from "../../lib/backoff.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { messageOf } from "../../lib/errors.ts";
+import { createControlClient } from "../../xds/control-client.ts";
+import {
+  type AgentMessage,
+  AgentMessageSchema,
+  type ControlMessage,
+  type HelloSchema,
+  InspectionService,
+} from "../../xds/gen/warren/inspect/v1/inspect_pb.ts";
+import { grpcMethod } from "../../xds/grpc-service.ts";
+import { type Answers, InspectionSession } from "./inspection-session.ts";
+
+export interface InspectionClientDeps {
+  readonly answers: Answers;
+  readonly hello: () => MessageInitShape<typeof HelloSchema>;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly log: { info(fields: object, message: string): void; warn(fields: object, message: string): void };
+}
+
+export interface InspectionClientOptions {
+  /** `host:port` */
+  readonly address: string;
+  readonly rootFile: string;
+  /** The bearer token that says which node this is; read for each stream, because projected tokens rotate. */
+  readonly tokenFile: string;
+  readonly serverName: string;
+}
+
+const method = grpcMethod(InspectionService.method.inspect);
+const backoff = { firstMs: 200, factor: 2, longestMs: 15_000, jitter: 0.5 } as const;
+
+/** A stream that lived this long was a good one: the next failure is a first one. */
+const goodStreamMs = 10_000;
+
+/** Asks are small. */
+const largestAsk = 1 << 20;
+
+type Stream = ClientDuplexStream<AgentMessage, ControlMessage>;
+
+export class InspectionClient {
+  readonly #deps: InspectionClientDeps;
+  readonly #options: InspectionClientOptions;
+  readonly #stop = new AbortController();
+  #running: Promise<void> | undefined;
+
+  constructor(deps: InspectionClientDeps, options: InspectionClientOptions) {
+    this.#deps = deps;
+    this.#options = options;
+  }
+
+  /** Returns at once: nothing of the agent waits for people who look. Idempotent. */
+  start(): void {
+    this.#running ??= this.#follow(this.#stop.signal);
+  }
+
+  /** May be called twice, and without a start. */
+  async stop(): Promise<void> {
+    this.#stop.abort(new Error("inspection is stopped"));
+    await this.#running;
+  }
+
+  async #follow(signal: AbortSignal): Promise<void> {
+    const { clock, random, log } = this.#deps;
+    const { address } = this.#options;
+    let failures = 0;
+    while (!signal.aborted) {
+      const began = clock.now();
+      let ended: string;
+      try {
+        ended = await this.#stream(signal);
+      } catch (error) {
+        ended = messageOf(error);
+      }
+      if (signal.aborted) return;
+      failures = clock.now() - began > goodStreamMs ? 1 : failures + 1;
+      const retryMs = Math.round(backoffDelay(failures, backoff, random()));
+      // Discovery tells loudly that control is away; here it is worth a line once, and when it is refused.
+      if (failures === 2) log.warn({ address, retryMs }, `the inspection stream does not come up: ${ended}`);
+      await pause(clock, retryMs, signal);
+    }
+  }
+
+  /** One stream, to its end; resolves to how it ended. */
+  async #stream(signal: AbortSignal): Promise<string> {
+    const { address, rootFile, tokenFile, serverName } = this.#options;
+    const [root, token] = await Promise.all([readFile(rootFile, "utf8"), readFile(tokenFile, "utf8")]);
+    signal.throwIfAborted();
+    const client = createControlClient({ address, root, serverName, largestMessage: largestAsk });
+    const metadata = new Metadata();
+    metadata.set("authorization", `Bearer ${token.trim()}`);
+    const stream: Stream = client.makeBidiStreamRequest(
+      method.path,
+      method.requestSerialize,
+      method.responseDeserialize,
+      metadata,
+    );
+    const ended = Promise.withResolvers<StatusObject>();
+    const session = new InspectionSession({
+      answers: this.#deps.answers,
+      send: (message) => write(stream, message, ended.promise),
+    });
+    const cancel = () => stream.cancel();
+    signal.addEventListener("abort", cancel, { once: true });
+    // The status says the same as the error; without a listener the error would end the process.
+    stream.on("error", () => {});
+    stream.on("status", ended.resolve);
+    stream.on("data", (message: ControlMessage) => session.receive(message));
+    try {
+      stream.write(create(AgentMessageSchema, { kind: { case: "hello", value: this.#deps.hello() } }));
+      const { code, details } = await ended.promise;
+      return `${status[code]}: ${details}`;
+    } finally {
+      signal.removeEventListener("abort", cancel);
+      session.close();
+      stream.cancel();
+      client.close();
+    }
+  }
+}
+
+/** Resolves when there is room for the next message, or the stream has ended. */
+async function write(stream: Stream, message: AgentMessage, ended: Promise<unknown>): Promise<void> {
+  if (stream.destroyed || stream.write(message)) return;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  stream.once("drain", resolve);
+  await Promise.race([promise, ended]);
+  stream.off("drain", resolve);
+}
+
+async function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const cancel = clock.after(ms, resolve);
+  const onAbort = () => resolve();
+  signal.addEventListener("abort", onAbort, { once: true });
+  await promise;
+  cancel();
+  signal.removeEventListener("abort", onAbort);
+}
