@@ -3,13 +3,11 @@
  * node's pods. The files it needs, the root to trust and the bearer token, are read anew when they changed: kubelets rotate both.
  */
 import { readFile } from "node:fs/promises";
-import { isIP } from "node:net";
-import { checkServerIdentity, createSecureContext, type PeerCertificate } from "node:tls";
 import { create } from "@bufbuild/protobuf";
-import { Client, credentials, Metadata, type ServiceError, status } from "@grpc/grpc-js";
+import { Client, Metadata, type ServiceError, status } from "@grpc/grpc-js";
 import { MeshError, messageOf } from "../lib/errors.ts";
-import { parseHostPort } from "../lib/host-port.ts";
 import { pemBlocks } from "../lib/pem.ts";
+import { type ControlAddress, controlChannel } from "../xds/control-channel.ts";
 import {
   IstioCertificateRequestSchema,
   type IstioCertificateResponse,
@@ -18,15 +16,11 @@ import {
 import { grpcMethod } from "../xds/grpc-service.ts";
 import type { CertificateAuthority, CertificateOrder } from "./certificate-store.ts";
 
-export interface CaClientOptions {
-  /** `host:port` */
-  readonly address: string;
+export interface CaClientOptions extends ControlAddress {
   /** PEM of the roots that the authority's own certificate must lead to. */
   readonly rootFile: string;
   /** The bearer token that says which node this is; undefined to show none. */
   readonly tokenFile: string | undefined;
-  /** The name in the authority's certificate, when it is not the host of `address`; empty for that host. */
-  readonly serverName: string;
   /** Sent as `clusterid`; istiod picks the cluster by it that reviews the token. */
   readonly cluster: string;
   readonly timeoutMs: number;
@@ -69,21 +63,12 @@ export class CaClient implements CertificateAuthority {
     if (pemBlocks(root, "CERTIFICATE").length === 0) {
       throw new MeshError("MESH_CA_ROOT_UNREADABLE", `${rootFile} holds no PEM certificate`);
     }
-    const context = createSecureContext({ ca: root, minVersion: "TLSv1.3" });
-    const name = serverName === "" ? (parseHostPort(address)?.host ?? address) : serverName;
-    const verify = { checkServerIdentity: (_sent: string, peer: PeerCertificate) => checkServerIdentity(name, peer) };
-    const client = new Client(address, credentials.createFromSecureContext(context, verify), {
-      // What is sent as SNI. It may not be an IP (RFC 6066 §3); what is verified is `name` all the same.
-      "grpc.ssl_target_name_override": isIP(name) === 0 ? name : "warren-control",
-      "grpc.keepalive_time_ms": 30_000,
-      "grpc.keepalive_timeout_ms": 10_000,
+    const channel = controlChannel({ address, serverName }, root);
+    const client = new Client(address, channel.credentials, {
+      ...channel.options,
       "grpc.max_receive_message_length": largestAnswer,
-      // Retries are the store's, which knows what is urgent.
-      "grpc.enable_retries": 0,
       "grpc.initial_reconnect_backoff_ms": 100,
       "grpc.max_reconnect_backoff_ms": 5000,
-      // A channel of our own, so that closing it closes its connections.
-      "grpc.use_local_subchannel_pool": 1,
     });
     this.#channel?.client.close();
     this.#channel = { root, client };

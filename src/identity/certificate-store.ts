@@ -9,7 +9,12 @@ import type { Clock } from "../lib/clock.ts";
 import { MeshError, messageOf } from "../lib/errors.ts";
 import type { Identity } from "../model/identity.ts";
 import { createCertificateRequest } from "./certificate-request.ts";
-import { acceptIssued, type CertificateMaterial, type IssuedCertificate } from "./issued-certificate.ts";
+import {
+  acceptIssued,
+  type CertificateMaterial,
+  type IssuedCertificate,
+  withTrustBundle,
+} from "./issued-certificate.ts";
 import { createWorkloadKey } from "./key.ts";
 
 /** An authority: answers PEM, leaf first, roots last. */
@@ -88,6 +93,26 @@ export interface CertificateStoreStats {
 /** However short-lived what the authority gives, it is not asked more often than this for one identity. */
 const shortestRenewalMs = 200;
 
+/** What the control plane says about certificates; all empty until it speaks, and where another authority issues them. */
+export interface CertificateGuidance {
+  /** PEM of the roots to trust; empty: those that come with each certificate. */
+  readonly trustBundle: string;
+  /** SHA-256 of the root that certificates are issued from, hexadecimal; empty: any. */
+  readonly issuingRoot: string;
+  /** True for a certificate that must not be used any more, although it has not expired. */
+  readonly isRevoked: (material: CertificateMaterial) => boolean;
+}
+
+const noGuidance: CertificateGuidance = { trustBundle: "", issuingRoot: "", isRevoked: () => false };
+
+/**
+ * A certificate of another root is renewed within this part of its remaining life, and within this time: whole clusters hear of a
+ * new root at once.
+ */
+const outdatedSpread = { part: 0.1, mostMs: 60_000 };
+/** Replicas of the control plane may be a moment behind each other; an authority that goes on issuing the same is let be. */
+const mostOutdatedAttempts = 8;
+
 /** What an entry is doing about its next certificate. */
 type Attempt =
   | { readonly kind: "waiting"; readonly at: number; readonly cancel: () => void }
@@ -99,6 +124,8 @@ interface Entry {
   holders: number;
   material: CertificateMaterial | undefined;
   attempt: Attempt;
+  /** Renewals in vain since the guidance changed. */
+  outdatedAttempts: number;
   failures: number;
   lastError: string;
   readonly waiters: Set<(result: CertificateMaterial | MeshError) => void>;
@@ -109,6 +136,7 @@ export class CertificateStore {
   readonly #options: CertificateStoreOptions;
   readonly #entries = new Map<Identity, Entry>();
   readonly #listeners = new Set<(material: CertificateMaterial) => void>();
+  #guidance = noGuidance;
   #order = 0;
   #running = 0;
   #issued = 0;
@@ -139,6 +167,7 @@ export class CertificateStore {
         holders: 0,
         material: undefined,
         attempt: this.#queued("warm-up"),
+        outdatedAttempts: 0,
         failures: 0,
         lastError: "",
         waiters: new Set(),
@@ -198,6 +227,24 @@ export class CertificateStore {
     if (entry?.attempt.kind !== "waiting") return;
     entry.attempt.cancel();
     this.#queue(entry);
+  }
+
+  /**
+   * Takes what the control plane says: another set of roots is in force at once for what is there, without a call of listeners; what is
+   * revoked is renewed now, what leads to another root than new certificates do is renewed soon.
+   */
+  follow(guidance: CertificateGuidance): void {
+    this.#guidance = guidance;
+    for (const entry of this.#entries.values()) {
+      entry.outdatedAttempts = 0;
+      if (entry.material === undefined) continue;
+      entry.material = this.#trusting(entry.material);
+      if (entry.attempt.kind !== "waiting") continue;
+      const due = this.#outdatedDelay(entry, entry.material);
+      if (due === undefined || entry.attempt.at <= this.#deps.clock.now() + due) continue;
+      entry.attempt.cancel();
+      this.#schedule(entry, due);
+    }
   }
 
   list(): CertificateRow[] {
@@ -334,19 +381,38 @@ export class CertificateStore {
     this.#issued++;
     entry.failures = 0;
     entry.lastError = "";
-    entry.material = outcome;
+    entry.material = this.#trusting(outcome);
     const { renewAt, renewJitter } = this.#options;
     // From now, not from not-before: authorities date certificates back, and short-lived ones would be due at once.
     const life = outcome.notAfter - clock.now();
     const half = life * renewAt * (1 + renewJitter * (2 * random() - 1));
-    const next = this.#schedule(entry, Math.max(half, shortestRenewalMs));
+    const outdated = this.#outdatedDelay(entry, outcome);
+    const next = this.#schedule(entry, Math.max(Math.min(half, outdated ?? half), shortestRenewalMs));
     const { serial, notAfter, issuer } = outcome;
     log.info(
       { identity, serial, issuer, notAfter: new Date(notAfter).toISOString(), renewMs: Math.round(next) },
       "certificate in force",
     );
-    this.#tellListeners(outcome);
-    this.#tellWaiters(entry, outcome);
+    this.#tellListeners(entry.material);
+    this.#tellWaiters(entry, entry.material);
+  }
+
+  #trusting(material: CertificateMaterial): CertificateMaterial {
+    return withTrustBundle(material, this.#guidance.trustBundle, this.#deps.clock.now());
+  }
+
+  /** When to renew what the guidance is against; undefined for what it is not, or not to be helped. */
+  #outdatedDelay(entry: Entry, material: CertificateMaterial): number | undefined {
+    const { random, clock } = this.#deps;
+    const { issuingRoot, isRevoked } = this.#guidance;
+    const revoked = isRevoked(material);
+    if (!revoked && (issuingRoot === "" || material.rootFingerprint === issuingRoot)) return undefined;
+    const attempts = entry.outdatedAttempts++;
+    if (attempts >= mostOutdatedAttempts) return undefined;
+    if (attempts > 0) return backoffDelay(attempts, this.#options.backoff, random());
+    if (revoked) return 0;
+    const left = material.notAfter - clock.now();
+    return random() * Math.min(left * outdatedSpread.part, outdatedSpread.mostMs);
   }
 
   /** A listener that throws must not keep the certificate from the others. */

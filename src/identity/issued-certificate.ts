@@ -14,7 +14,7 @@ export interface IssuedCertificate {
   readonly identity: Identity;
   /** PEM, leaf first, without the root. */
   readonly chain: string;
-  /** PEM of every root that came with the certificate. */
+  /** PEM of every root that peers' certificates may lead to. */
   readonly trustBundle: string;
   readonly serial: string;
   /** Unix time in milliseconds. */
@@ -29,6 +29,11 @@ export interface IssuedCertificate {
 export interface CertificateMaterial extends IssuedCertificate {
   /** PKCS#8 PEM. Never logged, listed or written. */
   readonly privateKey: string;
+  /** The root that the chain leads to, PEM, and its SHA-256 in hexadecimal. */
+  readonly root: string;
+  readonly rootFingerprint: string;
+  /** PEM of every root that came with the certificate. */
+  readonly offeredRoots: string;
 }
 
 /** `answer` as on the wire: leaf first, then intermediates, the root or all trusted roots in the last element. */
@@ -53,17 +58,37 @@ export function acceptIssued(
   if (found.kind === "broken") throw refused(`does not hold: ${found.detail}`);
   const sent = found.chain.slice(0, -1);
   const ends = found.chain.map((certificate) => certificate.validToDate.getTime());
+  const root = found.chain.at(-1);
+  if (root === undefined) throw refused("leads nowhere");
+  const offeredRoots = certificatesPem(current(roots, now));
   return {
     identity,
     chain: certificatesPem(sent),
     privateKey: privateKeyPem(key),
-    trustBundle: certificatesPem(current(roots, now)),
+    trustBundle: offeredRoots,
+    offeredRoots,
+    root: certificatesPem([root]),
+    rootFingerprint: root.fingerprint256.replaceAll(":", "").toLowerCase(),
     serial: facts.serial,
     notBefore: facts.notBefore,
     notAfter: Math.min(...ends),
     issuer: facts.issuer,
     keyType: facts.keyType,
   };
+}
+
+/**
+ * The material with the roots that the mesh was told to trust, PEM, instead of those that came with it; empty for the latter. Its own
+ * root is always among them: who shares our authority is never a stranger.
+ */
+export function withTrustBundle(material: CertificateMaterial, told: string, now: number): CertificateMaterial {
+  const trustBundle = told === "" ? material.offeredRoots : united(material.root, told, now);
+  return trustBundle === material.trustBundle ? material : { ...material, trustBundle };
+}
+
+function united(own: string, told: string, now: number): string {
+  const roots = current(readCertificates(`${own}\n${told}`, "the mesh's trust bundle"), now);
+  return certificatesPem([...new Map(roots.map((root) => [root.fingerprint256, root])).values()]);
 }
 
 /** An expired root proves nothing; leaving it in makes OpenSSL's error about the other root harder to read. */

@@ -7,6 +7,7 @@ import { verify, type X509Certificate } from "node:crypto";
 import { type DerElement, derElement, derElements } from "../lib/der-reader.ts";
 import { MeshError, messageOf } from "../lib/errors.ts";
 import { pemBlocks } from "../lib/pem.ts";
+import { readCertificates } from "./certificate.ts";
 
 const integerTag = 0x02;
 const bitStringTag = 0x03;
@@ -124,4 +125,23 @@ export function isRevoked(chain: readonly X509Certificate[], lists: readonly Rev
     const issuer = chain[index + 1] ?? certificate;
     return lists.some((list) => list.revokes(key, issuer));
   });
+}
+
+/** Judges one certificate after the other by the same lists: they are parsed once. */
+export class RevocationJudge {
+  #text = "";
+  #lists: readonly RevocationList[] = [];
+
+  /** PEM throughout; `chain` leaf first without the root, `roots` in any order. Throws MESH_CRL_UNREADABLE. */
+  isRevoked({ chain, roots, crl }: { readonly chain: string; readonly roots: string; readonly crl: string }): boolean {
+    if (crl !== this.#text) {
+      this.#lists = readRevocationLists(crl);
+      this.#text = crl;
+    }
+    if (this.#lists.length === 0) return false;
+    const sent = readCertificates(chain, "the chain");
+    const last = sent.at(-1);
+    const root = readCertificates(roots, "the roots").find((one) => last?.checkIssued(one) === true);
+    return isRevoked(root === undefined ? sent : [...sent, root], this.#lists);
+  }
 }

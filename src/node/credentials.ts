@@ -1,23 +1,31 @@
 /**
  * Carries certificates from the store to the engine's credentials: each new one replaces the one before in place, and a change of
- * trust (aliases, denied identities) replaces them all without a new certificate. An identity is given up with its last pod.
+ * trust (roots, aliases, revocation lists, denied identities) replaces them all without a new certificate. An identity is given up with
+ * its last pod. A revocation list that an engine cannot use never takes a pod's certificate away: the last good one stays in force.
  */
 import type { CertificateStore } from "../identity/certificate-store.ts";
 import type { CertificateMaterial } from "../identity/issued-certificate.ts";
+import { RevocationJudge } from "../identity/revocation-list.ts";
+import { messageOf } from "../lib/errors.ts";
 import type { Identity } from "../model/identity.ts";
 import type { MeshSettings } from "../model/mesh.ts";
 import type { Driver } from "../tunnel/driver.ts";
 
 export interface CredentialsDeps {
-  readonly store: Pick<CertificateStore, "hold" | "get" | "onChange">;
+  readonly store: Pick<CertificateStore, "hold" | "get" | "onChange" | "follow">;
   readonly driver: Pick<Driver, "setCredential" | "forgetCredential">;
   readonly settings: () => MeshSettings;
   readonly renewed: () => void;
+  readonly log: { error(fields: object, message: string): void };
 }
 
 export class Credentials {
   readonly #deps: CredentialsDeps;
   readonly #holders = new Map<Identity, number>();
+  readonly #revocations = new RevocationJudge();
+  /** The last revocation lists that the engine took; undefined until it took some, empty ones too. */
+  #goodCrl: string | undefined;
+  #refusedCrl: string | undefined;
   #stopListening: (() => void) | undefined;
 
   constructor(deps: CredentialsDeps) {
@@ -25,6 +33,7 @@ export class Credentials {
   }
 
   start(): void {
+    this.#guide();
     this.#stopListening ??= this.#deps.store.onChange((material) => {
       this.#deps.renewed();
       this.#apply(material);
@@ -58,25 +67,65 @@ export class Credentials {
     };
   }
 
-  /** Call when aliases or denied identities changed. */
+  /** Call when the mesh's settings changed: roots, aliases, what is revoked or denied. */
   settingsChanged(): void {
+    this.#guide();
     for (const identity of this.#holders.keys()) {
       const material = this.#deps.store.get(identity);
       if (material !== undefined) this.#apply(material);
     }
   }
 
+  #guide(): void {
+    const { trustBundle, issuingRoot, crl } = this.#deps.settings();
+    const isRevoked = ({ chain, root }: CertificateMaterial) => {
+      try {
+        return this.#revocations.isRevoked({ chain, roots: root, crl });
+      } catch (error) {
+        this.#tellUnusable(crl, error);
+        return false;
+      }
+    };
+    this.#deps.store.follow({ trustBundle, issuingRoot, isRevoked });
+  }
+
   #apply(material: CertificateMaterial): void {
+    const { crl } = this.#deps.settings();
+    try {
+      this.#put(material, crl);
+      this.#goodCrl = crl;
+    } catch (error) {
+      // With other lists than before, they may be what is wrong. Without lists that were good once, nothing is put in force at all.
+      if (this.#goodCrl === undefined || this.#goodCrl === crl) {
+        this.#deps.log.error(
+          { identity: material.identity, error },
+          `a credential is not in force: ${messageOf(error)}`,
+        );
+        return;
+      }
+      this.#put(material, this.#goodCrl);
+      this.#tellUnusable(crl, error);
+    }
+  }
+
+  #put({ identity, chain, privateKey, trustBundle }: CertificateMaterial, crl: string): void {
     const { trustDomain, trustDomainAliases, deniedIdentities } = this.#deps.settings();
-    const { identity, chain, privateKey, trustBundle } = material;
     this.#deps.driver.setCredential(identity, {
       identity,
       chain,
       privateKey,
       trustBundle,
       trustDomains: [trustDomain, ...trustDomainAliases],
-      crl: "",
+      crl,
       deniedIdentities,
     });
+  }
+
+  /** Once for each text. */
+  #tellUnusable(crl: string, error: unknown): void {
+    if (this.#refusedCrl === crl) return;
+    this.#refusedCrl = crl;
+    const message = `the mesh's revocation lists cannot be used, the last good ones stay in force: ${messageOf(error)}`;
+    this.#deps.log.error({ error }, message);
   }
 }

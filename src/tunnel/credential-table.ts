@@ -1,4 +1,5 @@
 /** Credentials by identity: made when the first pod or the first certificate of an identity comes, kept while either stays. */
+import { RevocationJudge } from "../identity/revocation-list.ts";
 import type { Identity } from "../model/identity.ts";
 import type { CredentialHandle, CredentialSpec, Engine } from "./engine.ts";
 
@@ -7,12 +8,13 @@ interface Credential {
   pods: number;
   /** The agent keeps this identity's certificate fresh. */
   kept: boolean;
-  /** Certificates are checked against a CRL, which only handshakes do. */
-  crl: boolean;
+  /** Its own certificate is on a revocation list: a handshake would fail. */
+  revoked: boolean;
 }
 
 export class CredentialTable {
   readonly #engine: Engine;
+  readonly #revocations = new RevocationJudge();
   readonly #credentials = new Map<Identity, Credential>();
 
   constructor(engine: Engine) {
@@ -23,17 +25,18 @@ export class CredentialTable {
     return this.#credentials.size;
   }
 
-  /** There is a certificate, and nothing but a handshake's own checks could tell that it is revoked: there is no CRL. */
+  /** There is a certificate that peers would take. */
   isProven(identity: Identity): boolean {
     const credential = this.#credentials.get(identity);
-    return credential?.kept === true && !credential.crl;
+    return credential?.kept === true && !credential.revoked;
   }
 
   set(identity: Identity, spec: CredentialSpec): void {
     const credential = this.#of(identity);
-    credential.kept = true;
-    credential.crl = spec.crl.trim() !== "";
+    const revoked = this.#revocations.isRevoked({ chain: spec.chain, roots: spec.trustBundle, crl: spec.crl });
     this.#engine.setCredential(credential.handle, spec);
+    credential.kept = true;
+    credential.revoked = revoked;
   }
 
   forget(identity: Identity): void {
@@ -59,7 +62,7 @@ export class CredentialTable {
   #of(identity: Identity): Credential {
     let credential = this.#credentials.get(identity);
     if (credential === undefined) {
-      credential = { handle: this.#engine.addCredential(identity), pods: 0, kept: false, crl: false };
+      credential = { handle: this.#engine.addCredential(identity), pods: 0, kept: false, revoked: false };
       this.#credentials.set(identity, credential);
     }
     return credential;

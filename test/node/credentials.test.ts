@@ -1,15 +1,20 @@
 import { beforeEach, describe, expect, it } from "vitest";
+import type { CertificateGuidance } from "../../src/identity/certificate-store.ts";
 import type { CertificateMaterial } from "../../src/identity/issued-certificate.ts";
 import type { Identity } from "../../src/model/identity.ts";
-import type { MeshSettings } from "../../src/model/mesh.ts";
+import { type MeshSettings, noAuthoritySettings } from "../../src/model/mesh.ts";
 import { Credentials } from "../../src/node/credentials.ts";
 import type { CredentialSpec } from "../../src/tunnel/engine.ts";
+import { RecordedLog } from "../support/recorded-log.ts";
 import { apiIdentity, webIdentity } from "../telemetry/fixtures.ts";
 
 function material(identity: Identity, serial: string): CertificateMaterial {
   const dates = { notBefore: 0, notAfter: 1, issuer: "", keyType: "P-256" };
-  return { identity, serial, chain: `chain ${serial}`, trustBundle: "roots", privateKey: "key", ...dates };
+  const roots = { trustBundle: "roots", root: "root", rootFingerprint: "00", offeredRoots: "roots" };
+  return { identity, serial, chain: `chain ${serial}`, privateKey: "key", ...roots, ...dates };
 }
+
+const unusable = "not a revocation list";
 
 describe("credentials", () => {
   const listeners = new Set<(of: CertificateMaterial) => void>();
@@ -18,6 +23,8 @@ describe("credentials", () => {
   let forgotten: Identity[] = [];
   let settings: MeshSettings;
   let renewed = 0;
+  let guided: CertificateGuidance[];
+  let log: RecordedLog;
   let credentials: Credentials;
 
   beforeEach(() => {
@@ -26,10 +33,13 @@ describe("credentials", () => {
     told = [];
     forgotten = [];
     renewed = 0;
+    guided = [];
+    log = new RecordedLog();
     settings = {
       trustDomain: "cluster.local",
       trustDomainAliases: [],
       deniedIdentities: [],
+      ...noAuthoritySettings,
     } as unknown as MeshSettings;
     credentials = new Credentials({
       store: {
@@ -39,13 +49,18 @@ describe("credentials", () => {
           listeners.add(listener);
           return () => listeners.delete(listener);
         },
+        follow: (guidance) => void guided.push(guidance),
       },
       driver: {
-        setCredential: (_identity, spec) => void told.push(spec),
+        setCredential: (_identity, spec) => {
+          if (spec.crl === unusable) throw new Error("the CRL is not PEM");
+          told.push(spec);
+        },
         forgetCredential: (identity) => void forgotten.push(identity),
       },
       settings: () => settings,
       renewed: () => void renewed++,
+      log,
     });
     credentials.start();
   });
@@ -83,6 +98,39 @@ describe("credentials", () => {
       [apiIdentity, []],
       [apiIdentity, [webIdentity]],
     ]);
+  });
+
+  it("tell the store what the control plane says about roots and renewal, from the start on", () => {
+    settings = { ...settings, trustBundle: "both roots", issuingRoot: "ab" };
+    credentials.settingsChanged();
+    expect(guided).toMatchObject([
+      { trustBundle: "", issuingRoot: "" },
+      { trustBundle: "both roots", issuingRoot: "ab" },
+    ]);
+  });
+
+  it("keep the last good revocation list when an engine cannot use another, also for new certificates, and say so once", () => {
+    credentials.hold(apiIdentity);
+    arrive(material(apiIdentity, "1"));
+    settings = { ...settings, crl: unusable, deniedIdentities: [webIdentity] };
+    credentials.settingsChanged();
+    arrive(material(apiIdentity, "2"));
+    expect(told.map(({ chain, crl, deniedIdentities }) => [chain, crl, deniedIdentities])).toEqual([
+      ["chain 1", "", []],
+      ["chain 1", "", [webIdentity]],
+      ["chain 2", "", [webIdentity]],
+    ]);
+    expect(log.messages("error")).toEqual([
+      "the mesh's revocation lists cannot be used, the last good ones stay in force: the CRL is not PEM",
+    ]);
+  });
+
+  it("put nothing in force with a revocation list that was never good: nobody could be refused", () => {
+    settings = { ...settings, crl: unusable };
+    credentials.hold(apiIdentity);
+    arrive(material(apiIdentity, "1"));
+    expect(told).toEqual([]);
+    expect(log.messages("error")).toEqual(["a credential is not in force: the CRL is not PEM"]);
   });
 
   it("forget an identity with its last pod, once", () => {

@@ -1,5 +1,5 @@
 /** Local flows through the driver: how they are decided, told, and cut. */
-import { beforeEach, describe, expect, test } from "vitest";
+import { beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { MeshIndex } from "../../src/mesh/mesh-index.ts";
 import type { FlowLabel } from "../../src/model/flow-label.ts";
 import type { LocalPod } from "../../src/model/workload.ts";
@@ -8,6 +8,7 @@ import type { PodSockets } from "../../src/tunnel/driver.ts";
 import type { CredentialSpec, FlowClosed, FlowId, PodHandle } from "../../src/tunnel/engine.ts";
 import { TunnelDriver } from "../../src/tunnel/tunnel-driver.ts";
 import { authorizationPolicy, localPod, settings, workload } from "../mesh/build.ts";
+import { makeCrl, makeParty, type Party } from "../support/pki.ts";
 import { FakeEngine } from "./fake-engine.ts";
 
 const web = workload("web", "10.0.0.1");
@@ -32,9 +33,18 @@ let told: Told[];
 let webHandle: PodHandle;
 let apiHandle: PodHandle;
 
+let root: Party;
+/** The one certificate of both: which of them a list names is what tests are about. */
+let leaf: Party;
+beforeAll(async () => {
+  root = await makeParty({ subject: "CN=root", authority: true });
+  leaf = await makeParty({ subject: "CN=leaf", serial: "2a" }, root);
+});
+
 function credential(of: typeof web, crl = ""): CredentialSpec {
   const { identity } = of;
-  return { identity, chain: "", privateKey: "", trustBundle: "", trustDomains: [], crl, deniedIdentities: [] };
+  const papers = { chain: leaf.pem, privateKey: leaf.key, trustBundle: root.pem };
+  return { identity, ...papers, trustDomains: [], crl, deniedIdentities: [] };
 }
 
 function handleOf(uid: string): PodHandle {
@@ -155,16 +165,34 @@ describe("a local flow", () => {
       () => index.apply({ authorizationPolicies: [authorizationPolicy("ALLOW", [{ to: [{ methods: ["GET"] }] }])] }),
     ],
     ["the end of the client's certificate", () => driver.forgetCredential(web.identity)],
-    [
-      "a CRL, which only handshakes ask",
-      () => driver.setCredential(api.identity, credential(api, "-----BEGIN X509 CRL-----")),
-    ],
   ])("is cut by %s, and none is made after it", (_what, change) => {
     const { flow } = connect();
     expect(isOpen(flow)).toBe(true);
     change();
     expect(engine.closed).toEqual([{ flow, reason: "policy-changed" }]);
     expect(connect().decision?.kind).not.toBe("dial");
+  });
+
+  test.each([
+    ["the client", web],
+    ["the server", api],
+  ])("is cut when the certificate of %s is revoked, and made again with another certificate", async (_who, revoked) => {
+    const { flow } = connect();
+    driver.setCredential(revoked.identity, credential(revoked, await makeCrl(root, ["2a"])));
+    expect(engine.closed).toEqual([{ flow, reason: "policy-changed" }]);
+    expect(connect().decision?.kind).toBe("carry");
+    // The agent renews what is revoked: the list names nothing of its any more.
+    driver.setCredential(revoked.identity, credential(revoked, await makeCrl(root, ["2b"])));
+    expect(connect().decision?.kind).toBe("dial");
+  });
+
+  test("goes on when certificates of others are revoked", async () => {
+    const { flow } = connect();
+    const crl = await makeCrl(root, ["2b"]);
+    for (const of of [web, api]) driver.setCredential(of.identity, credential(of, crl));
+    expect(engine.closed).toEqual([]);
+    expect(isOpen(flow)).toBe(true);
+    expect(connect().decision?.kind).toBe("dial");
   });
 
   test("names the policy that cut it", () => {
