@@ -35,10 +35,13 @@ export function begin(state: AuthorityState, next: Issuer, now: number): Authori
   return { ...state, rotation };
 }
 
-/** `nodes` were seen to have done what the phase asks. The same state when that is not new. */
-export function confirm(state: AuthorityState, phase: RootRotation["phase"], nodes: readonly string[]): AuthorityState {
+/**
+ * `nodes` were seen to have done what the phase `seen` asks: another phase, or another rotation, has to see for itself. The same state when
+ * that is not new.
+ */
+export function confirm(state: AuthorityState, seen: RootRotation, nodes: readonly string[]): AuthorityState {
   const { rotation } = state;
-  if (rotation?.phase !== phase) return state;
+  if (rotation?.phase !== seen.phase || rotation.phaseSince !== seen.phaseSince) return state;
   const confirmed = united(rotation.confirmed, nodes);
   return confirmed === rotation.confirmed ? state : { ...state, rotation: { ...rotation, confirmed } };
 }
