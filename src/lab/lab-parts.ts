@@ -10,6 +10,7 @@ import { Cgroup } from "./machine/cgroup.ts";
 import { fabricScript } from "./machine/network.ts";
 import { Sandbox } from "./machine/sandbox.ts";
 import type { FoundLab } from "./machine/state-folder.ts";
+import { nodeHosts } from "./mesh/control.ts";
 import { LabMesh } from "./mesh/mesh.ts";
 import { LabNode } from "./node.ts";
 import type { LabOptions } from "./options.ts";
@@ -29,6 +30,13 @@ export async function buildLabParts(claim: FoundLab, options: LabOptions, signal
   const count = options.nodes ?? 2;
   if (!Number.isInteger(count) || count < 1 || count > clusterAddresses.maximumNodes)
     throw new MeshError("MESH_LAB_NODES", `a lab has 1 to ${clusterAddresses.maximumNodes} nodes, not ${count}`);
+  const replicas = options.controlReplicas ?? 1;
+  if (!Number.isInteger(replicas) || replicas < 1 || replicas > clusterAddresses.maximumReplicas)
+    throw new MeshError(
+      "MESH_LAB_REPLICAS",
+      `a lab has 1 to ${clusterAddresses.maximumReplicas} control planes, not ${replicas}`,
+    );
+  const hosts = nodeHosts(replicas);
   const indexes = Array.from({ length: count }, (_, index) => index + 1);
   const cgroup = new Cgroup(claim.owner.cgroup).create();
   const logs = join(folder, "logs");
@@ -44,7 +52,7 @@ export async function buildLabParts(claim: FoundLab, options: LabOptions, signal
     signal,
   );
   const nodes = await Promise.all(
-    indexes.map((index) => LabNode.create({ index, nodes: indexes, fabric, cgroup, folder }, signal)),
+    indexes.map((index) => LabNode.create({ index, nodes: indexes, fabric, cgroup, folder, hosts }, signal)),
   );
   event(`the fabric and ${count === 1 ? "a node" : `${count} nodes`} are up`);
   const store = new ObjectStore();

@@ -1,5 +1,5 @@
 /** A node of the lab: a sandbox that holds its network and mounts, the cgroups of what runs on it, and its kubelet stand-in. */
-import { mkdirSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Prober } from "./kubelet/prober.ts";
 import { clusterAddresses } from "./machine/addresses.ts";
@@ -16,6 +16,8 @@ export interface NodeRequest {
   readonly cgroup: Cgroup;
   /** The lab's state folder. */
   readonly folder: string;
+  /** What the node's programs find in /etc/hosts. */
+  readonly hosts: string;
 }
 
 interface NodeMounts {
@@ -66,12 +68,14 @@ export class LabNode {
     const folder = join(request.folder, "nodes", name);
     const mounts = { bpffs: join(folder, "bpf"), tmpfs: join(folder, "run") };
     for (const path of Object.values(mounts)) mkdirSync(path, { recursive: true });
+    const hosts = join(folder, "hosts");
+    writeFileSync(hosts, request.hosts);
     const sandbox = await Sandbox.create(
       {
         what: `node ${name}`,
         cgroup: cgroup.child("sandbox"),
         fresh: ["net", "mount"],
-        script: nodeScript(request.fabric.pid, name, request.index, request.nodes, mounts),
+        script: nodeScript(request.fabric.pid, name, request.index, request.nodes, { ...mounts, hosts }),
       },
       signal,
     );

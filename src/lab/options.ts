@@ -15,6 +15,8 @@ export interface LabOptions {
   readonly engine?: "typescript" | "native";
   readonly backend?: "auto" | "ebpf" | "nftables";
   readonly localTraffic?: "mtls" | "auto";
+  /** Replicas of the control plane, which share the authority's state; agents find them all under one name. Default 1. */
+  readonly controlReplicas?: number;
   /** Further keys of each agent's, and of the control plane's, own configuration. */
   readonly agentSettings?: SettingOverrides;
   readonly controlSettings?: SettingOverrides;

@@ -3,8 +3,9 @@
 const pad = (value: number) => value.toString(16).padStart(2, "0");
 
 export const clusterAddresses = {
-  /** Nodes, and the control plane's machine, on the fabric. */
-  control: { v4: "172.18.0.2", v6: "fd00:172:18::2" },
+  /** Nodes, and the machines of the control plane's replicas (from 1), on the fabric. */
+  control: (replica: number) => ({ v4: `172.18.0.${1 + replica}`, v6: `fd00:172:18::${(1 + replica).toString(16)}` }),
+  maximumReplicas: 9,
   node: (index: number) => ({ v4: `172.18.1.${index}`, v6: `fd00:172:18::1:${index.toString(16)}` }),
   podCidrs: (node: number) => ({ v4: `10.244.${node}.0/24`, v6: `fd00:10:244:${node.toString(16)}::/64` }),
   gateway: (node: number) => ({ v4: `10.244.${node}.1`, v6: `fd00:10:244:${node.toString(16)}::1` }),

@@ -65,7 +65,7 @@ export function nodeScript(
   name: string,
   index: number,
   nodes: readonly number[],
-  { bpffs, tmpfs }: { readonly bpffs: string; readonly tmpfs: string },
+  { bpffs, tmpfs, hosts }: { readonly bpffs: string; readonly tmpfs: string; readonly hosts: string },
 ): string {
   const { node, gateway, gatewayMac, serviceCidrs } = clusterAddresses;
   return [
@@ -79,6 +79,7 @@ export function nodeScript(
     // Private to this node's mount namespace, as each machine has its own.
     `mount -t bpf bpf ${bpffs}`,
     `mount -t tmpfs -o mode=0755 tmpfs ${tmpfs}`,
+    `mount --bind ${hosts} /etc/hosts`,
     uplink(fabric, name),
     ipBatch([
       "link set lo up",

@@ -2,7 +2,6 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { stringify } from "yaml";
-import { clusterAddresses } from "../machine/addresses.ts";
 import type { LabNode } from "../node.ts";
 import { controlPort, controlServerName } from "./control.ts";
 import { Daemon } from "./daemon.ts";
@@ -32,10 +31,9 @@ export function agentConfig(request: AgentRequest): Record<string, unknown> {
       node: node.name,
       discovery: { stateFile: join(node.tmpfs, "last-good-state") },
       control: {
-        address: `${clusterAddresses.control.v4}:${controlPort}`,
+        address: `${controlServerName}:${controlPort}`,
         rootCertificate: request.rootCertificate,
         tokenFile: tokens.tokenPath(node.name),
-        serverName: controlServerName,
       },
       capture: {
         pinDirectory: join(node.bpffs, "warren"),

@@ -1,11 +1,11 @@
-/** The mesh on the lab: one control plane, one agent per node. */
+/** The mesh on the lab: a control plane of one or several replicas, one agent per node. */
 import { existsSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { MeshError } from "../../lib/errors.ts";
-import { clusterAddresses } from "../machine/addresses.ts";
 import type { Cgroup } from "../machine/cgroup.ts";
 import type { Sandbox } from "../machine/sandbox.ts";
 import type { LabNode } from "../node.ts";
+import { rootCertificateFile } from "../operator-door.ts";
 import type { LabOptions } from "../options.ts";
 import { makeAgent, readinessPort } from "./agents.ts";
 import { controlAdminPort, LabControl } from "./control.ts";
@@ -34,13 +34,18 @@ export interface DaemonStatus {
 const controlStartMs = 30_000;
 
 export class LabMesh {
-  readonly control: LabControl;
+  /** Its replicas. */
+  readonly controls: readonly LabControl[];
   readonly agents: ReadonlyMap<string, Daemon>;
   readonly #nodes: readonly LabNode[];
   readonly #event: (line: string) => void;
 
-  private constructor(control: LabControl, agents: ReadonlyMap<string, Daemon>, { nodes, event }: MeshRequest) {
-    this.control = control;
+  private constructor(
+    controls: readonly LabControl[],
+    agents: ReadonlyMap<string, Daemon>,
+    { nodes, event }: MeshRequest,
+  ) {
+    this.controls = controls;
     this.agents = agents;
     this.#nodes = nodes;
     this.#event = event;
@@ -52,23 +57,23 @@ export class LabMesh {
       folder,
       nodes.map((node) => node.name),
     );
-    const control = await LabControl.create(
-      {
-        fabric,
-        nodes: nodes.map((node) => node.index),
-        cgroup,
-        folder,
-        manifests,
-        tokens,
-        settings: overlay(
-          options.localTraffic === undefined ? {} : { mesh: { localTraffic: options.localTraffic } },
-          options.controlSettings ?? {},
-        ),
-        event,
-      },
-      signal,
-    );
-    const { rootCertificate } = control;
+    const controlRequest = {
+      fabric,
+      nodes: nodes.map((node) => node.index),
+      cgroup,
+      folder,
+      manifests,
+      tokens,
+      settings: overlay(
+        options.localTraffic === undefined ? {} : { mesh: { localTraffic: options.localTraffic } },
+        options.controlSettings ?? {},
+      ),
+      event,
+    };
+    const controls: LabControl[] = [];
+    for (let replica = 1; replica <= (options.controlReplicas ?? 1); replica++)
+      controls.push(await LabControl.create({ ...controlRequest, replica }, signal));
+    const rootCertificate = rootCertificateFile(folder);
     const { engine, backend, agentSettings: settings = {} } = options;
     const agents = nodes.map((node): [string, Daemon] => [
       node.name,
@@ -83,12 +88,23 @@ export class LabMesh {
         event,
       }),
     ]);
-    return new LabMesh(control, new Map(agents), request);
+    return new LabMesh(controls, new Map(agents), request);
+  }
+
+  /** The control plane, when it has one replica; the first of several. */
+  get control(): LabControl {
+    const [first] = this.controls;
+    if (first === undefined) throw new MeshError("MESH_LAB_CONTROL", "this lab has no control plane");
+    return first;
+  }
+
+  get #daemons(): Daemon[] {
+    return [...this.controls.map(({ daemon }) => daemon), ...this.agents.values()];
   }
 
   /** Starts the control plane, then the agents as soon as there is a root certificate for them to trust. */
   async start(signal: AbortSignal): Promise<void> {
-    await this.control.daemon.start();
+    await Promise.all(this.controls.map(({ daemon }) => daemon.start()));
     const deadline = Date.now() + controlStartMs;
     while (!existsSync(this.control.rootCertificate)) {
       if (!this.control.daemon.running || Date.now() > deadline)
@@ -106,7 +122,7 @@ export class LabMesh {
 
   /** The lab goes: processes end with its cgroup. */
   close(): void {
-    for (const daemon of [this.control.daemon, ...this.agents.values()]) daemon.close();
+    for (const daemon of this.#daemons) daemon.close();
   }
 
   agent(node: string): Daemon {
@@ -119,14 +135,16 @@ export class LabMesh {
     return agent;
   }
 
-  /** By the name that logs and status use: `control` or `agent/<node>`. */
+  /** By the name that logs and status use: `control`, `control-2` or `agent/<node>`. */
   daemon(name: string): Daemon | undefined {
-    return [this.control.daemon, ...this.agents.values()].find((daemon) => daemon.name === name);
+    return this.#daemons.find((daemon) => daemon.name === name);
   }
 
   async status(): Promise<DaemonStatus[]> {
     const asked = [
-      this.#statusOf(this.control.daemon, this.#nodes[0], clusterAddresses.control.v4, controlAdminPort),
+      ...this.controls.map(({ daemon, address }) =>
+        this.#statusOf(daemon, this.#nodes[0], address.v4, controlAdminPort),
+      ),
       ...this.#nodes.map((node) => this.#statusOf(this.agent(node.name), node, "127.0.0.1", readinessPort)),
     ];
     return Promise.all(asked);
@@ -134,7 +152,7 @@ export class LabMesh {
 
   /** Throws if a part ended by itself: waiting would not bring it back. */
   throwIfEnded(): void {
-    for (const daemon of [this.control.daemon, ...this.agents.values()]) {
+    for (const daemon of this.#daemons) {
       if (daemon.failure === undefined) continue;
       throw new MeshError(
         "MESH_LAB_ENDED",

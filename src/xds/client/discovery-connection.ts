@@ -1,11 +1,9 @@
 /** One stream to the control plane: who we are, the first requests, and raw responses in turn. Reconnecting is the source's. */
 import { readFile } from "node:fs/promises";
-import { isIP } from "node:net";
-import { checkServerIdentity, createSecureContext, type PeerCertificate } from "node:tls";
 import { create } from "@bufbuild/protobuf";
-import { Client, type ClientDuplexStream, credentials, Metadata, type StatusObject, status } from "@grpc/grpc-js";
+import { Client, type ClientDuplexStream, Metadata, type StatusObject, status } from "@grpc/grpc-js";
 import { MeshError, messageOf } from "../../lib/errors.ts";
-import { parseHostPort } from "../../lib/host-port.ts";
+import { type ControlAddress, controlChannel } from "../control-channel.ts";
 import {
   AggregatedDiscoveryService,
   type DeltaDiscoveryRequest,
@@ -16,15 +14,11 @@ import { chunkedKey, resourceTypes } from "../resources/resource-types.ts";
 import type { DiscoveryState } from "./discovery-state.ts";
 import { type RawResponse, readResponse } from "./response-reader.ts";
 
-export interface ConnectionOptions {
-  /** `host:port` */
-  readonly address: string;
+export interface ConnectionOptions extends ControlAddress {
   /** PEM of the roots that the control plane's certificate must lead to. */
   readonly rootFile: string;
   /** The bearer token that says which node this is. */
   readonly tokenFile: string;
-  /** The name in its certificate, when it is not the host of `address`; empty for that host. */
-  readonly serverName: string;
   readonly node: string;
 }
 
@@ -142,18 +136,11 @@ function whoWeAre({ dialect, index }: DiscoveryState, node: string) {
   };
 }
 
-function makeClient({ address, serverName }: ConnectionOptions, root: string): Client {
-  const name = serverName === "" ? (parseHostPort(address)?.host ?? address) : serverName;
-  const verify = { checkServerIdentity: (_sent: string, peer: PeerCertificate) => checkServerIdentity(name, peer) };
-  const context = createSecureContext({ ca: root, minVersion: "TLSv1.3" });
-  return new Client(address, credentials.createFromSecureContext(context, verify), {
-    // What is sent as SNI. It may not be an IP (RFC 6066 §3); what is verified is `name` all the same.
-    "grpc.ssl_target_name_override": isIP(name) === 0 ? name : "warren-control",
-    "grpc.keepalive_time_ms": 30_000,
-    "grpc.keepalive_timeout_ms": 10_000,
+function makeClient(options: ConnectionOptions, root: string): Client {
+  const channel = controlChannel(options, root);
+  return new Client(options.address, channel.credentials, {
+    ...channel.options,
     "grpc.max_receive_message_length": largestResponse,
-    "grpc.enable_retries": 0,
-    "grpc.use_local_subchannel_pool": 1,
   });
 }
 

@@ -43,7 +43,8 @@ describe("clusterAddresses", () => {
   it("keeps nodes, pods and Services apart in both families", () => {
     const { node, pod, gateway, service, control, maximumNodes, lastPod, lastService } = clusterAddresses;
     const all = [
-      control,
+      control(1),
+      control(9),
       node(1),
       node(maximumNodes),
       gateway(maximumNodes),

@@ -5,7 +5,6 @@ import {
   Action,
   type Authorization,
   AuthorizationSchema,
-  type MatchSchema,
   Scope,
 } from "../../../src/xds/gen/istio/security/authorization_pb.ts";
 import { encodeAuthorization, encodeSettingsPolicies } from "../../../src/xds/resources/authorization.ts";
@@ -17,19 +16,18 @@ import { Random } from "./random.ts";
 
 const target = workload("web", "10.0.0.5", { namespace: "a" });
 
-type MatchInit = Parameters<typeof create<typeof MatchSchema>>[1];
+type Fields = Readonly<Record<string, unknown>>;
 
-function decode(
-  overrides: { rules?: readonly (readonly (readonly MatchInit[])[])[] } & object = {},
-): AuthorizationPolicy {
+/** `rules` as lists of clauses, which are lists of matches. */
+function decode(overrides: Fields = {}): AuthorizationPolicy {
   const { rules = [], ...rest } = overrides;
   const message = create(AuthorizationSchema, {
     name: "p",
     namespace: "a",
     scope: Scope.NAMESPACE,
     ...rest,
-    rules: rules.map((clauses) => ({ clauses: clauses.map((matches) => ({ matches: [...matches] })) })),
-  } as Parameters<typeof create<typeof AuthorizationSchema>>[1]);
+    rules: (rules as object[][][]).map((clauses) => ({ clauses: clauses.map((matches) => ({ matches })) })),
+  });
   return decodeAuthorization("a/p", toBinary(AuthorizationSchema, message));
 }
 
@@ -107,7 +105,7 @@ describe("an Authorization from Istio", () => {
     expect(answer(strict, {}, to)).toBe("allow");
   });
 
-  it.each([
+  it.each<[string, Fields, string]>([
     ["matches about HTTP, which arrive empty, in an ALLOW", { rules: [[[{}]]] }, "deny"],
     ["the same beside one that can be read", { rules: [[[{}, { destinationPorts: [80] }]]] }, "allow"],
     ["the same in a DENY", { action: Action.DENY, rules: [[[{}]]] }, "deny"],
@@ -145,9 +143,9 @@ describe("an Authorization from Istio", () => {
   });
 
   it("is refused under another name or with a scope of a later version", () => {
-    const bytes = (scope: number) =>
+    const bytes = (scope: Scope) =>
       toBinary(AuthorizationSchema, create(AuthorizationSchema, { name: "p", namespace: "a", scope }));
     expect(() => decodeAuthorization("a/q", bytes(1))).toThrow(/says that it is a\/p/);
-    expect(() => decodeAuthorization("a/p", bytes(9))).toThrow(/scope 9/);
+    expect(() => decodeAuthorization("a/p", bytes(9 as Scope))).toThrow(/scope 9/);
   });
 });
