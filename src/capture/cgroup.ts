@@ -1,4 +1,4 @@
-import { readFile } from "node:fs/promises";
+import { access, readFile } from "node:fs/promises";
 import { join } from "node:path";
 
 /** Where the cgroup v2 hierarchy is mounted, from the text of /proc/mounts; undefined when it is not. */
@@ -24,4 +24,20 @@ export function cgroup2Path(cgroupFile: string): string | undefined {
 export async function ownCgroup(mount: string | undefined): Promise<string | undefined> {
   const path = cgroup2Path(await readFile("/proc/self/cgroup", "utf8"));
   return mount === undefined || path === undefined ? undefined : join(mount, path);
+}
+
+/** Below the root of the hierarchy: the kubelet's systemd and cgroupfs drivers, and both once more in a node that is a container. */
+const podsCgroups = ["kubepods.slice", "kubepods", "kubelet.slice/kubelet-kubepods.slice", "kubelet/kubepods"];
+
+/** The cgroup that the kubelet keeps all pods in, as a folder; undefined where no kubelet has made one. */
+export async function findPodsCgroup(mount: string): Promise<string | undefined> {
+  for (const name of podsCgroups) {
+    const folder = join(mount, name);
+    const there = await access(folder).then(
+      () => true,
+      () => false,
+    );
+    if (there) return folder;
+  }
+  return undefined;
 }

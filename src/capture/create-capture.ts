@@ -4,7 +4,7 @@ import { readFile } from "node:fs/promises";
 import { type CaptureAddon, loadCaptureAddon } from "./addon.ts";
 import type { CaptureBackend, CapturePorts } from "./backend.ts";
 import type { BackendKind, Capture, KernelSupport, Netns } from "./capture.ts";
-import { cgroup2Mount, ownCgroup } from "./cgroup.ts";
+import { cgroup2Mount, findPodsCgroup, ownCgroup } from "./cgroup.ts";
 import { EbpfBackend, removeEbpfPins } from "./ebpf/ebpf-backend.ts";
 import { CaptureError } from "./errors.ts";
 import { NftablesBackend, nftablesMissing } from "./nftables/nftables-backend.ts";
@@ -14,8 +14,8 @@ import { SelfProbe } from "./self-probe.ts";
 export interface CaptureOptions {
   /** A folder on a BPF file system that survives the agent; made if its parent is there. One per agent and node. */
   readonly pinDirectory: string;
-  /** The cgroup v2 that holds all pods, e.g. `/sys/fs/cgroup/kubepods.slice`. */
-  readonly podsCgroup: string;
+  /** The cgroup v2 that holds all pods, e.g. `/sys/fs/cgroup/kubepods.slice`. Absent: looked for where kubelets keep it. */
+  readonly podsCgroup?: string;
   /** Whose connections to pods are probes. */
   readonly kubeletCgroup?: string;
   /** The agent's own cgroup, whose deliveries reach applications and whose connects are not captured. Absent: read from /proc. */
@@ -56,7 +56,7 @@ function withMissing(support: KernelSupport, kind: BackendKind, missing: string)
 async function openBackend(
   kind: BackendKind,
   addon: CaptureAddon,
-  options: CaptureOptions,
+  options: CaptureOptions & { readonly podsCgroup: string },
   own: Netns,
 ): Promise<CaptureBackend> {
   if (kind === "ebpf") {
@@ -66,13 +66,25 @@ async function openBackend(
   return new NftablesBackend(addon, { ...options, nodeAddresses });
 }
 
+async function podsCgroupOf(options: CaptureOptions, mount: string | undefined): Promise<string> {
+  const found = options.podsCgroup ?? (mount === undefined ? undefined : await findPodsCgroup(mount));
+  if (found === undefined) {
+    throw new CaptureError(
+      "MESH_CGROUP_UNUSABLE",
+      `no kubelet keeps pods below ${mount ?? "a cgroup v2 mount"}; set capture.podsCgroup to the cgroup that holds them`,
+    );
+  }
+  return found;
+}
+
 /** Throws `MESH_BACKEND_UNUSABLE` when no asked backend can work, naming what is missing. */
-export async function createCapture(options: CaptureOptions): Promise<Capture> {
+export async function createCapture(asked: CaptureOptions): Promise<Capture> {
   const addon = loadCaptureAddon();
   const own = addon.netnsOpen("/proc/self/ns/net");
   const backends: CaptureBackend[] = [];
   try {
     let support = await supportOf(addon, own);
+    const options = { ...asked, podsCgroup: await podsCgroupOf(asked, support.cgroup2) };
     const wanted: readonly BackendKind[] = options.backend === "auto" ? ["ebpf", "nftables"] : [options.backend];
     for (const kind of wanted) {
       if (support.backends[kind].usable) {

@@ -6,6 +6,8 @@ import { z } from "zod";
 import { asIdentity, isTrustDomain } from "../identity/spiffe.ts";
 import { address, byteSize, duration, listenAddress, path } from "../lib/config-schema.ts";
 import type { Identity } from "../model/identity.ts";
+import { cni } from "./cni/config.ts";
+import { zds } from "./zds/config.ts";
 
 const control = z
   .strictObject({
@@ -125,8 +127,10 @@ const capture = z
       .prefault("/sys/fs/bpf/warren")
       .describe("Directory on a bpffs where programs and maps are pinned, so that redirection outlives the agent."),
     podsCgroup: path()
-      .prefault("/sys/fs/cgroup/kubepods.slice")
-      .describe("The cgroup v2 that all pods live under; connect hooks are attached here, the agent must be outside."),
+      .optional()
+      .describe(
+        "The cgroup v2 that all pods live under; connect hooks are attached here. Default: where kubelets keep pods, found on this node.",
+      ),
     kubeletCgroup: path()
       .optional()
       .describe(
@@ -137,6 +141,14 @@ const capture = z
       .describe(
         "cgroup v2 of this agent; its deliveries to applications are exempt. Default: read from /proc/self/cgroup.",
       ),
+    criSocket: path()
+      .optional()
+      .describe(
+        "Unix socket of the container runtime, asked where a pod's network namespace is. Default: it is found through the pod's processes.",
+      ),
+    netnsDirectory: path()
+      .prefault("/run/netns")
+      .describe("Where the runtime keeps network namespaces by name; looked through for pods without a process."),
   })
   .describe("Redirection of pod traffic to this agent.");
 
@@ -410,6 +422,8 @@ export const nodeConfigSchema = z
     control,
     certificates,
     capture,
+    cni,
+    zds,
     enrolment,
     engine: z
       .enum(["typescript", "native"])
@@ -473,6 +487,24 @@ export const nodeConfigSchema = z
     }
     if (config.limits.flowsPerPod > config.limits.flows) {
       wrong(["limits", "flowsPerPod"], "must not be above limits.flows; lower it or raise that");
+    }
+    if (config.cni.binDir !== undefined && config.cni.confDir === undefined) {
+      wrong(
+        ["cni", "confDir"],
+        "is missing beside cni.binDir; name the folder of the runtime's network configurations",
+      );
+    }
+    if (config.cni.confDir !== undefined && config.cni.binDir === undefined) {
+      wrong(["cni", "binDir"], "is missing beside cni.confDir; name the folder where the runtime looks for plugins");
+    }
+    if (config.cni.confDir !== undefined && config.cni.socket === undefined) {
+      wrong(["cni", "socket"], "is missing beside cni.confDir; the plugin needs a place to ask");
+    }
+    if (config.zds.socket !== undefined && config.cni.socket !== undefined) {
+      wrong(
+        ["zds", "socket"],
+        "cannot be set with cni.socket: either Istio's CNI agent captures pods, or this one does",
+      );
     }
     if (config.enrolment.retryMax < config.enrolment.retry) {
       wrong(["enrolment", "retryMax"], "must not be shorter than enrolment.retry; raise it or lower that");

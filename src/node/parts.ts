@@ -1,7 +1,8 @@
 /** The agent's real parts, loaded when an agent is made and not before: `--help` and a wrong configuration need none of them. */
-import { stat } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
 import { loadCaptureAddon } from "../capture/addon.ts";
 import { createCapture } from "../capture/create-capture.ts";
+import { CriClient } from "../capture/cri/cri-client.ts";
 import { socketMarks } from "../capture/delivery-routing.ts";
 import { findKubeletCgroup } from "../capture/kubelet.ts";
 import { NetnsFinder } from "../capture/netns-finder.ts";
@@ -16,6 +17,9 @@ import { hbonePort, inboundPort, outboundPort } from "../model/ports.ts";
 import { TunnelDriver } from "../tunnel/tunnel-driver.ts";
 import { createDiscoverySource } from "../xds/client/discovery-source.ts";
 import type { AgentParts } from "./agent.ts";
+import { CniInstaller } from "./cni/installer.ts";
+import { descriptorOf } from "./cni/peer.ts";
+import { CniServer } from "./cni/server.ts";
 import type { NodeConfig } from "./config.ts";
 import { chooseEngine } from "./engine-choice.ts";
 import { InspectionClient } from "./inspection/inspection-client.ts";
@@ -46,26 +50,69 @@ function meshSource(config: NodeConfig): ReportingSource {
   );
 }
 
+/** The runtime answers in milliseconds; one that hangs must not keep pods out that are found without it. */
+const criTimeoutMs = 2000;
+
+function netnsSearch({ capture }: NodeConfig): AgentParts["findNetns"] {
+  const { criSocket, netnsDirectory } = capture;
+  const procRoot = "/proc";
+  const cri =
+    criSocket === undefined ? undefined : new CriClient({ socket: criSocket, timeoutMs: criTimeoutMs, procRoot });
+  return async ({ uid, addresses }, announced) => {
+    const finder = new NetnsFinder({ addon: loadCaptureAddon(), cri }, { procRoot, namedRoot: netnsDirectory });
+    const found = await finder.find({ uid, addresses, announced });
+    const { dev, ino } = found.netns;
+    return { path: found.path, dev, ino, stillHeld: () => found.stillThere(), close: () => found.close() };
+  };
+}
+
+/** The plugin's program, above this file from `src/` and from `dist/` alike. */
+const pluginProgram = fileURLToPath(new URL("../../build/native/cni/warren-cni", import.meta.url));
+
+const conflistEveryMs = 1000;
+/** The plugin waits a little longer than the agent, so that it hears why. */
+const pluginGraceMs = 5000;
+
+function cniParts({ cni }: NodeConfig): AgentParts["cni"] {
+  const { socket, binDir, confDir, failOpen, excludeNamespaces, wait } = cni;
+  if (socket === undefined) return undefined;
+  return ({ answer, log }) => {
+    const server = new CniServer(
+      {
+        answer,
+        log,
+        credentials: (connection) => {
+          const fd = descriptorOf(connection);
+          return fd === undefined ? undefined : loadCaptureAddon().peerCredentials(fd);
+        },
+      },
+      { path: socket, uid: process.getuid?.() ?? 0 },
+    );
+    const settings = { socket, timeoutMs: wait + pluginGraceMs, failOpen, excludeNamespaces };
+    const installer =
+      binDir === undefined || confDir === undefined
+        ? undefined
+        : new CniInstaller(
+            { clock: systemClock, log },
+            { program: pluginProgram, binDir, confDir, settings, everyMs: conflistEveryMs },
+          );
+    return { server, installer };
+  };
+}
+
 export function agentParts(config: NodeConfig): AgentParts {
   const { capture, control, certificates } = config;
   return {
     openCapture: () =>
       createCapture({
         pinDirectory: capture.pinDirectory,
-        podsCgroup: capture.podsCgroup,
+        ...(capture.podsCgroup === undefined ? {} : { podsCgroup: capture.podsCgroup }),
         backend: capture.backend,
         ports,
         ...(capture.agentCgroup === undefined ? {} : { agentCgroup: capture.agentCgroup }),
       }),
-    findNetns: async ({ uid, addresses }) => {
-      const found = await new NetnsFinder(loadCaptureAddon(), { procRoot: "/proc" }).find(uid, addresses);
-      const { dev, ino } = found.netns;
-      const stillHeld = async () => {
-        const now = await stat(`/proc/${found.pid}/ns/net`, { bigint: true }).catch(() => undefined);
-        return now?.ino === ino && now.dev === dev;
-      };
-      return { path: found.path, dev, ino, stillHeld, close: () => found.close() };
-    },
+    findNetns: netnsSearch(config),
+    cni: cniParts(config),
     source: meshSource(config),
     findKubelet: async ({ support }) =>
       capture.kubeletCgroup ?? (support.cgroup2 === undefined ? undefined : findKubeletCgroup(support.cgroup2)),

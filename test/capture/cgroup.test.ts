@@ -1,5 +1,8 @@
-import { describe, expect, it } from "vitest";
-import { cgroup2Mount, cgroup2Path } from "../../src/capture/cgroup.ts";
+import { mkdir, mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, expect, it, onTestFinished } from "vitest";
+import { cgroup2Mount, cgroup2Path, findPodsCgroup } from "../../src/capture/cgroup.ts";
 
 describe("cgroup v2", () => {
   it.each([
@@ -21,5 +24,13 @@ describe("cgroup v2", () => {
     ["9:cpu:/x\n", undefined],
   ])("names a process's path in %j", (text, expected) => {
     expect(cgroup2Path(text)).toBe(expected);
+  });
+
+  it.each(["kubepods.slice", "kubepods", "kubelet.slice/kubelet-kubepods.slice"])("finds pods in %s", async (name) => {
+    const mount = await mkdtemp(join(tmpdir(), "warren-cgroup-"));
+    onTestFinished(() => rm(mount, { recursive: true }));
+    expect(await findPodsCgroup(mount)).toBeUndefined();
+    await mkdir(join(mount, name), { recursive: true });
+    expect(await findPodsCgroup(mount)).toBe(join(mount, name));
   });
 });
