@@ -1,0 +1,128 @@
+/** Two replicas of the control plane, one of them killed at any time while the mesh changes: nobody loses anything. */
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
+import { Lab } from "../../src/lab/lab.ts";
+import { documents, idle, service, web } from "../lab/fixtures.ts";
+import { SteadyLoad } from "./support/steady-load.ts";
+
+const namespace = "{apiVersion: v1, kind: Namespace, metadata: {name: production, labels: {warren.dev/mode: ambient}}}";
+const outsider = idle("outsider", "node-2").replace("name: outsider", "name: outsider, namespace: outside");
+const tries = { timeout: 30_000, interval: 50 };
+const ownOnly = `
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: own-only, namespace: production}
+spec: {rules: [{from: [{source: {namespaces: [production]}}]}]}
+`;
+
+interface Dump {
+  readonly pods: readonly { readonly name: string; readonly state: string }[];
+  readonly workloads: readonly { readonly name: string }[];
+}
+
+describe("a control plane of two replicas", () => {
+  let lab: Lab;
+  beforeAll(async () => {
+    // Certificates of a few seconds, so that renewals fall into every outage.
+    const controlSettings = { log: { format: "json" }, certificateLifetime: "12s" };
+    const agentSettings = { log: { format: "json" }, certificates: { lifetime: "12s" } };
+    const manifests = [documents(namespace, web(), service("web"), idle("one", "node-2"), outsider)];
+    lab = await Lab.up({ manifests, controlReplicas: 2, controlSettings, agentSettings }, AbortSignal.timeout(60_000));
+    await lab.waitReady();
+  });
+  afterAll(() => lab?.down());
+
+  const dump = async (node: string) => (await lab.adminJson(node, "/config_dump")) as Dump;
+  const captured = async (node: string) =>
+    (await dump(node)).pods.filter(({ state }) => state === "captured").map(({ name }) => name);
+  const serials = async () =>
+    new Map(
+      ((await lab.adminJson("node-2", "/certs")) as { identity: string; serial: string }[]).map(
+        ({ identity, serial }) => [identity, serial] as const,
+      ),
+    );
+  const replicas = () => lab.mesh?.controls ?? [];
+  const ask = async (from: string) =>
+    (await lab.exec(from, ["curl", "-sS", "--max-time", "5", "http://web.production/"])).code;
+
+  it("is two processes, ready both", async () => {
+    expect((await lab.status()).mesh.map(({ name, ready }) => [name, ready])).toEqual([
+      ["control", true],
+      ["control-2", true],
+      ["agent/node-1", true],
+      ["agent/node-2", true],
+    ]);
+  });
+
+  it("may lose either at any time under churn: no request fails, no agent forgets, certificates renew", async () => {
+    const load = new SteadyLoad(lab, "one", "http://web/");
+    const known = (await dump("node-1")).workloads.length;
+    let fewest = known;
+    let watching = true;
+    const watch = (async () => {
+      while (watching) fewest = Math.min(fewest, (await dump("node-1")).workloads.length);
+    })();
+    onTestFinished(() => {
+      watching = false;
+    });
+    for (const [round, { daemon }] of replicas().entries()) {
+      const name = `late-${round}`;
+      const before = await serials();
+      const change = lab.apply(idle(name, "node-2"));
+      await daemon.kill();
+      await change;
+      await expect.poll(() => captured("node-2"), tries).toContain(name);
+      await expect.poll(() => ask(name), tries).toBe(0);
+      // Each identity that was there has been renewed while this replica was away.
+      await expect
+        .poll(async () => [...(await serials())].filter(([identity, serial]) => before.get(identity) === serial), tries)
+        .toEqual([]);
+      await daemon.start();
+      await lab.waitReady();
+    }
+    watching = false;
+    await watch;
+    const { answered, failed } = await load.stop();
+    expect(failed).toEqual([]);
+    expect(answered).toBeGreaterThan(100);
+    expect(fewest).toBe(known);
+    // A request that met a replica which was just gone is tried again, and then there is the other one.
+    for (const node of lab.nodes()) expect(await longestRunOfFailures(node)).toBeLessThanOrEqual(1);
+  });
+
+  it("may be away whole: traffic, new connections and policy go on, and renewals resume when it is back", async () => {
+    await lab.apply(ownOnly);
+    await expect.poll(() => ask("outside/outsider"), tries).not.toBe(0);
+    const load = new SteadyLoad(lab, "one", "http://web/");
+    await Promise.all(replicas().map(({ daemon }) => daemon.kill()));
+    const before = await serials();
+    expect(await ask("one")).toBe(0);
+    expect(await ask("outside/outsider")).not.toBe(0);
+    await expect.poll(async () => JSON.stringify(await problems("node-2")), tries).toContain("cannot be reached");
+    await Promise.all(replicas().map(({ daemon }) => daemon.start()));
+    await expect
+      .poll(async () => [...(await serials())].filter(([identity, serial]) => before.get(identity) === serial), tries)
+      .toEqual([]);
+    expect((await load.stop()).failed).toEqual([]);
+    await lab.delete("AuthorizationPolicy", "production", "own-only");
+    await expect.poll(() => ask("outside/outsider"), tries).toBe(0);
+  });
+
+  async function problems(node: string): Promise<unknown> {
+    return ((await lab.adminJson(node, "/config_dump")) as { problems: unknown }).problems;
+  }
+
+  /** Refusals of one identity's requests in a row, as the agent's log tells them. */
+  async function longestRunOfFailures(node: string): Promise<number> {
+    const runs = new Map<string, number>();
+    let longest = 0;
+    for (const line of (await lab.agentLog(node)).split("\n")) {
+      if (!line.includes('"certificates"') || !line.endsWith("}")) continue;
+      const { identity = "", message } = JSON.parse(line) as { identity?: string; message: string };
+      const failed = message !== "certificate in force";
+      const run = failed ? (runs.get(identity) ?? 0) + 1 : 0;
+      runs.set(identity, run);
+      longest = Math.max(longest, run);
+    }
+    return longest;
+  }
+});
