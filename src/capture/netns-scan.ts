@@ -42,8 +42,8 @@ export async function* processNetns(procRoot = "/proc"): AsyncGenerator<NetnsSig
   }
 }
 
-/** One sighting per netns. */
-export async function* allNetns(procRoot = "/proc", namedRoot = "/run/netns"): AsyncGenerator<NetnsSighting> {
+/** Each netns that has a name, once. */
+export async function* namedNetns(namedRoot = "/run/netns"): AsyncGenerator<NetnsSighting> {
   const seen = new Set<bigint>();
   for (const name of await namesIn(namedRoot)) {
     const path = join(namedRoot, name);
@@ -52,6 +52,15 @@ export async function* allNetns(procRoot = "/proc", namedRoot = "/run/netns"): A
       seen.add(ino);
       yield { path, ino, pid: undefined };
     }
+  }
+}
+
+/** One sighting per netns. */
+export async function* allNetns(procRoot = "/proc", namedRoot = "/run/netns"): AsyncGenerator<NetnsSighting> {
+  const seen = new Set<bigint>();
+  for await (const sighting of namedNetns(namedRoot)) {
+    seen.add(sighting.ino);
+    yield sighting;
   }
   for await (const sighting of processNetns(procRoot)) {
     if (!seen.has(sighting.ino)) {

@@ -24,14 +24,15 @@ import { Metrics } from "../telemetry/metrics.ts";
 import type { ScopedLog } from "../telemetry/scoped-log.ts";
 import type { Driver, DriverDeps, DriverOptions } from "../tunnel/driver.ts";
 import { adminRoutes, readinessRoutes } from "./admin.ts";
+import { Admission } from "./cni/admission.ts";
+import type { CniServerDeps } from "./cni/server.ts";
 import type { NodeConfig } from "./config.ts";
 import { Credentials } from "./credentials.ts";
 import type { ChosenEngine } from "./engine-choice.ts";
-import { Enrolment } from "./enrolment.ts";
+import { Enrolment, type EnrolmentDeps } from "./enrolment.ts";
 import { inspectionAnswers } from "./inspection/answers.ts";
 import type { InspectionClientDeps } from "./inspection/inspection-client.ts";
 import { KubeletExemption } from "./kubelet-exemption.ts";
-import type { PodCaptureDeps } from "./pod-capture.ts";
 import { Readiness } from "./readiness.ts";
 import {
   adminSources,
@@ -48,7 +49,9 @@ import { TrafficWatch, type TrafficWatchDeps } from "./traffic-watch.ts";
 /** The parts that touch the kernel, the disk and other machines; replaced in tests. */
 export interface AgentParts {
   readonly openCapture: () => Promise<Capture>;
-  readonly findNetns: PodCaptureDeps["findNetns"];
+  readonly findNetns: EnrolmentDeps["findNetns"];
+  /** The door for the CNI plugin and what installs that; undefined where pods are captured without it. */
+  readonly cni: ((deps: Pick<CniServerDeps, "answer" | "log">) => CniDoor) | undefined;
   readonly source: ReportingSource;
   /** The cgroup whose probes are exempt; undefined while no kubelet is seen. */
   readonly findKubelet: (capture: Capture) => Promise<string | undefined>;
@@ -68,6 +71,12 @@ export interface AgentParts {
   readonly compactMemory: () => void;
 }
 
+/** What lets the container runtime ask before it starts a pod. */
+export interface CniDoor {
+  readonly server: { start(): Promise<void>; stop(): Promise<void> };
+  readonly installer: { start(): Promise<void>; stop(): Promise<void>; uninstall(): Promise<void> } | undefined;
+}
+
 export interface AgentDeps {
   readonly parts: AgentParts;
   readonly log: ScopedLog;
@@ -85,6 +94,8 @@ export interface AgentOptions {
 const policyLabels = 200;
 const lostWarningEveryMs = 10_000;
 const kubeletLookEveryMs = 5000;
+/** Looking for what is left of pods that are gone costs more than a probe, and finds something more seldom. */
+const collectEveryVerifies = 10;
 
 export class Agent {
   readonly #config: NodeConfig;
@@ -102,6 +113,7 @@ export class Agent {
   #driver: Driver | undefined;
   #credentials: Credentials | undefined;
   #enrolment: Enrolment | undefined;
+  #cni: CniDoor | undefined;
   readonly #traffic: TrafficWatch;
   readonly #inspection: { start(): void; stop(): Promise<void> };
   #engineKind = "";
@@ -263,7 +275,9 @@ export class Agent {
     );
     driver.start();
     credentials.start();
-    await enrolment.start();
+    const enrolled = enrolment.start();
+    await this.#openCni(enrolment);
+    await enrolled;
     parts.compactMemory();
     this.#release.pods();
     this.#log.root.info({ bound: bound.join(" "), node: this.#config.node, engine: engine.kind }, "running");
@@ -285,6 +299,8 @@ export class Agent {
     this.#readiness.block("draining");
     // What makes new things goes first: a pod that is enrolled during the drain would be cut by it.
     const steps: readonly (readonly [string, () => unknown])[] = [
+      ["the CNI plugin", () => (releaseOnExit ? this.#cni?.installer?.uninstall() : this.#cni?.installer?.stop())],
+      ["the CNI plugin's socket", () => this.#cni?.server.stop()],
       ["enrolment", () => this.#enrolment?.stop({ release: releaseOnExit, deadlineMs: drain.deadline })],
       ["open connections", () => this.#drain(drain.deadline)],
       ["subscriptions", () => this.#unsubscribeAll()],
@@ -328,6 +344,7 @@ export class Agent {
    */
   #captureEvent({ kind, pid, cookie }: CaptureEvent): void {
     this.#metrics.captureEvent(kind);
+    if (kind === "no-listener") this.#enrolment?.doubt(cookie);
     const fields = { pid, cookie: String(cookie) };
     const now = performance.now();
     const loud = kind === "no-listener" && now - this.#lostWarnedAt > lostWarningEveryMs;
@@ -361,6 +378,21 @@ export class Agent {
     this.#problems = now;
   }
 
+  /** The door first, the plugin's place in the chain after it: nobody is sent to a closed door. */
+  async #openCni(enrolment: Enrolment): Promise<void> {
+    const { parts } = this.#deps;
+    const admission = new Admission(
+      { mesh: parts.source, enrolment, ready: () => this.ready, metrics: this.#metrics },
+      { node: this.#config.node, waitMs: this.#config.cni.wait },
+    );
+    this.#cni = parts.cni?.({
+      answer: (request, signal) => admission.answer(request, signal),
+      log: this.#log.scope("cni"),
+    });
+    await this.#cni?.server.start();
+    await this.#cni?.installer?.start();
+  }
+
   #makeEnrolment(capture: Capture, driver: Driver, credentials: Credentials): Enrolment {
     const { enrolment, capture: how, drain, node } = this.#config;
     return new Enrolment(
@@ -383,6 +415,7 @@ export class Agent {
         verifyMs: enrolment.verify,
         timeoutMs: enrolment.timeout,
         graceMs: drain.deadline,
+        collectMs: collectEveryVerifies * enrolment.verify,
       },
     );
   }

@@ -1,30 +1,57 @@
 /**
  * Keeps the captured pods of this node equal to the ones the mesh wants: one loop for each pod (`pod-enrolment.ts`), started when it
- * is wanted and told when it is not. After the first complete state what earlier agents left behind and nobody wants is removed.
+ * is wanted and told when it is not. After the first complete state, and from then on once in a while, what is left of pods that
+ * nobody wants is removed: earlier agents' pins, and those of pods whose end this agent missed.
+ *
+ * A container runtime with our CNI plugin announces sandboxes before their pods have an address in the cluster. Whether such a pod is
+ * wanted still only the mesh says; the announcement adds where its netns is and which addresses it was given.
  */
 
 import type { Capture } from "../capture/capture.ts";
 import { backoffDelay } from "../lib/backoff.ts";
 import { messageOf } from "../lib/errors.ts";
 import type { LocalPod } from "../model/workload.ts";
+import type { FoundNetns } from "./pod-capture.ts";
 import { PodEnrolment, type PodEnrolmentDeps, type PodEnrolmentOptions, type PodRow } from "./pod-enrolment.ts";
 
-export interface EnrolmentDeps extends Omit<PodEnrolmentDeps, "capture"> {
+/** What the container runtime told of a pod that it is about to start. */
+export interface AnnouncedSandbox {
+  readonly uid: string;
+  readonly container: string;
+  readonly netnsPath: string;
+  readonly addresses: readonly string[];
+}
+
+export interface EnrolmentDeps extends Omit<PodEnrolmentDeps, "capture" | "findNetns" | "metrics"> {
   readonly capture: PodEnrolmentDeps["capture"] & Pick<Capture, "collectGarbage">;
+  /** Rejects when the pod's namespace is not there (yet). `announced`: where the container runtime says that it is. */
+  readonly findNetns: (pod: LocalPod, announced: string | undefined) => Promise<FoundNetns>;
+  readonly metrics: PodEnrolmentDeps["metrics"] & { leftoversRemoved(count: number): void };
   /** Pods that the mesh wants on this node, read at each reconciliation. */
   readonly wantedPods: () => Iterable<LocalPod>;
 }
 
+export interface EnrolmentOptions extends PodEnrolmentOptions {
+  /** Between looks for what nobody wants. */
+  readonly collectMs: number;
+}
+
+const doubtEveryMs = 1000;
+
 export class Enrolment {
   readonly #deps: EnrolmentDeps;
-  readonly #options: PodEnrolmentOptions;
+  readonly #options: EnrolmentOptions;
   readonly #pods = new Map<string, PodEnrolment>();
   /** The keys of `#pods`, as a set of its own that capture can look into while pods come and go. */
   readonly #live = new Set<string>();
+  /** By pod uid. */
+  readonly #announced = new Map<string, AnnouncedSandbox>();
+  /** Pods whose sandbox the runtime took down; the cluster tells of their end later. */
+  readonly #departed = new Set<string>();
   #cancelCollection: (() => void) | undefined;
   #stopped = false;
 
-  constructor(deps: EnrolmentDeps, options: PodEnrolmentOptions) {
+  constructor(deps: EnrolmentDeps, options: EnrolmentOptions) {
     this.#deps = deps;
     this.#options = options;
   }
@@ -43,13 +70,54 @@ export class Enrolment {
   /** Compares what is wanted with what is; call after each change of the mesh. */
   reconcile(): void {
     if (this.#stopped) return;
-    const wanted = new Map<string, LocalPod>();
-    for (const pod of this.#deps.wantedPods()) wanted.set(pod.uid, pod);
+    const wanted = this.#wanted();
     for (const [uid, pod] of this.#pods) if (!wanted.has(uid)) pod.want(undefined);
     for (const [uid, pod] of wanted) {
       const existing = this.#pods.get(uid);
       if (existing === undefined) this.#add(pod);
       else existing.want(pod);
+    }
+  }
+
+  /** The runtime made a sandbox for a pod. A pod that is captured elsewhere moves there at once. */
+  announce(sandbox: AnnouncedSandbox): void {
+    const { uid } = sandbox;
+    const before = this.#announced.get(uid);
+    this.#announced.set(uid, sandbox);
+    this.#departed.delete(uid);
+    const known = this.#pods.get(uid);
+    this.reconcile();
+    if (known !== undefined && before?.container !== sandbox.container) known.recheck();
+  }
+
+  /** The runtime takes a sandbox down. */
+  withdraw(uid: string, container: string): void {
+    const announced = [...this.#announced.values()].find((sandbox) => sandbox.container === container);
+    if (announced === undefined) {
+      // Announced to an earlier agent, or an old sandbox of a pod that has a new one: worth a look, no more.
+      this.#pods.get(uid)?.recheck();
+      return;
+    }
+    this.#announced.delete(announced.uid);
+    this.#departed.add(announced.uid);
+    this.reconcile();
+  }
+
+  /**
+   * Resolves when the pod is captured and probed, and at once if it is not wanted. Rejects when that is not so by the time of the signal, with
+   * the last failure if there was one, and at once when no further attempt would help.
+   */
+  async captured(uid: string, signal: AbortSignal): Promise<void> {
+    await this.#pods.get(uid)?.whenCaptured(signal);
+  }
+
+  /** Something of a captured pod's redirection may be lost: the kernel met no listener for it. */
+  doubt(cookie: bigint): void {
+    const now = this.#deps.clock.now();
+    for (const pod of this.#pods.values()) {
+      const { netns, verifiedAt = now } = pod.row();
+      // A pod that has lost its listeners raises this with every connection.
+      if (netns?.cookie === cookie && now - verifiedAt >= doubtEveryMs) pod.recheck();
     }
   }
 
@@ -75,12 +143,26 @@ export class Enrolment {
     await Promise.all(pods.map((pod) => pod.stop()));
   }
 
+  /** What the mesh wants, as far as it is known where: a pod has no address before its sandbox has. */
+  #wanted(): Map<string, LocalPod> {
+    const wanted = new Map<string, LocalPod>();
+    const named = new Set<string>();
+    for (const pod of this.#deps.wantedPods()) {
+      named.add(pod.uid);
+      const addresses = pod.addresses.length > 0 ? pod.addresses : (this.#announced.get(pod.uid)?.addresses ?? []);
+      if (addresses.length > 0 && !this.#departed.has(pod.uid)) wanted.set(pod.uid, { ...pod, addresses });
+    }
+    for (const uid of this.#departed) if (!named.has(uid)) this.#departed.delete(uid);
+    return wanted;
+  }
+
   #add(pod: LocalPod): void {
     const sameName = [...this.#pods.values()].filter((other) => {
       const row = other.row();
       return row.name === pod.name && row.namespace === pod.namespace;
     });
-    const enrolment = new PodEnrolment(this.#deps, this.#options, pod);
+    const findNetns = (asked: LocalPod) => this.#deps.findNetns(asked, this.#announced.get(asked.uid)?.netnsPath);
+    const enrolment = new PodEnrolment({ ...this.#deps, findNetns }, this.#options, pod);
     this.#pods.set(pod.uid, enrolment);
     this.#live.add(pod.uid);
     enrolment.start(Promise.all(sameName.map((other) => other.done)));
@@ -99,15 +181,19 @@ export class Enrolment {
   }
 
   async #collect(attempt: number): Promise<void> {
-    const { capture, log, clock, random } = this.#deps;
+    const { capture, log, clock, random, metrics } = this.#deps;
     this.#cancelCollection?.();
+    let next = { inMs: this.#options.collectMs, attempt: 1 };
     try {
       const removed = await capture.collectGarbage(this.#live);
-      if (removed.length > 0) log.info({ uids: removed.join(",") }, "removed what an earlier agent left behind");
+      metrics.leftoversRemoved(removed.length);
+      if (removed.length > 0) log.info({ uids: removed.join(",") }, "removed what was left of pods that are gone");
     } catch (error) {
-      const retryMs = Math.round(backoffDelay(attempt, this.#options.retry, random()));
-      log.warn({ attempt, retryMs }, `leftovers of earlier agents could not be removed: ${messageOf(error)}`);
-      if (!this.#stopped) this.#cancelCollection = clock.after(retryMs, () => void this.#collect(attempt + 1));
+      next = { inMs: Math.round(backoffDelay(attempt, this.#options.retry, random())), attempt: attempt + 1 };
+      const fields = { attempt, retryMs: next.inMs };
+      log.warn(fields, `what is left of pods that are gone could not be removed: ${messageOf(error)}`);
     }
+    this.#cancelCollection?.();
+    if (!this.#stopped) this.#cancelCollection = clock.after(next.inMs, () => void this.#collect(next.attempt));
   }
 }

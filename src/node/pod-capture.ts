@@ -37,6 +37,8 @@ export interface PodCaptureDeps {
   readonly metrics: {
     enrolled(backend: string, seconds: number): void;
     probed(result: "ok" | "failed"): void;
+    /** What was found otherwise than it was left, and is as it should be again. */
+    repaired(what: "redirection" | "netns"): void;
   };
 }
 
@@ -118,8 +120,19 @@ export class PodCapture {
    * another namespace; the old one lives on only because our listeners hold it, and probing it would prove nothing.
    */
   async verify(pod: LocalPod, signal: AbortSignal): Promise<void> {
-    const { log } = this.#deps;
-    if (!(await this.#stillHeld()) && (await this.#moved(pod, signal))) return this.#probe(pod, signal);
+    if (await this.#stillHeld()) return this.#confirm(pod, signal);
+    return this.relocate(pod, signal);
+  }
+
+  /** As `verify`, with the search for the namespace in any case: there may be another one although the old one still is. */
+  async relocate(pod: LocalPod, signal: AbortSignal): Promise<void> {
+    if (await this.#moved(pod, signal)) return this.#probe(pod, signal);
+    return this.#confirm(pod, signal);
+  }
+
+  /** Probes the path, and sets redirection up again when it is lost. */
+  async #confirm(pod: LocalPod, signal: AbortSignal): Promise<void> {
+    const { log, metrics } = this.#deps;
     try {
       return await this.#probe(pod, signal);
     } catch (error) {
@@ -127,7 +140,8 @@ export class PodCapture {
       log.warn(podFields(pod), `redirection is lost and set up again: ${messageOf(error)}`);
     }
     await this.#withNetns(pod, (netns) => this.#take(pod, netns, signal));
-    return this.#probe(pod, signal);
+    await this.#probe(pod, signal);
+    metrics.repaired("redirection");
   }
 
   async leave(pod: LocalPod): Promise<void> {
@@ -194,7 +208,7 @@ export class PodCapture {
 
   /** Searches for the pod's namespace anew, and moves the capture when it is another one. */
   #moved(pod: LocalPod, signal: AbortSignal): Promise<boolean> {
-    const { capture, log } = this.#deps;
+    const { capture, log, metrics } = this.#deps;
     return this.#withNetns(pod, async (netns) => {
       const held = this.#inForce?.captured.netns;
       if (held === undefined || (held.ino === netns.ino && held.dev === netns.dev)) return false;
@@ -205,6 +219,7 @@ export class PodCapture {
       await capture.release(pod.uid);
       this.#inForce = undefined;
       await this.#take(pod, netns, signal);
+      metrics.repaired("netns");
       return true;
     });
   }

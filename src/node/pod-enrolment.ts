@@ -57,6 +57,10 @@ export class PodEnrolment {
   #known: LocalPod;
   #failures = 0;
   #lastError = "";
+  #lastFailure: unknown;
+  /** Somebody has reason to doubt that all is as it was. */
+  #doubted = false;
+  readonly #waiting = new Set<{ resolve(): void; reject(error: unknown): void }>();
   #certificate: { readonly identity: Identity; readonly release: () => void } | undefined;
   #wake = Promise.withResolvers<void>();
   readonly #attempted = Promise.withResolvers<void>();
@@ -81,6 +85,31 @@ export class PodEnrolment {
     this.#wanted = pod;
     this.#known = pod ?? this.#known;
     this.#wake.resolve();
+  }
+
+  /** Looks now whether the pod is where it was and its traffic still comes here. */
+  recheck(): void {
+    this.#doubted = true;
+    this.#wake.resolve();
+  }
+
+  /** See `Enrolment.captured`. */
+  async whenCaptured(signal: AbortSignal): Promise<void> {
+    if (this.#settled) return;
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const waiter = { resolve, reject };
+    this.#waiting.add(waiter);
+    try {
+      await abortable(Promise.race([promise, this.#done]), signal);
+    } catch (error) {
+      throw signal.aborted && this.#failures > 0 ? this.#lastFailure : error;
+    } finally {
+      this.#waiting.delete(waiter);
+    }
+  }
+
+  get #settled(): boolean {
+    return this.#state === "captured" && !this.#doubted;
   }
 
   /** Whether this agent ever captured the pod, and so knows what it has to undo. */
@@ -159,14 +188,18 @@ export class PodEnrolment {
       await this.#approach(pod);
       this.#failures = 0;
       this.#lastError = "";
-      return Math.max(1, this.#verifyDue() - clock.now());
+      this.#lastFailure = undefined;
+      if (this.#settled) for (const waiter of this.#waiting) waiter.resolve();
+      return this.#doubted ? 0 : Math.max(1, this.#verifyDue() - clock.now());
     } catch (error) {
       if (this.#stopping.signal.aborted) return 0;
       this.#failures++;
       this.#lastError = messageOf(error);
+      this.#lastFailure = error;
       const code = error instanceof MeshError ? error.code : "MESH_INTERNAL";
       const retryMs = Math.round(backoffDelay(this.#failures, this.#options.retry, random()));
       metrics.enrolmentFailed(code);
+      if (finalCodes.has(code)) for (const waiter of this.#waiting) waiter.reject(error);
       const what = pod === undefined ? "cannot leave the mesh yet" : "is not in the mesh as it should be";
       const fields = { ...podFields(this.#known), code, attempt: this.#failures, retryMs };
       log.warn(fields, `pod ${what}: ${messageOf(error)}`);
@@ -182,6 +215,15 @@ export class PodEnrolment {
       await this.#attempt((signal) => capture.enter(pod, signal));
     } else if (changed(pod, applied)) {
       await this.#attempt((signal) => capture.change(pod, signal));
+    } else if (this.#doubted) {
+      // Taken back before the look: a doubt that comes during it asks for another one.
+      this.#doubted = false;
+      try {
+        await this.#attempt((signal) => capture.relocate(pod, signal));
+      } catch (error) {
+        this.#doubted = true;
+        throw error;
+      }
     } else if (this.#deps.clock.now() >= this.#verifyDue()) {
       await this.#attempt((signal) => capture.verify(pod, signal));
     }
@@ -230,6 +272,9 @@ export class PodEnrolment {
     }
   }
 }
+
+/** Failures that come of what the sandbox is: only another sandbox would help. */
+const finalCodes: ReadonlySet<string> = new Set(["MESH_WRONG_NETNS", "MESH_OTHER_MESH"]);
 
 /** Differences that capture is told by capturing anew. */
 function steeredOtherwise(pod: LocalPod, before: LocalPod): boolean {

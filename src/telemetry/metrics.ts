@@ -111,6 +111,20 @@ export class Metrics {
   readonly #probes = this.#counter("warren_capture_probes_total", "Self-probes through the real path, by result.", [
     "result",
   ]);
+  readonly #repairs = this.#counter(
+    "warren_capture_repairs_total",
+    "Captured pods found otherwise than they were left, and set right, by what was wrong.",
+    ["what"],
+  );
+  readonly #leftovers = this.#counter(
+    "warren_capture_leftovers_removed_total",
+    "Pods that were gone and of which something was left in the kernel.",
+    [],
+  );
+  readonly #sandboxes = this.#counter("warren_cni_requests_total", "Questions of the CNI plugin, by result.", [
+    "command",
+    "result",
+  ]);
   readonly #captureEvents = this.#counter("warren_capture_alerts_total", "What the kernel raised, by kind.", ["kind"]);
   readonly #internalErrors = this.#counter(
     "warren_internal_errors_total",
@@ -187,6 +201,18 @@ export class Metrics {
 
   probed(result: "ok" | "failed"): void {
     this.#probes.inc({ result });
+  }
+
+  repaired(what: string): void {
+    this.#repairs.inc({ what });
+  }
+
+  leftoversRemoved(count: number): void {
+    this.#leftovers.inc(count);
+  }
+
+  sandboxAsked(command: string, result: string): void {
+    this.#sandboxes.inc({ command, result });
   }
 
   captureEvent(kind: string): void {

@@ -33,7 +33,8 @@ describe("the cgroup of a process", () => {
 
 describe("finding a pod's netns through /proc", () => {
   const addon = loadCaptureAddon();
-  const finder = new NetnsFinder(addon, { procRoot: "/proc" });
+  const options = { procRoot: "/proc", namedRoot: "/nowhere" };
+  const finder = new NetnsFinder({ addon, cri: undefined }, options);
   let machine: Machine;
   let a: Pod;
   let b: Pod;
@@ -48,7 +49,7 @@ describe("finding a pod's netns through /proc", () => {
   afterAll(() => Machine.stopAll([machine]));
 
   it("holds the netns that the pod's process is in", async () => {
-    const found = await finder.find(a.uid, a.addresses);
+    const found = await finder.find(a);
     const named = addon.netnsOpen(a.netnsPath);
     expect(found.netns.ino).toBe(named.ino);
     expect(addon.netnsOpen(found.path).ino).toBe(named.ino);
@@ -57,7 +58,7 @@ describe("finding a pod's netns through /proc", () => {
 
   it("prefers the oldest process when a later one of the pod sits in another pod's netns", async () => {
     const visitor = await machine.start({ netnsPath: b.netnsPath, cgroup: a.cgroup }, "park");
-    const found = await finder.find(a.uid, a.addresses);
+    const found = await finder.find(a);
     expect(found.netns.ino).toBe(addon.netnsOpen(a.netnsPath).ino);
     found.close();
     await visitor.stop();
@@ -66,12 +67,12 @@ describe("finding a pod's netns through /proc", () => {
   it("does not believe an older process whose netns lacks the pod's address", async () => {
     const c = await machine.addPod("c");
     await machine.start({ netnsPath: b.netnsPath, cgroup: c.cgroup }, "park");
-    await expect(finder.find(c.uid, c.addresses)).rejects.toMatchObject({
+    await expect(finder.find(c)).rejects.toMatchObject({
       code: "MESH_NETNS_NOT_FOUND",
       message: expect.stringContaining(c.ip4),
     });
     await machine.start(c, "park");
-    const found = await finder.find(c.uid, c.addresses);
+    const found = await finder.find(c);
     expect(found.netns.ino).toBe(addon.netnsOpen(c.netnsPath).ino);
     found.close();
   });
@@ -79,13 +80,15 @@ describe("finding a pod's netns through /proc", () => {
   it("never answers with the netns of this process or of init", async () => {
     const d = await machine.addPod("d");
     await machine.start({ netnsPath: "/proc/self/ns/net", cgroup: d.cgroup }, "park");
-    await expect(finder.find(d.uid, ["127.0.0.1"])).rejects.toMatchObject({ code: "MESH_NETNS_NOT_FOUND" });
+    await expect(finder.find({ uid: d.uid, addresses: ["127.0.0.1"] })).rejects.toMatchObject({
+      code: "MESH_NETNS_NOT_FOUND",
+    });
   });
 
   it("says when there is no process", async () => {
-    await expect(finder.find("no-such-pod", ["10.0.0.1"])).rejects.toMatchObject({
+    await expect(finder.find({ uid: "no-such-pod", addresses: ["10.0.0.1"] })).rejects.toMatchObject({
       code: "MESH_NETNS_NOT_FOUND",
-      message: expect.stringMatching(/no process of pod no-such-pod/),
+      message: expect.stringMatching(/no netns of pod no-such-pod: no process of it/),
     });
   });
 });

@@ -111,6 +111,7 @@ class FakeAgent {
         this.#note("capture opened");
         return capture as Capture;
       },
+      cni: undefined,
       findKubelet: async () => undefined,
       findNetns: async () => ({ path: "/x", dev: 1n, ino: 2n, stillHeld: async () => true, close: () => undefined }),
       source: {

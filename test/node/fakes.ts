@@ -3,9 +3,8 @@ import { MeshError } from "../../src/lib/errors.ts";
 import { Slots } from "../../src/lib/slots.ts";
 import type { Identity } from "../../src/model/identity.ts";
 import type { LocalPod, WorkloadUid } from "../../src/model/workload.ts";
-import { Enrolment } from "../../src/node/enrolment.ts";
+import { Enrolment, type EnrolmentOptions } from "../../src/node/enrolment.ts";
 import type { FoundNetns } from "../../src/node/pod-capture.ts";
-import type { PodEnrolmentOptions } from "../../src/node/pod-enrolment.ts";
 
 export function pod(name: string, over: Partial<LocalPod> = {}): LocalPod {
   return {
@@ -82,7 +81,7 @@ export class FakeNode {
 
   readonly enrolment: Enrolment;
 
-  constructor(over: Partial<PodEnrolmentOptions> = {}) {
+  constructor(over: Partial<EnrolmentOptions> = {}) {
     const log = (level: string) => (_fields: object, message: string) => void this.logged.push({ level, message });
     this.enrolment = new Enrolment(
       {
@@ -121,8 +120,8 @@ export class FakeNode {
             return removed;
           },
         },
-        findNetns: async ({ uid }) => {
-          await this.#step(`find ${uid}`);
+        findNetns: async ({ uid }, announced) => {
+          await this.#step(`find ${uid}${announced === undefined ? "" : ` at ${announced}`}`);
           const found = this.netns.get(uid);
           if (found === undefined) throw new MeshError("MESH_NETNS_NOT_FOUND", "no process of the pod runs yet");
           this.opened++;
@@ -160,6 +159,8 @@ export class FakeNode {
           enrolled: (backend) => void this.metrics.push(`enrolled ${backend}`),
           enrolmentFailed: (code) => void this.metrics.push(code),
           probed: (result) => void this.metrics.push(`probed ${result}`),
+          repaired: (what) => void this.metrics.push(`repaired ${what}`),
+          leftoversRemoved: (count) => void (count > 0 && this.metrics.push(`removed ${count}`)),
         },
         wantedPods: () => this.wanted,
       },
@@ -169,6 +170,7 @@ export class FakeNode {
         verifyMs: 60_000,
         timeoutMs: 5000,
         graceMs: 0,
+        collectMs: 3_600_000,
         ...over,
       },
     );

@@ -145,8 +145,16 @@ export class EbpfBackend implements CaptureBackend {
     }
   }
 
-  /** Someone with the right to may have removed pins; the pod itself cannot. */
+  /** Someone with the right to may have removed pins or links; the pod itself cannot. */
   async verify(pod: PodSubject): Promise<void> {
+    const lost = this.#steering.lostLinks();
+    if (lost.length > 0) {
+      this.#steering.repair();
+      throw new CaptureError(
+        "MESH_PROBE_FAILED",
+        `somebody took programs away from the pods' cgroup (${lost.join(", ")}); they are attached again`,
+      );
+    }
     const pin = (await this.#pins.of(pod.uid)).find(({ cookie }) => cookie === pod.netns.cookie);
     if (pin === undefined || this.#steering.pinnedNetnsInode(pin.path) !== pod.netns.ino) {
       throw new CaptureError(
