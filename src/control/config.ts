@@ -59,20 +59,64 @@ const mesh = z
   })
   .describe("What holds for the whole mesh; agents that take their state from here are told.");
 
+const kubernetes = z
+  .strictObject({
+    config: z
+      .string()
+      .min(1)
+      .optional()
+      .describe(
+        "The cluster that says which pods live where: in-cluster for the pod's own service account, or the path of a kubeconfig.",
+      ),
+    context: z.string().prefault("").describe("Context of the kubeconfig; its current one if empty."),
+    namespace: z
+      .string()
+      .min(1)
+      .prefault("warren-system")
+      .describe("Where control keeps its Secret warren-ca, its ConfigMap warren-ca-root and its Lease warren-control."),
+    audiences: z
+      .array(z.string().min(1))
+      .min(1)
+      .prefault(["warren-control"])
+      .describe("What agents' tokens must be meant for; add istio-ca for a ztunnel."),
+    trustedAccounts: z
+      .array(z.string().regex(/^[a-z0-9.-]+\/[a-z0-9.-]+$/, "is not namespace/name"))
+      .min(1)
+      .prefault(["warren-system/warren-node"])
+      .describe("Service accounts that agents run as, namespace/name; nobody else gets a certificate for a pod."),
+    plugInSecret: z
+      .string()
+      .prefault("cacerts")
+      .describe("Secret in that namespace with certificates to sign with instead of our own; used if it exists."),
+  })
+  .describe("A cluster as source of the mesh's state, instead of manifests.");
+
+/** `config` of the kubernetes group for the pod's own service account. */
+export const inCluster = "in-cluster";
+
 export const controlConfigSchema = z
   .strictObject({
-    manifests: path().describe("Folder of Kubernetes manifests that says which pods live where; watched for changes."),
+    manifests: path()
+      .optional()
+      .describe(
+        "Folder of Kubernetes manifests that says which pods live where; watched for changes. Or kubernetes.config.",
+      ),
+    kubernetes,
     defaultNamespace: z
       .string()
       .min(1)
       .prefault("default")
       .describe("Namespace of manifests that name none, as kubectl has it; the same as the agents'."),
-    state: path().describe(
-      "Folder that keeps the root and the intermediate with their keys; made on first start, readable by this user alone.",
-    ),
-    nodeTokens: path().describe(
-      "YAML file with `tokens`, a map of node name to the SHA-256 of that node's bearer token in hexadecimal, and `operators`, a map of name to {token, actions}; watched.",
-    ),
+    state: path()
+      .optional()
+      .describe(
+        "Folder that keeps the root and the intermediate with their keys; made on first start, readable by this user alone. With Kubernetes a Secret does.",
+      ),
+    nodeTokens: path()
+      .optional()
+      .describe(
+        "YAML file with `tokens`, a map of node name to the SHA-256 of that node's bearer token in hexadecimal, and `operators`, a map of name to {token, actions}; watched.",
+      ),
     publishRoot: path()
       .optional()
       .describe("File to write the root certificate to, for agents to trust; replaced in one step."),
@@ -109,6 +153,17 @@ export const controlConfigSchema = z
     rootLifetime: duration({ min: "1m", max: "7300d" })
       .prefault("3650d")
       .describe("What a new root lasts. It only signs intermediates."),
+    rootSettle: duration({ max: "24h" })
+      .prefault("2m")
+      .describe(
+        "A new root is trusted this long at least before anything is issued from it: what a ConfigMap needs to reach the agents' files.",
+      ),
+    distributeRoots: z
+      .boolean()
+      .prefault(true)
+      .describe(
+        "Agents are told which roots to trust and renew certificates of others; false where another authority issues theirs.",
+      ),
     concurrency: z
       .int()
       .min(1)
@@ -119,6 +174,24 @@ export const controlConfigSchema = z
       .prefault("5s")
       .describe("After SIGTERM requests under way may end for this long; agents then ask another replica or later."),
     log,
+  })
+  // Whether or not something else is wrong: all problems are told together.
+  .refine(({ manifests, kubernetes: cluster }) => (manifests === undefined) !== (cluster?.config === undefined), {
+    path: ["manifests"],
+    message: "or kubernetes.config must be set, and not both: one says where the state of the mesh comes from",
+    when: () => true,
+  })
+  .refine(({ state, kubernetes: cluster }) => (state === undefined) !== (cluster?.config === undefined), {
+    path: ["state"],
+    message:
+      "is required with manifests, and has no meaning with kubernetes.config: a Secret keeps the authority there",
+    when: () => true,
+  })
+  .refine(({ nodeTokens, kubernetes: cluster }) => (nodeTokens === undefined) !== (cluster?.config === undefined), {
+    path: ["nodeTokens"],
+    message:
+      "is required with manifests, and has no meaning with kubernetes.config: service accounts prove agents there",
+    when: () => true,
   })
   .superRefine((config, context) => {
     const wrong = (key: string, message: string) => context.addIssue({ code: "custom", path: [key], message });

@@ -1,9 +1,8 @@
 /**
- * The control plane, put together: the authority and its state, who may ask (node tokens), what they may have (the mesh's pods), the
+ * The control plane, put together: the authority and its state, who may ask, what they may have (the mesh's pods), the
  * listener for agents, and the port for kubelet and Prometheus. It sits beside the data path: agents go on when it is away.
  */
 import { hostname, networkInterfaces } from "node:os";
-import { writeAtomically } from "../lib/atomic-file.ts";
 import { systemClock } from "../lib/clock.ts";
 import { HttpServer } from "../lib/http-server.ts";
 import type { MeshIndex } from "../mesh/mesh-index.ts";
@@ -13,11 +12,10 @@ import { IstioCertificateService } from "../xds/gen/istio/v1/auth/ca_pb.ts";
 import { InspectionService as InspectionProto } from "../xds/gen/warren/inspect/v1/inspect_pb.ts";
 import { OperatorService as OperatorProto } from "../xds/gen/warren/operator/v1/operator_pb.ts";
 import { grpcService } from "../xds/grpc-service.ts";
-import { NodeTokens } from "./access/node-tokens.ts";
 import { MeshPodDirectory } from "./access/pod-directory.ts";
 import { adminRoutes } from "./admin.ts";
-import { Authority, authorityDefaults } from "./authority/authority.ts";
-import { StateFolder } from "./authority/state-folder.ts";
+import { authorityDefaults } from "./authority/authority.ts";
+import { OnlineAuthority } from "./authority/online-authority.ts";
 import { CertificateService } from "./certificate-service.ts";
 import type { ControlConfig } from "./config.ts";
 import { DiscoveryService, discoveryDefaults, discoveryDefinition } from "./discovery/discovery-service.ts";
@@ -30,11 +28,14 @@ import { InspectionService, inspectionDefaults } from "./inspection/inspection-s
 import { createControlMetrics } from "./metrics.ts";
 import { describeControl } from "./operator/control-description.ts";
 import { OperatorService, operatorDefaults } from "./operator/operator-service.ts";
+import type { ControlPlatform } from "./platform.ts";
 import { ServingCertificate } from "./serving-certificate.ts";
 
 export interface ControlDeps {
   /** The state of the mesh; started and stopped by the control plane. */
   readonly source: MeshSource & { readonly view: MeshIndex };
+  /** Started and stopped by the control plane too. */
+  readonly platform: ControlPlatform;
   readonly log: Logger;
 }
 
@@ -50,13 +51,12 @@ const podGraceMs = 1000;
 /** Changes that come together are sent together; small against the time that Kubernetes takes to tell of them. */
 const discoveryDebounceMs = 5;
 
-type Blocker = "authority" | "mesh state" | "node tokens" | "listener";
+type Blocker = "authority" | "mesh state" | "platform" | "listener";
 
 export class Control {
   readonly #config: ControlConfig;
   readonly #deps: ControlDeps;
-  readonly #authority: Authority;
-  readonly #tokens: NodeTokens;
+  readonly #authority: OnlineAuthority;
   readonly #serving: ServingCertificate;
   readonly #server: GrpcServer;
   readonly #admin: HttpServer;
@@ -65,7 +65,7 @@ export class Control {
   readonly #inspection: InspectionService;
   readonly #operators: OperatorService;
   readonly #startedAt = systemClock.now();
-  readonly #blockers = new Set<Blocker>(["authority", "mesh state", "node tokens", "listener"]);
+  readonly #blockers = new Set<Blocker>(["authority", "mesh state", "platform", "listener"]);
   #stopping: Promise<void> | undefined;
 
   constructor(deps: ControlDeps, config: ControlConfig) {
@@ -73,8 +73,11 @@ export class Control {
     this.#config = config;
     const clock = systemClock;
     const logOf = (scope: string) => deps.log.child({ scope });
-    this.#authority = new Authority(
-      { vault: new StateFolder({ clock }, { folder: config.state }), clock, log: logOf("authority") },
+    const view = () => deps.source.view;
+    const agents = new AgentRegistry({ clock, view });
+    const { vault, operators: operatorAccess } = deps.platform;
+    this.#authority = new OnlineAuthority(
+      { vault, view, agents, operators: operatorAccess, clock, log: logOf("authority") },
       {
         trustDomain: config.trustDomain,
         rootLifetimeMs: config.rootLifetime,
@@ -82,23 +85,27 @@ export class Control {
         certificateLifetimeMs: config.certificateLifetime,
         servingLifetimeMs: config.servingLifetime,
         backdateMs: authorityDefaults.backdateMs,
+        rootSettleMs: config.rootSettle,
+        publishRoot: config.publishRoot,
+        distributeRoots: config.distributeRoots,
       },
     );
-    this.#tokens = new NodeTokens({ clock, log: logOf("access") }, { path: config.nodeTokens });
     this.#serving = new ServingCertificate(
-      { authority: this.#authority, clock, log: logOf("server") },
+      { authority: this.#authority.signer, clock, log: logOf("server") },
       servingHosts(config),
     );
     const metrics = createControlMetrics(
       () =>
-        this.#blockers.has("authority") ? undefined : { ...this.#authority.expiry, serving: this.#serving.notAfter },
+        this.#blockers.has("authority")
+          ? undefined
+          : { ...this.#authority.signer.expiry, serving: this.#serving.notAfter },
       () => certificates.inFlight,
       () => this.#discovery.clients().length,
     );
     const certificates = new CertificateService(
       {
-        authority: this.#authority,
-        nodes: this.#tokens,
+        authority: this.#authority.signer,
+        nodes: deps.platform.nodes,
         pods: new MeshPodDirectory({ source: deps.source, clock }, { graceMs: podGraceMs }),
         metrics,
         log: logOf("certificates"),
@@ -106,18 +113,20 @@ export class Control {
       { trustDomain: config.trustDomain, concurrency: config.concurrency },
     );
     const store = new ResourceStore();
-    this.#resources = new MeshResources({ source: deps.source, store, clock }, { debounceMs: discoveryDebounceMs });
+    this.#resources = new MeshResources(
+      { source: deps.source, authority: this.#authority, store, clock },
+      { debounceMs: discoveryDebounceMs },
+    );
     this.#discovery = new DiscoveryService(
-      { store, nodes: this.#tokens, clock, metrics, log: logOf("discovery") },
+      { store, nodes: deps.platform.nodes, clock, metrics, log: logOf("discovery") },
       discoveryDefaults,
     );
     const discovery = {
       DeltaAggregatedResources: this.#discovery.deltaAggregatedResources,
       StreamAggregatedResources: this.#discovery.streamAggregatedResources,
     };
-    const agents = new AgentRegistry({ clock, view: () => deps.source.view });
     this.#inspection = new InspectionService(
-      { nodes: this.#tokens, agents, clock, log: logOf("inspection") },
+      { nodes: deps.platform.nodes, agents, clock, log: logOf("inspection") },
       inspectionDefaults,
     );
     const control = () =>
@@ -126,12 +135,12 @@ export class Control {
         now: clock.now(),
         trustDomain: config.trustDomain,
         blockers: [...this.#blockers],
-        expiry: { ...this.#authority.expiry, serving: this.#serving.notAfter },
+        expiry: { ...this.#authority.signer.expiry, serving: this.#serving.notAfter },
         agents,
       });
     this.#operators = new OperatorService(
       {
-        operators: this.#tokens,
+        operators: deps.platform.operators,
         fanOut: new FanOut({ agents, clock }),
         store,
         control,
@@ -153,6 +162,7 @@ export class Control {
           [discoveryDefinition(), discovery],
           [grpcService(InspectionProto), { Inspect: this.#inspection.inspect }],
           [grpcService(OperatorProto), operators],
+          this.#authority.service,
         ],
       },
       { ...config.listen, socket: config.operatorSocket },
@@ -178,20 +188,21 @@ export class Control {
   }
 
   async #start(signal: AbortSignal): Promise<ControlAddresses> {
-    const { log, source } = this.#deps;
+    const { log, source, platform } = this.#deps;
     const { publishRoot, trustDomain } = this.#config;
     const { port: adminPort } = await this.#admin.start();
-    await this.#tokens.start();
-    this.#done("node tokens");
-    await this.#authority.start();
+    await platform.start(signal);
+    this.#done("platform");
+    await this.#authority.start(platform.plugIn(), () => this.#serving.chain);
     await this.#serving.start();
-    if (publishRoot !== undefined) await writeAtomically(publishRoot, this.#authority.roots, 0o644);
     this.#done("authority");
     await source.start(signal);
     this.#resources.start();
+    this.#authority.carryOn();
     this.#done("mesh state");
     const port = await this.#server.start();
     this.#done("listener");
+    platform.serve(this.#authority.signer);
     log.info(
       { port, adminPort, trustDomain, ...(publishRoot === undefined ? {} : { publishRoot }) },
       "control plane ready",
@@ -211,11 +222,12 @@ export class Control {
     this.#discovery.stop();
     this.#inspection.stop();
     this.#operators.stop();
+    this.#authority.leave();
     this.#resources.stop();
     await this.#server.stop(this.#config.drainDeadline);
     this.#serving.stop();
-    this.#authority.stop();
-    this.#tokens.stop();
+    await this.#authority.stop();
+    await this.#deps.platform.stop();
     await this.#deps.source.stop();
     await this.#admin.stop();
   }

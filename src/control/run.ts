@@ -1,11 +1,10 @@
 /** Runs a control plane until a signal tells it to stop. */
 import { type ConfigInput, loadConfig } from "../lib/config.ts";
-import { createManifestSource } from "../manifests/manifest-source.ts";
-import { type MeshSettings, noAuthoritySettings } from "../model/mesh.ts";
 import { createLineSink } from "../telemetry/line-sink.ts";
 import { createLog } from "../telemetry/log.ts";
-import { type ControlConfig, controlConfigSchema } from "./config.ts";
+import { controlConfigSchema } from "./config.ts";
 import { Control } from "./control.ts";
+import { controlParts } from "./parts.ts";
 
 /** Lines that may wait for a slow reader of our standard output, and how long the last ones may take. */
 const logBuffer = 4 * 1024 * 1024;
@@ -23,13 +22,8 @@ export async function runControl(input: ConfigInput): Promise<number> {
   };
   // Once: a second signal ends the process at once, as Node does by itself.
   process.once("SIGTERM", onSignal).once("SIGINT", onSignal);
-  const { manifests: folder, defaultNamespace } = config;
-  const source = createManifestSource({ folder, defaultNamespace, settings: meshSettings(config) });
-  source.onProblems((problems) => {
-    for (const problem of problems) log.warn(problem, "a manifest cannot be used; what was last good stays in force");
-  });
-  const control = new Control({ source, log }, config);
   try {
+    const control = new Control(await controlParts(config, log), config);
     await control.start(stop.signal);
     await new Promise<void>((resolve) => {
       if (stop.signal.aborted) resolve();
@@ -45,8 +39,4 @@ export async function runControl(input: ConfigInput): Promise<number> {
     process.off("SIGTERM", onSignal).off("SIGINT", onSignal);
     await sink.close(logFlushMs);
   }
-}
-
-function meshSettings({ trustDomain, mesh }: ControlConfig): MeshSettings {
-  return { trustDomain, ...mesh, ...noAuthoritySettings };
 }

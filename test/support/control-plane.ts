@@ -4,10 +4,9 @@ import { join } from "node:path";
 import { onTestFinished } from "vitest";
 import { controlConfigSchema } from "../../src/control/config.ts";
 import { Control } from "../../src/control/control.ts";
+import { controlParts } from "../../src/control/parts.ts";
 import { CaClient, type CaClientOptions } from "../../src/identity/ca-client.ts";
 import { loadConfig } from "../../src/lib/config.ts";
-import { createManifestSource } from "../../src/manifests/manifest-source.ts";
-import { noAuthoritySettings } from "../../src/model/mesh.ts";
 import { createLog } from "../../src/telemetry/log.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
 
@@ -90,21 +89,7 @@ export async function startControlPlane(flags: readonly string[] = [], objects: 
     close: () => Promise.resolve(),
   };
   const log = createLog(sink, { level: "debug", format: "json" });
-  const source = createManifestSource({
-    folder: config.manifests,
-    settings: {
-      trustDomain: config.trustDomain,
-      trustDomainAliases: [],
-      clusterDomain: "cluster.local",
-      cluster: "Kubernetes",
-      rootNamespace: "warren-system",
-      localTraffic: "mtls",
-      defaultAction: "allow",
-      deniedIdentities: [],
-      ...noAuthoritySettings,
-    },
-  });
-  const control = new Control({ source, log }, config);
+  const control = new Control(await controlParts(config, log), config);
   onTestFinished(() => control.stop());
   const { port, adminPort } = await control.start(AbortSignal.timeout(10_000));
   const clientOptions = (node: string): CaClientOptions => ({

@@ -1,0 +1,191 @@
+/**
+ * Tells the authors of policies what became of them: a condition on the object, and an Event when it turned bad. Run by the leader of
+ * the replicas. What the object says already is not written again, bad news goes before good, and writes are spaced.
+ *
+ * The whole list of conditions is written, with the version of the object that it was read from: another controller's condition is
+ * never lost, and a write that comes too late conflicts and is thought over.
+ */
+import type { Clock } from "../../lib/clock.ts";
+import { messageOf } from "../../lib/errors.ts";
+import type { MeshChange, MeshView } from "../../model/mesh.ts";
+import { ApiError, isApiError, type KubernetesApi, type RawObject } from "./api.ts";
+import { pause } from "./pause.ts";
+import { acceptedType, type Condition, conditionsOf, type PolicyObject, type PolicyObjects } from "./policy-objects.ts";
+import { says, type Verdict, verdictOf } from "./policy-status.ts";
+import type { ReflectorLog } from "./reflector.ts";
+import { apiPath } from "./watched-kinds.ts";
+
+export interface StatusWriterDeps {
+  readonly api: KubernetesApi;
+  readonly policies: PolicyObjects;
+  readonly source: { readonly view: MeshView; onChange(listener: (change: MeshChange) => void): () => void };
+  readonly clock: Clock;
+  readonly log: ReflectorLog;
+}
+
+export interface StatusWriterOptions {
+  /** Of this process, in Events. */
+  readonly identity: string;
+  /** Quiet time before policies are looked at. */
+  readonly settleMs: number;
+  /** Time between two writes. */
+  readonly spacingMs: number;
+  /** After a failure. */
+  readonly retryMs: number;
+  readonly timeoutMs: number;
+}
+
+export const statusWriterDefaults = { settleMs: 250, spacingMs: 50, retryMs: 10_000, timeoutMs: 10_000 } as const;
+
+const plurals = { PeerAuthentication: "peerauthentications", AuthorizationPolicy: "authorizationpolicies" } as const;
+const component = "warren-control";
+
+export class StatusWriter {
+  readonly #deps: StatusWriterDeps;
+  readonly #options: StatusWriterOptions;
+  #forget: () => void = () => {};
+  #cancel: () => void = () => {};
+  #stopper: AbortController | undefined;
+  #round: Promise<void> = Promise.resolve();
+  #waiting = false;
+  #dirty = false;
+
+  constructor(deps: StatusWriterDeps, options: StatusWriterOptions) {
+    this.#deps = deps;
+    this.#options = options;
+  }
+
+  /** From now on this process writes. */
+  start(): void {
+    if (this.#stopper !== undefined) return;
+    this.#stopper = new AbortController();
+    const forget = [
+      this.#deps.policies.onChange(() => this.#changed()),
+      // Services come and go: policies may be about them.
+      this.#deps.source.onChange(({ services }) => {
+        if (services.size > 0) this.#changed();
+      }),
+    ];
+    this.#forget = () => {
+      for (const one of forget) one();
+    };
+    this.#changed();
+  }
+
+  /** May be called twice; `start` begins anew. */
+  async stop(): Promise<void> {
+    this.#stopper?.abort(new Error("stopped"));
+    this.#stopper = undefined;
+    this.#forget();
+    this.#cancel();
+    this.#waiting = false;
+    await this.#round;
+  }
+
+  #changed(): void {
+    this.#dirty = true;
+    this.#schedule(this.#options.settleMs);
+  }
+
+  #schedule(delayMs: number): void {
+    const stopper = this.#stopper;
+    if (this.#waiting || stopper === undefined) return;
+    this.#waiting = true;
+    this.#cancel = this.#deps.clock.after(delayMs, () => {
+      this.#round = this.#write(stopper.signal).then((next) => {
+        this.#waiting = false;
+        if (stopper.signal.aborted) return;
+        if (next > 0) this.#schedule(next);
+        else if (this.#dirty) this.#schedule(this.#options.settleMs);
+      });
+    });
+  }
+
+  /** Resolves to when to look again, 0 if only after another change. */
+  async #write(signal: AbortSignal): Promise<number> {
+    const { policies, source, clock } = this.#deps;
+    this.#dirty = false;
+    const due = [...{ [Symbol.iterator]: () => policies[Symbol.iterator]() }]
+      .map((object) => ({ object, verdict: verdictOf(object, source.view) }))
+      .filter(({ object, verdict }) => !says(object, verdict))
+      .sort((one, other) => (one.verdict.status < other.verdict.status ? -1 : 1));
+    let again = 0;
+    for (const { object, verdict } of due) {
+      if (signal.aborted) return 0;
+      again = Math.max(again, await this.#writeOne(object, verdict, signal));
+      await pause(clock, this.#options.spacingMs, signal);
+    }
+    return again;
+  }
+
+  async #writeOne(object: PolicyObject, verdict: Verdict, signal: AbortSignal): Promise<number> {
+    const { api, log } = this.#deps;
+    const { kind, namespace, name, apiVersion } = object;
+    const path = apiPath(apiVersion, plurals[kind], namespace, name);
+    const bounded = AbortSignal.any([signal, AbortSignal.timeout(this.#options.timeoutMs)]);
+    try {
+      const current = await api.call({ method: "GET", path }, bounded);
+      const { uid, generation, resourceVersion } = (current["metadata"] ?? {}) as Record<string, unknown>;
+      // Another object by now, or another text of it: the watch is about to say so.
+      if (uid !== object.uid || generation !== object.generation) return 0;
+      const before = conditionsOf(current).find(({ type }) => type === acceptedType);
+      if (before !== undefined && says({ accepted: before }, verdict)) return 0;
+      const conditions = [...others(current), this.#dated(verdict, before)];
+      await api.call(
+        {
+          method: "PATCH",
+          path: `${path}/status`,
+          query: { fieldManager: component },
+          contentType: "application/merge-patch+json",
+          body: { metadata: { resourceVersion }, status: { conditions } },
+        },
+        bounded,
+      );
+      log.debug({ kind, object: `${namespace}/${name}`, reason: verdict.reason }, "status written");
+      if (verdict.status === "False" && (before?.reason !== verdict.reason || before.message !== verdict.message)) {
+        await this.#event(object, verdict, bounded);
+      }
+      return 0;
+    } catch (error) {
+      if (signal.aborted || isApiError(error, 404)) return 0;
+      if (isApiError(error, 409)) return this.#options.settleMs;
+      log.warn({ kind, object: `${namespace}/${name}` }, `its status could not be written: ${messageOf(error)}`);
+      return Math.max(this.#options.retryMs, error instanceof ApiError ? error.retryAfterMs : 0);
+    }
+  }
+
+  #dated(verdict: Verdict, before: Condition | undefined): Condition {
+    const unchanged = before?.status === verdict.status && before.lastTransitionTime !== "";
+    const now = `${new Date(this.#deps.clock.now()).toISOString().slice(0, 19)}Z`;
+    return { ...verdict, lastTransitionTime: unchanged ? before.lastTransitionTime : now };
+  }
+
+  async #event(object: PolicyObject, { reason, message }: Verdict, signal: AbortSignal): Promise<void> {
+    const { api, clock } = this.#deps;
+    const { kind, namespace, name, uid, apiVersion, resourceVersion } = object;
+    const now = new Date(clock.now()).toISOString();
+    const body = {
+      apiVersion: "events.k8s.io/v1",
+      kind: "Event",
+      // Names of Events are free; this one is told once for each object and version.
+      metadata: { generateName: `${name.slice(0, 200)}.`, namespace },
+      eventTime: now.replace("Z", "000Z"),
+      type: "Warning",
+      reason,
+      action: "Evaluate",
+      // The API takes no longer ones.
+      note: message.slice(0, 1024),
+      reportingController: "warren.dev/control",
+      reportingInstance: this.#options.identity.slice(0, 128),
+      regarding: { apiVersion, kind, namespace, name, uid, resourceVersion },
+    };
+    await api.call({ method: "POST", path: apiPath("events.k8s.io/v1", "events", namespace), body }, signal);
+  }
+}
+
+/** Conditions of other writers, as they are: with fields that we know nothing of. */
+function others(object: RawObject): readonly unknown[] {
+  const { conditions } = (object["status"] ?? {}) as { conditions?: unknown };
+  if (!Array.isArray(conditions)) return [];
+  return conditions.filter((one: unknown) => (one as { type?: unknown } | null)?.type !== acceptedType);
+}
