@@ -5,6 +5,7 @@
 #include <linux/fib_rules.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
+#include <sys/mount.h>
 
 #include <algorithm>
 #include <array>
@@ -79,10 +80,27 @@ struct Sysctl {
   Family family;
 };
 constexpr Sysctl kSysctls[] = {
-    {"/proc/sys/net/ipv4/tcp_fwmark_accept", Family::kV4},
-    {"/proc/sys/net/ipv4/fwmark_reflect", Family::kV4},
-    {"/proc/sys/net/ipv6/fwmark_reflect", Family::kV6},
+    {"sys/net/ipv4/tcp_fwmark_accept", Family::kV4},
+    {"sys/net/ipv4/fwmark_reflect", Family::kV4},
+    {"sys/net/ipv6/fwmark_reflect", Family::kV6},
 };
+
+// A proc file system that is mounted nowhere (fsmount(2), Linux 5.2).
+UniqueFd detached_proc() {
+  const UniqueFd context(::fsopen("proc", FSOPEN_CLOEXEC));
+  if (!context.valid() || ::fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0) return UniqueFd();
+  return UniqueFd(::fsmount(context.get(), FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC));
+}
+
+// Container runtimes mount /proc/sys read-only for all but privileged containers; who may enter a pod's netns may also
+// change its sysctls, by a proc of one's own.
+UniqueFd open_sysctl(const char* path) {
+  UniqueFd file(::open((std::string("/proc/") + path).c_str(), O_WRONLY | O_CLOEXEC));
+  if (file.valid() || errno != EROFS) return file;
+  const UniqueFd proc = detached_proc();
+  if (!proc.valid()) return UniqueFd();
+  return UniqueFd(::openat(proc.get(), path, O_WRONLY | O_CLOEXEC));
+}
 
 Result<Unit> answer_with_mark(bool on, const std::vector<Family>& families) {
   for (const Sysctl& sysctl : kSysctls) {
@@ -90,10 +108,11 @@ Result<Unit> answer_with_mark(bool on, const std::vector<Family>& families) {
     const bool wanted =
         sysctl.family == Family::kV4 || std::find(families.begin(), families.end(), Family::kV6) != families.end();
     if (!wanted) continue;
-    const UniqueFd file(::open(sysctl.path, O_WRONLY | O_CLOEXEC));
+    const UniqueFd file = open_sysctl(sysctl.path);
     if (!file.valid() && !on && errno == ENOENT) continue;
     if (!file.valid() || ::write(file.get(), on ? "1" : "0", 1) != 1) {
-      return system_failure(kRoutingFailed, std::string("cannot set ") + sysctl.path + " in the pod's netns", errno);
+      return system_failure(kRoutingFailed, std::string("cannot set /proc/") + sysctl.path + " in the pod's netns",
+                            errno);
     }
   }
   return Unit{};
