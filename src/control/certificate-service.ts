@@ -132,7 +132,9 @@ export class CertificateService {
       const leaf = await authority.issue(identity, publicKey, Number(call.request.validityDuration) * 1000);
       return { outcome: "issued", leaf, identity, node };
     } catch (error) {
-      if (!(error instanceof MeshError) || error.code !== "MESH_REQUEST_INVALID") throw error;
+      if (!(error instanceof MeshError)) throw error;
+      if (error.code === "MESH_IDENTITY_DENIED") return { outcome: "denied", reason: error.message, fields };
+      if (error.code !== "MESH_REQUEST_INVALID") throw error;
       return { outcome: "invalid", reason: error.message, fields };
     }
   }

@@ -6,7 +6,7 @@ import { messageOf } from "../lib/errors.ts";
 import type { Authority } from "./authority/authority.ts";
 
 export interface ServingCertificateDeps {
-  readonly authority: Pick<Authority, "issueServing">;
+  readonly authority: Pick<Authority, "issueServing" | "issuingRoot" | "onChange">;
   readonly clock: Clock;
   readonly log: { info(fields: object, message: string): void; error(fields: object, message: string): void };
 }
@@ -19,7 +19,10 @@ export class ServingCertificate {
   readonly #deps: ServingCertificateDeps;
   readonly #hosts: readonly string[];
   #notAfter = 0;
+  #chain = "";
+  #root = "";
   #cancel: () => void = () => {};
+  #forget: () => void = () => {};
   #stopped = false;
 
   /** `hosts`: the names and addresses that agents dial. */
@@ -33,19 +36,33 @@ export class ServingCertificate {
     return this.#notAfter;
   }
 
+  /** PEM as it is shown; empty before the first. */
+  get chain(): string {
+    return this.#chain;
+  }
+
   async start(): Promise<void> {
+    const { authority } = this.#deps;
     await this.#issue();
+    // Who dials us trusts the new root already: that is what the rotation waited for.
+    this.#forget = authority.onChange(() => {
+      if (authority.issuingRoot !== this.#root) this.#renew();
+    });
   }
 
   stop(): void {
     this.#stopped = true;
+    this.#forget();
     this.#cancel();
   }
 
   async #issue(): Promise<void> {
     const { authority, clock, log } = this.#deps;
+    this.#root = authority.issuingRoot;
     const { chain, key, serial, notAfter } = await authority.issueServing(this.#hosts);
-    this.credentials.replace(chain.slice(0, -1).join(""), key);
+    if (this.#stopped) return;
+    this.#chain = chain.slice(0, -1).join("");
+    this.credentials.replace(this.#chain, key);
     this.#notAfter = notAfter;
     log.info(
       { hosts: this.#hosts, serial: serialText(serial), notAfter: new Date(notAfter).toISOString() },
@@ -55,12 +72,15 @@ export class ServingCertificate {
   }
 
   #schedule(delayMs: number): void {
+    this.#cancel();
     if (this.#stopped) return;
-    this.#cancel = this.#deps.clock.after(delayMs, () => {
-      this.#issue().catch((error: unknown) => {
-        this.#deps.log.error({ error }, `the serving certificate could not be renewed: ${messageOf(error)}`);
-        this.#schedule(retryMs);
-      });
+    this.#cancel = this.#deps.clock.after(delayMs, () => this.#renew());
+  }
+
+  #renew(): void {
+    this.#issue().catch((error: unknown) => {
+      this.#deps.log.error({ error }, `the serving certificate could not be renewed: ${messageOf(error)}`);
+      this.#schedule(retryMs);
     });
   }
 }

@@ -9,7 +9,13 @@ import type { Clock } from "../../lib/clock.ts";
 import { MeshError, messageOf } from "../../lib/errors.ts";
 import type { Identity } from "../../model/identity.ts";
 import type { AuthoritySettings } from "../../model/mesh.ts";
-import { type AuthorityState, type AuthorityVault, type KeptState, noRevocations } from "./authority-state.ts";
+import {
+  type AuthorityState,
+  type AuthorityVault,
+  type Issuer,
+  type KeptState,
+  noRevocations,
+} from "./authority-state.ts";
 import { writeServing, writeWorkload } from "./certificate-writer.ts";
 import {
   describeSigner,
@@ -89,10 +95,10 @@ export class Authority {
     this.#options = options;
   }
 
-  /** Loads the state, or makes a first one if the vault is empty. */
-  async start(): Promise<void> {
+  /** Loads the state, or makes a first one if the vault is empty: with `given` to issue from, or with a root of our own. */
+  async start(given?: Issuer): Promise<void> {
     const { vault, clock, log } = this.#deps;
-    const kept = (await vault.load()) ?? (await vault.create(await this.#firstState()));
+    const kept = (await vault.load()) ?? (await vault.create(await this.#firstState(given)));
     await this.#take(kept);
     const { issuer } = this.#current();
     log.info(
@@ -104,7 +110,7 @@ export class Authority {
       "authority loaded",
     );
     this.#unwatch = vault.watch(() => void this.#exclusive(() => this.#reload()));
-    if (this.#renewalDue() > clock.now()) return this.#schedule(this.#renewalDue() - clock.now());
+    if (this.renewalDue > clock.now()) return this.#schedule(this.renewalDue - clock.now());
     await this.renewIntermediate();
     if (this.expiry.intermediate <= clock.now())
       throw unusableSigner("intermediate", "it expired and could not be renewed");
@@ -155,6 +161,14 @@ export class Authority {
   get expiry(): { readonly root: number; readonly intermediate: number } {
     const { rootEnds, intermediate } = this.#current().issuer;
     return { root: rootEnds, intermediate: intermediate.certificate.notAfter.getTime() };
+  }
+
+  /** When the intermediate is renewed, Unix time in milliseconds: at half life, as for workloads. Infinity for a plug-in. */
+  get renewalDue(): number {
+    const { root, intermediate } = this.#current().issuer;
+    if (root === undefined) return Infinity;
+    const { notBefore, notAfter } = intermediate.certificate;
+    return (notBefore.getTime() + notAfter.getTime()) / 2;
   }
 
   /** Signs for a workload; a lifetime of 0 means the default, longer ones are cut to it. Throws MESH_IDENTITY_DENIED. */
@@ -213,7 +227,7 @@ export class Authority {
   }
 
   /** A root and an intermediate to rotate to. */
-  async nextIssuer(): Promise<AuthorityState["issuer"]> {
+  async nextIssuer(): Promise<Issuer> {
     return await makeIssuer(this.#options, this.#deps.clock.now());
   }
 
@@ -270,7 +284,7 @@ export class Authority {
   async #take(kept: KeptState): Promise<void> {
     if (kept.version === this.#inForce?.kept.version) return;
     this.#inForce = await this.#prepare(kept);
-    this.#schedule(this.#renewalDue() - this.#deps.clock.now());
+    this.#schedule(this.renewalDue - this.#deps.clock.now());
     for (const listener of this.#listeners) listener();
   }
 
@@ -294,14 +308,6 @@ export class Authority {
     return validityUnder(issuer.intermediate, this.#deps.clock.now(), lifetimeMs, this.#options.backdateMs);
   }
 
-  /** At half life, as for workloads; never for a plug-in. */
-  #renewalDue(): number {
-    const { root, intermediate } = this.#current().issuer;
-    if (root === undefined) return Infinity;
-    const { notBefore, notAfter } = intermediate.certificate;
-    return (notBefore.getTime() + notAfter.getTime()) / 2;
-  }
-
   #schedule(delayMs: number): void {
     this.#cancelRenewal();
     if (this.#stopped || delayMs === Infinity) return;
@@ -309,8 +315,8 @@ export class Authority {
     this.#cancelRenewal = this.#deps.clock.after(Math.max(delayMs, shortestRenewalMs), renew);
   }
 
-  async #firstState(): Promise<AuthorityState> {
-    const issuer = await makeIssuer(this.#options, this.#deps.clock.now());
+  async #firstState(given: Issuer | undefined): Promise<AuthorityState> {
+    const issuer = given ?? (await makeIssuer(this.#options, this.#deps.clock.now()));
     return { issuer, former: [], revocations: noRevocations };
   }
 }

@@ -5,6 +5,8 @@ import type { WorkloadUid } from "../../model/workload.ts";
 export class Dirty {
   /** Settings changed, and much hangs on them. */
   everything = false;
+  /** Settings changed in what only agents look at. */
+  settings = false;
   readonly workloads = new Set<WorkloadUid>();
   readonly services = new Set<string>();
   readonly authorizationPolicies = new Set<string>();

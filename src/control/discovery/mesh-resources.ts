@@ -5,7 +5,7 @@
  */
 import type { Clock } from "../../lib/clock.ts";
 import { type MeshIndex, serviceKey } from "../../mesh/mesh-index.ts";
-import type { MeshChange } from "../../model/mesh.ts";
+import type { MeshChange, MeshSettings } from "../../model/mesh.ts";
 import type { Service } from "../../model/service.ts";
 import type { Workload, WorkloadUid } from "../../model/workload.ts";
 import { authorizationKey } from "../../policy/authorization/authorization-index.ts";
@@ -27,6 +27,11 @@ export interface MeshResourcesDeps {
     readonly view: MeshIndex;
     onChange(listener: (change: MeshChange) => void): () => void;
   };
+  /** What the authority adds to the settings of the source, and when that has changed. */
+  readonly authority: {
+    addTo(settings: MeshSettings): MeshSettings;
+    onChange(listener: () => void): () => void;
+  };
   readonly store: ResourceStore;
   readonly clock: Clock;
 }
@@ -46,7 +51,7 @@ export class MeshResources {
   #settingsPolicies: readonly string[] = [];
   #dirty = new Dirty();
   #cancel: (() => void) | undefined;
-  #unsubscribe: (() => void) | undefined;
+  #unsubscribe: (() => void)[] = [];
 
   constructor(deps: MeshResourcesDeps, options: MeshResourcesOptions) {
     this.#deps = deps;
@@ -55,11 +60,21 @@ export class MeshResources {
 
   /** Call when the source has its first state; the store is complete when it returns. */
   start(): void {
-    if (this.#unsubscribe !== undefined) return;
-    this.#unsubscribe = this.#deps.source.onChange((change) => {
-      this.#dirty.add(change);
+    if (this.#unsubscribe.length > 0) return;
+    const { source, authority } = this.#deps;
+    const update = () => {
       this.#cancel ??= this.#deps.clock.after(this.#options.debounceMs, () => this.#update());
-    });
+    };
+    this.#unsubscribe = [
+      source.onChange((change) => {
+        this.#dirty.add(change);
+        update();
+      }),
+      authority.onChange(() => {
+        this.#dirty.settings = true;
+        update();
+      }),
+    ];
     const { view } = this.#deps.source;
     this.#dirty.everything = true;
     for (const workload of view.workloads()) {
@@ -71,8 +86,7 @@ export class MeshResources {
   }
 
   stop(): void {
-    this.#unsubscribe?.();
-    this.#unsubscribe = undefined;
+    for (const unsubscribe of this.#unsubscribe.splice(0)) unsubscribe();
     this.#cancel?.();
     this.#cancel = undefined;
   }
@@ -83,7 +97,7 @@ export class MeshResources {
     this.#dirty = new Dirty();
     const { source, store } = this.#deps;
     const { view } = source;
-    if (dirty.everything) this.#updateSettings(view);
+    if (dirty.everything || dirty.settings) this.#updateSettings(view);
     const services = this.#updateServices(view, dirty);
     this.#updatePolicies(view, dirty);
     this.#updateWorkloads(view, dirty);
@@ -105,9 +119,10 @@ export class MeshResources {
   }
 
   #updateSettings(view: MeshIndex): void {
-    const { store } = this.#deps;
-    store.set("settings", encodeSettings(view.settings));
-    const policies = encodeSettingsPolicies(view.settings);
+    const { store, authority } = this.#deps;
+    const settings = authority.addTo(view.settings);
+    store.set("settings", encodeSettings(settings));
+    const policies = encodeSettingsPolicies(settings);
     const names = policies.map(({ name }) => name);
     for (const gone of this.#settingsPolicies) if (!names.includes(gone)) store.delete("authorization", gone);
     for (const policy of policies) store.set("authorization", policy);

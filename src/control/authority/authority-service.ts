@@ -1,0 +1,281 @@
+/**
+ * What people's shells ask and change of the authority: `warren.authority.v1.AuthorityService`. Who asks shows a token as for the
+ * operators' service; every change is written to the log with the name of who made it.
+ */
+import { isDeepStrictEqual } from "node:util";
+import { create } from "@bufbuild/protobuf";
+import {
+  type handleServerStreamingCall,
+  type handleUnaryCall,
+  type Metadata,
+  type ServiceError,
+  status,
+} from "@grpc/grpc-js";
+import { asIdentity } from "../../identity/spiffe.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { MeshError, messageOf } from "../../lib/errors.ts";
+import type { Identity } from "../../model/identity.ts";
+import {
+  type GetStatusRequest,
+  type RestoreRequest,
+  type RevokeRequest,
+  type RevokeResponse,
+  RevokeResponseSchema,
+  type RotateIntermediateRequest,
+  type RotateRootRequest,
+  type Status,
+} from "../../xds/gen/warren/authority/v1/authority_pb.ts";
+import { bearerToken } from "../access/bearer-token.ts";
+import type { OperatorAction, OperatorAuthenticator } from "../access/operator-authenticator.ts";
+import type { AgentCensus } from "./agent-census.ts";
+import type { Authority } from "./authority.ts";
+import { authorityStatus, type StatusSources } from "./authority-status.ts";
+import { normalSerial, signsLists, withDenied, withoutDenied, withRevoked, withSignedLists } from "./revocations.ts";
+import { begin, excuse } from "./root-rotation.ts";
+import type { RotationDriver } from "./rotation-driver.ts";
+import { readSigner } from "./signer.ts";
+
+export interface AuthorityServiceDeps extends Omit<StatusSources, "authority" | "rotation"> {
+  readonly authority: Pick<
+    Authority,
+    "state" | "settings" | "roots" | "renewalDue" | "change" | "onChange" | "nextIssuer" | "renewIntermediate"
+  >;
+  readonly rotation: Pick<RotationDriver, "waiting" | "onChange">;
+  readonly agents: AgentCensus;
+  /** Nodes with a pod of this identity. */
+  readonly nodesOf: (identity: Identity) => readonly string[];
+  readonly operators: OperatorAuthenticator;
+  readonly clock: Clock;
+  readonly log: { info(fields: object, message: string): void; warn(fields: object, message: string): void };
+}
+
+/** For one agent's answer about the certificates of an identity, milliseconds. */
+const answerMs = 5000;
+
+/** What a caller could have known better. */
+class Refused extends Error {
+  readonly code: status;
+  constructor(code: status, message: string) {
+    super(message);
+    this.name = "Refused";
+    this.code = code;
+  }
+}
+
+export class AuthorityService {
+  readonly #deps: AuthorityServiceDeps;
+  readonly #watchers = new Set<() => void>();
+
+  constructor(deps: AuthorityServiceDeps) {
+    this.#deps = deps;
+  }
+
+  /** Ends what is being watched. May be called twice. */
+  stop(): void {
+    for (const end of this.#watchers) end();
+  }
+
+  readonly getStatus: handleUnaryCall<GetStatusRequest, Status> = (call, answer) =>
+    this.#answer(call, answer, "inspect", () => Promise.resolve(this.#status()));
+
+  readonly rotateIntermediate: handleUnaryCall<RotateIntermediateRequest, Status> = (call, answer) =>
+    this.#answer(call, answer, "manage-authority", async (operator) => {
+      const { authority, log } = this.#deps;
+      if (authority.state.issuer.origin === "plug-in") throw fromPlugIn("the intermediate");
+      const before = authority.state.issuer.intermediate.certificate;
+      await authority.renewIntermediate();
+      if (authority.state.issuer.intermediate.certificate === before)
+        throw new Refused(status.UNAVAILABLE, "the intermediate could not be renewed; the log of control says why");
+      log.info({ operator }, "an operator rotated the intermediate");
+      return this.#status();
+    });
+
+  readonly rotateRoot: handleUnaryCall<RotateRootRequest, Status> = (call, answer) =>
+    this.#answer(call, answer, "manage-authority", async (operator) => {
+      const { force, nodes } = call.request;
+      if (force) await this.#excuse(nodes, operator);
+      else await this.#begin(operator);
+      return this.#status();
+    });
+
+  readonly revoke: handleUnaryCall<RevokeRequest, RevokeResponse> = (call, answer) =>
+    this.#answer(call, answer, "manage-authority", (operator) => this.#revoke(call.request, operator));
+
+  readonly restore: handleUnaryCall<RestoreRequest, Status> = (call, answer) =>
+    this.#answer(call, answer, "manage-authority", async (operator) => {
+      const identities = call.request.identities.map(identityOf);
+      const { authority, log } = this.#deps;
+      await authority.change((state) => withoutDenied(state, identities));
+      log.info({ operator, identities }, "an operator restored identities");
+      return this.#status();
+    });
+
+  readonly watchStatus: handleServerStreamingCall<GetStatusRequest, Status> = (call) => {
+    const { authority, rotation } = this.#deps;
+    let told: Status | undefined;
+    let forget: (() => void)[] = [];
+    const end = (refusal: Pick<ServiceError, "code" | "details">) => {
+      leave();
+      // This is how grpc-js ends a stream with a status.
+      call.emit("error", refusal);
+    };
+    const stopped = () => end({ code: status.UNAVAILABLE, details: "the control plane stops" });
+    const leave = () => {
+      this.#watchers.delete(stopped);
+      for (const stop of forget.splice(0)) stop();
+    };
+    const tell = () => {
+      // A reader that is slow misses what was in between, not what is.
+      if (call.writableNeedDrain) return;
+      const now = this.#status();
+      if (told !== undefined && isDeepStrictEqual(now, told)) return;
+      told = now;
+      call.write(now);
+    };
+    call.on("cancelled", leave).on("error", leave).on("close", leave).on("drain", tell);
+    void this.#authorize(call.metadata, call.getPeer(), "inspect").then((caller) => {
+      if (call.cancelled) return;
+      if ("code" in caller) return end(caller);
+      this.#watchers.add(stopped);
+      forget = [authority.onChange(tell), rotation.onChange(tell)];
+      tell();
+    });
+  };
+
+  #status(): Status {
+    return authorityStatus(this.#deps);
+  }
+
+  async #begin(operator: string): Promise<void> {
+    const { authority, clock, log } = this.#deps;
+    if (authority.state.rotation !== undefined) return;
+    if (this.#deps.plugIn() !== undefined) throw fromPlugIn("the root");
+    const next = await authority.nextIssuer();
+    const state = await authority.change((before) => {
+      const after = begin(before, next, clock.now());
+      return after === before ? before : withSignedLists(after, clock.now());
+    });
+    // Another replica may have been quicker; then theirs goes on.
+    if (state.rotation?.other === next) log.info({ operator }, "rotation of the root: agents are told of the new one");
+  }
+
+  async #excuse(nodes: readonly string[], operator: string): Promise<void> {
+    const { authority, rotation, log } = this.#deps;
+    const waitingFor = rotation.waiting?.waitingFor;
+    if (waitingFor === undefined)
+      throw new Refused(status.FAILED_PRECONDITION, "no rotation of the root is under way: there is nothing to force");
+    const strangers = nodes.filter((node) => !waitingFor.includes(node));
+    if (strangers.length > 0)
+      throw new Refused(status.INVALID_ARGUMENT, `the rotation does not wait for ${strangers.join(", ")}`);
+    const excused = nodes.length > 0 ? nodes : waitingFor;
+    await authority.change((state) => excuse(state, excused));
+    log.warn({ operator, nodes: excused }, "rotation of the root: an operator goes on without these nodes");
+  }
+
+  async #revoke({ serials, identities }: RevokeRequest, operator: string): Promise<RevokeResponse> {
+    const { authority, clock, log } = this.#deps;
+    if (serials.length + identities.length === 0)
+      throw new Refused(status.INVALID_ARGUMENT, "nothing is named: a serial number or an identity");
+    const named = serials.map(serialOf);
+    const denied = identities.map(identityOf);
+    this.#mustNotBeInUse(named);
+    // Denied first: what an agent fetches while it is asked would be missed.
+    await authority.change((state) => withDenied(state, denied, clock.now()));
+    const { found, unasked } = await this.#serialsOf(denied);
+    const listed = [...new Set([...named, ...found])];
+    if (listed.length > 0 && (named.length > 0 || this.#canList())) {
+      if (!this.#canList())
+        throw new Refused(
+          status.FAILED_PRECONDITION,
+          "the authority's certificate may not sign revocation lists (key usage cRLSign); revoke the identity instead",
+        );
+      await authority.change((state) => withRevoked(state, listed, clock.now()));
+    }
+    log.warn({ operator, identities: denied, serials: listed, unasked }, "an operator revoked");
+    return create(RevokeResponseSchema, { serials: listed, unaskedNodes: unasked, status: this.#status() });
+  }
+
+  /** Revoking what issues would refuse everybody, and nothing could be issued to put it right. */
+  #mustNotBeInUse(serials: readonly string[]): void {
+    const { issuer, rotation } = this.#deps.authority.state;
+    for (const { intermediate } of [issuer, ...(rotation === undefined ? [] : [rotation.other])]) {
+      const own = normalSerial(readSigner(intermediate, "intermediate").certificate.serialNumber);
+      if (own === undefined || !serials.includes(own)) continue;
+      const first = "put another in place first: warren ca rotate";
+      throw new Refused(status.FAILED_PRECONDITION, `${own} is the intermediate that issues; ${first}`);
+    }
+  }
+
+  #canList(): boolean {
+    return signsLists(readSigner(this.#deps.authority.state.issuer.intermediate, "intermediate").certificate);
+  }
+
+  async #serialsOf(identities: readonly Identity[]): Promise<{ found: string[]; unasked: string[] }> {
+    const { agents, nodesOf } = this.#deps;
+    const found: string[] = [];
+    const unasked = new Set<string>();
+    const asks = identities.flatMap((identity) => nodesOf(identity).map((node) => ({ identity, node })));
+    await Promise.all(
+      asks.map(async ({ identity, node }) => {
+        const held = await agents.certificates(node, identity, AbortSignal.timeout(answerMs)).catch(() => undefined);
+        if (held === undefined) unasked.add(node);
+        for (const { serial } of held ?? []) found.push(normalSerial(serial) ?? "");
+      }),
+    );
+    return { found: found.filter((serial) => serial !== ""), unasked: [...unasked].sort() };
+  }
+
+  #answer<Request, Response>(
+    call: Parameters<handleUnaryCall<Request, Response>>[0],
+    answer: Parameters<handleUnaryCall<Request, Response>>[1],
+    action: OperatorAction,
+    work: (operator: string) => Promise<Response>,
+  ): void {
+    const serve = async () => {
+      const caller = await this.#authorize(call.metadata, call.getPeer(), action);
+      return "code" in caller ? answer(caller) : answer(null, await work(caller.name));
+    };
+    serve().catch((error: unknown) => answer({ code: codeOf(error), details: messageOf(error) }));
+  }
+
+  async #authorize(
+    metadata: Metadata,
+    peer: string,
+    action: OperatorAction,
+  ): Promise<{ readonly name: string } | Pick<ServiceError, "code" | "details">> {
+    const { operators, log } = this.#deps;
+    const token = bearerToken(metadata);
+    const caller = await operators.authorize(token, action);
+    if (!("refused" in caller)) return caller;
+    log.warn({ peer, action }, `an operator was refused: ${caller.refused}`);
+    return token === ""
+      ? { code: status.UNAUTHENTICATED, details: "no token was shown" }
+      : { code: status.PERMISSION_DENIED, details: `this token does not allow ${action}` };
+  }
+}
+
+function fromPlugIn(what: string): Refused {
+  const how = "replace the files there, and they are put in force step by step";
+  return new Refused(status.FAILED_PRECONDITION, `${what} comes from plug-in certificates: ${how}`);
+}
+
+function serialOf(text: string): string {
+  const serial = normalSerial(text);
+  if (serial !== undefined) return serial;
+  throw new Refused(
+    status.INVALID_ARGUMENT,
+    `${JSON.stringify(text.slice(0, 100))} is no serial number in hexadecimal`,
+  );
+}
+
+function identityOf(text: string): Identity {
+  const identity = asIdentity(text);
+  if (identity !== undefined) return identity;
+  const form = "spiffe://trust-domain/ns/namespace/sa/account";
+  throw new Refused(status.INVALID_ARGUMENT, `${JSON.stringify(text.slice(0, 300))} is no SPIFFE id: write ${form}`);
+}
+
+function codeOf(error: unknown): status {
+  if (error instanceof Refused) return error.code;
+  return error instanceof MeshError && error.code === "MESH_AUTHORITY_BUSY" ? status.ABORTED : status.INTERNAL;
+}
