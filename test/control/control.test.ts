@@ -368,7 +368,7 @@ test("admin says ready, shows when certificates end, and has nothing else", asyn
 test("the published root can be read by everybody, the state by nobody else", async () => {
   const { folder } = await startControlPlane();
   expect((await stat(join(folder, "published/root.pem"))).mode & 0o777).toBe(0o644);
-  expect((await stat(join(folder, "state/authority.json"))).mode & 0o777).toBe(0o600);
+  expect((await stat(join(folder, "state/authority.1.json"))).mode & 0o777).toBe(0o600);
   expect(await readFile(join(folder, "published/root.pem"), "utf8")).not.toContain("PRIVATE");
 });
 
