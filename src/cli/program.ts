@@ -36,9 +36,69 @@ const verbs: readonly Verb[] = [
     register: async (program, exit) => (await import("./control.ts")).registerControl(program, exit),
   },
   {
+    name: "status",
+    summary: "every node at a glance: agents, captured pods, certificates, age of configuration",
+    register: async (program, exit) => (await import("./status.ts")).registerStatus(program, exit),
+  },
+  {
+    name: "workloads",
+    summary: "workloads of the mesh: address, node, protocol, enrolment",
+    register: async (program, exit) => (await import("./workloads.ts")).registerWorkloads(program, exit),
+  },
+  {
+    name: "services",
+    summary: "Services as the mesh routes to them",
+    register: async (program, exit) => (await import("./services.ts")).registerServices(program, exit),
+  },
+  {
+    name: "policies",
+    summary: "policies in force, and what they select",
+    register: async (program, exit) => (await import("./policies.ts")).registerPolicies(program, exit),
+  },
+  {
+    name: "certs",
+    summary: "certificates of the mesh: whose, valid until when",
+    register: async (program, exit) => (await import("./certs.ts")).registerCerts(program, exit),
+  },
+  {
+    name: "log",
+    summary: "what agents write to their logs, changed while they run",
+    register: async (program, exit) => (await import("./log.ts")).registerLog(program, exit),
+  },
+  {
+    name: "version",
+    summary: "versions of this program, control and agents; OpenSSL, FIPS, AES path, kernels",
+    register: async (program, exit) => (await import("./version.ts")).registerVersion(program, exit),
+  },
+  {
     name: "connections",
     summary: "open connections of the mesh: who, with whom, how secured",
     register: async (program, exit) => (await import("./connections.ts")).registerConnections(program, exit),
+  },
+  {
+    name: "tls-check",
+    summary: "what every port accepts, which policy set that, and who came with mutual TLS",
+    register: async (program, exit) => (await import("./tls-check.ts")).registerTlsCheck(program, exit),
+  },
+  {
+    name: "authn",
+    summary: "who proves who they are: tls-check",
+    register: async (program, exit) => (await import("./tls-check.ts")).registerAuthn(program, exit),
+  },
+  {
+    name: "tap",
+    summary: "connections and requests as they happen",
+    register: async (program, exit) => (await import("./tap.ts")).registerTap(program, exit),
+  },
+  {
+    name: "edges",
+    summary: "who talks to whom, and whether it is secured",
+    register: async (program, exit) => (await import("./edges.ts")).registerEdges(program, exit),
+  },
+  {
+    name: "plaintext",
+    summary: "who still speaks in clear and why; what STRICT would break",
+    register: async (program, exit) => (await import("./plaintext.ts")).registerPlaintext(program, exit),
   },
   {
     name: "authz",

@@ -30,11 +30,19 @@ export interface Listed<Row extends object> {
   readonly rows: readonly Row[];
   /** Undefined where control alone was asked. */
   readonly outcome?: Outcome;
+  /** Further keys of the document. */
+  readonly extra?: Readonly<Record<string, unknown>>;
+  /** 1 when what was found is not as it should be; a partial answer weighs more. */
+  readonly code?: 0 | 1;
 }
 
 /** The document that `-o json` prints. */
-export function listingDocument<Row extends object>(listing: Listing<Row>, { rows, outcome }: Listed<Row>): object {
-  return { schema: listing.schema, ...(outcome === undefined ? {} : { nodes: outcome }), [listing.items]: rows };
+export function listingDocument<Row extends object>(
+  listing: Listing<Row>,
+  { rows, outcome, extra }: Listed<Row>,
+): object {
+  const fanOut = outcome === undefined ? {} : { fanOut: outcome };
+  return { schema: listing.schema, ...fanOut, ...extra, [listing.items]: rows };
 }
 
 export async function renderListing<Row extends object>(
@@ -100,7 +108,7 @@ export async function printListing<Row extends object>(
   const text = await renderListing(listing, listed, output, coloursFor(flags));
   if (text !== "") process.stdout.write(`${text}\n`);
   else if (output === "table" || output === "wide") process.stderr.write(`${listing.none}\n`);
-  return tellPartial(listed.outcome);
+  return tellPartial(listed.outcome) || (listed.code ?? 0);
 }
 
 /** 3 and a word on standard error when the answer is partial. */

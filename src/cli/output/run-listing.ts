@@ -73,7 +73,7 @@ async function watch<Row extends object>(
         ? JSON.stringify(listingDocument(listing, listed))
         : await renderListing(listing, listed, output, colours);
     process.stdout.write(`${people && !piped ? clearScreen : ""}${text}\n`);
-    code = tellPartial(listed.outcome);
+    code = tellPartial(listed.outcome) || (listed.code ?? 0);
     await delay(watchEveryMs, undefined, { signal }).catch(() => {});
   }
   return code;

@@ -5,7 +5,6 @@
  */
 import { setImmediate } from "node:timers/promises";
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { CertificateRow, CertificateState } from "../../identity/certificate-store.ts";
 import { MeshError } from "../../lib/errors.ts";
 import type { MeshView } from "../../model/mesh.ts";
@@ -24,8 +23,9 @@ import type { PodRow } from "../pod-enrolment.ts";
 import { configDocuments } from "./config-documents.ts";
 import { flowMatches, wireFlow, wireTunnel } from "./flow-rows.ts";
 import type { Answer, AnswerKind, Answers } from "./inspection-session.ts";
-import { type LogLevels, setLogLevel } from "./log-level.ts";
+import { getLogLevel, type LogLevels, setLogLevel } from "./log-level.ts";
 import { describeStatus, type StatusSources } from "./status.ts";
+import { wireTime } from "./wire-time.ts";
 
 export interface InspectionSources extends StatusSources {
   /** As read, defaults included: paths of secrets, never their content. */
@@ -71,6 +71,7 @@ export function inspectionAnswers(sources: InspectionSources): Answers {
         return { case: "config", value: { schema, json: JSON.stringify(value) } };
       }),
     setLogLevel: ({ level }) => once(() => ({ case: "logLevel", value: setLogLevel(sources.log, level) })),
+    getLogLevel: () => once(() => ({ case: "logLevel", value: getLogLevel(sources.log) })),
     closeFlows: ({ flows }) => once(() => closeFlows(sources, flows)),
   };
 }
@@ -119,13 +120,13 @@ function wireCertificate(row: CertificateRow): MessageInitShape<typeof Certifica
     identity,
     state: certificateStates[state],
     lastError,
-    ...(renewsAt === undefined ? {} : { renewsAt: timestampFromMs(renewsAt) }),
+    ...(renewsAt === undefined ? {} : { renewsAt: wireTime(renewsAt) }),
     ...(certificate === undefined
       ? {}
       : {
           serial: certificate.serial,
-          notBefore: timestampFromMs(certificate.notBefore),
-          notAfter: timestampFromMs(certificate.notAfter),
+          notBefore: wireTime(certificate.notBefore),
+          notAfter: wireTime(certificate.notAfter),
           issuer: certificate.issuer,
           keyType: certificate.keyType,
           chain: certificate.chain,

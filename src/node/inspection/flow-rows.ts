@@ -1,6 +1,5 @@
 /** Open flows and tunnels as the wire carries them, and which of them a filter means. Pure. */
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { SocketAddress } from "../../model/address.ts";
 import type { FlowLabel } from "../../model/flow-label.ts";
 import type { LocalPod, Workload } from "../../model/workload.ts";
@@ -17,6 +16,7 @@ import {
   FlowRole as WireRole,
 } from "../../xds/gen/warren/inspect/v1/inspect_pb.ts";
 import { wireAddress } from "../../xds/resources/checked.ts";
+import { wireTime } from "./wire-time.ts";
 
 const roles: Readonly<Record<FlowRole, WireRole>> = {
   outbound: WireRole.OUTBOUND,
@@ -120,7 +120,7 @@ export function wireFlow(open: OpenFlow): MessageInitShape<typeof FlowSchema> {
     ...(open.target === undefined ? {} : { target: wireSocket(open.target) }),
     bytesSent: BigInt(open.bytesSent),
     bytesReceived: BigInt(open.bytesReceived),
-    openedAt: timestampFromMs(open.arrivedAt),
+    openedAt: wireTime(open.arrivedAt),
   };
 }
 
@@ -137,6 +137,6 @@ export function wireTunnel(tunnel: OpenTunnel): MessageInitShape<typeof TunnelSc
     tlsGroup: tls.group,
     tlsCipher: tls.cipher,
     flows: tunnel.flows,
-    openedAt: timestampFromMs(tunnel.openedAt),
+    openedAt: wireTime(tunnel.openedAt),
   };
 }

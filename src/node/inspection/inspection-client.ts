@@ -4,7 +4,7 @@
  * every replica: agents stay simple, and each keeps one stream.
  */
 import { readFile } from "node:fs/promises";
-import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { type ClientDuplexStream, Metadata, type StatusObject, status } from "@grpc/grpc-js";
 import { backoffDelay } from "../../lib/backoff.ts";
 import type { Clock } from "../../lib/clock.ts";
@@ -46,7 +46,7 @@ const goodStreamMs = 10_000;
 /** Asks are small. */
 const largestAsk = 1 << 20;
 
-type Stream = ClientDuplexStream<AgentMessage, ControlMessage>;
+type Stream = ClientDuplexStream<Buffer, ControlMessage>;
 
 export class InspectionClient {
   readonly #deps: InspectionClientDeps;
@@ -101,14 +101,14 @@ export class InspectionClient {
     metadata.set("authorization", `Bearer ${token.trim()}`);
     const stream: Stream = client.makeBidiStreamRequest(
       method.path,
-      method.requestSerialize,
+      (bytes: Buffer) => bytes,
       method.responseDeserialize,
       metadata,
     );
     const ended = Promise.withResolvers<StatusObject>();
     const session = new InspectionSession({
       answers: this.#deps.answers,
-      send: (message) => write(stream, message, ended.promise),
+      send: (message) => write(stream, encode(message), ended.promise),
     });
     const cancel = () => stream.cancel();
     signal.addEventListener("abort", cancel, { once: true });
@@ -117,7 +117,7 @@ export class InspectionClient {
     stream.on("status", ended.resolve);
     stream.on("data", (message: ControlMessage) => session.receive(message));
     try {
-      stream.write(create(AgentMessageSchema, { kind: { case: "hello", value: this.#deps.hello() } }));
+      stream.write(encode(create(AgentMessageSchema, { kind: { case: "hello", value: this.#deps.hello() } })));
       const { code, details } = await ended.promise;
       return `${status[code]}: ${details}`;
     } finally {
@@ -129,8 +129,14 @@ export class InspectionClient {
   }
 }
 
+/** Here and not in gRPC, where a message that can't be encoded would end the stream instead of its own ask. */
+function encode(message: AgentMessage): Buffer {
+  const { buffer, byteOffset, byteLength } = toBinary(AgentMessageSchema, message);
+  return Buffer.from(buffer, byteOffset, byteLength);
+}
+
 /** Resolves when there is room for the next message, or the stream has ended. */
-async function write(stream: Stream, message: AgentMessage, ended: Promise<unknown>): Promise<void> {
+async function write(stream: Stream, message: Buffer, ended: Promise<unknown>): Promise<void> {
   if (stream.destroyed || stream.write(message)) return;
   const { promise, resolve } = Promise.withResolvers<void>();
   stream.once("drain", resolve);

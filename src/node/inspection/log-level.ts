@@ -18,6 +18,10 @@ export function setLogLevel({ scoped, configured }: LogLevels, text: string): Me
     scoped.level = levelOf(configured);
   } else if (area === undefined) scoped.level = levelOf(last);
   else scoped.setArea(area, levelOf(last));
+  return getLogLevel({ scoped });
+}
+
+export function getLogLevel({ scoped }: Pick<LogLevels, "scoped">): MessageInitShape<typeof LogLevelSchema> {
   return { level: scoped.level, areas: Object.fromEntries(scoped.areas) };
 }
 

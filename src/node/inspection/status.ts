@@ -1,12 +1,12 @@
 /** How the agent is, in one message: what `warren status`, `version` and `check` show of a node. */
 import { getFips } from "node:crypto";
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { KernelSupport } from "../../capture/capture.ts";
 import { readMachine } from "../../lib/machine.ts";
 import type { MeshView } from "../../model/mesh.ts";
 import type { StatusSchema } from "../../xds/gen/warren/inspect/v1/inspect_pb.ts";
 import type { PodRow } from "../pod-enrolment.ts";
+import { wireTime } from "./wire-time.ts";
 
 export interface StatusSources {
   readonly version: string;
@@ -35,12 +35,12 @@ export async function describeStatus(sources: StatusSources): Promise<MessageIni
   for (const { state } of sources.pods()) pods[state] = (pods[state] ?? 0) + 1;
   return {
     version: sources.version,
-    startedAt: timestampFromMs(sources.startedAt),
+    startedAt: wireTime(sources.startedAt),
     blockers: sources.blockers().map(({ name }) => name),
     engine: sources.engineKind(),
     mesh: {
       epoch: BigInt(sources.view().epoch),
-      changedAt: timestampFromMs(sources.meshChangedAt()),
+      changedAt: wireTime(sources.meshChangedAt()),
       source: sources.meshSource,
       problems: sources.problems().map((problem) => JSON.stringify(problem)),
     },
@@ -67,7 +67,7 @@ export async function describeStatus(sources: StatusSources): Promise<MessageIni
     captureStats: { ...capture },
     logLevel: sources.logLevel(),
     // Last: the reading above takes time, and clocks are compared by this.
-    now: timestampFromMs(sources.now()),
+    now: wireTime(sources.now()),
   };
 }
 
