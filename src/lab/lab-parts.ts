@@ -78,6 +78,7 @@ export async function buildLabParts(claim: FoundLab, options: LabOptions, signal
         { path },
       ),
   );
+  await Promise.all(kubelets.map((kubelet) => kubelet.listen()));
   const loop = new ClusterLoop({ store, kubelets, event }, { folder });
   const mesh =
     options.mesh === false

@@ -1,6 +1,7 @@
 /** A node of the lab: a sandbox that holds its network and mounts, the cgroups of what runs on it, and its kubelet stand-in. */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { NetworkPlugins } from "./kubelet/network-plugins.ts";
 import { Prober } from "./kubelet/prober.ts";
 import { clusterAddresses } from "./machine/addresses.ts";
 import type { Cgroup } from "./machine/cgroup.ts";
@@ -29,6 +30,14 @@ export function nodeName(index: number): string {
   return `node-${index}`;
 }
 
+/** Where on this node the container runtime and the agent find each other. */
+export interface NodePaths {
+  readonly criSocket: string;
+  readonly cniSocket: string;
+  readonly cniBinDir: string;
+  readonly cniConfDir: string;
+}
+
 export class LabNode {
   readonly index: number;
   readonly name: string;
@@ -45,6 +54,8 @@ export class LabNode {
   readonly bpffs: string;
   /** A tmpfs of the node, as /run is on a machine; in its own mount namespace too. */
   readonly tmpfs: string;
+  readonly paths: NodePaths;
+  readonly networkPlugins: NetworkPlugins;
   #execs = 0;
 
   private constructor(request: NodeRequest, cgroup: Cgroup, sandbox: Sandbox, mounts: NodeMounts) {
@@ -60,6 +71,17 @@ export class LabNode {
     this.bpffs = mounts.bpffs;
     this.tmpfs = mounts.tmpfs;
     this.prober = new Prober(sandbox.place(this.kubeletCgroup));
+    const folder = join(request.folder, "nodes", this.name);
+    this.paths = {
+      criSocket: join(folder, "cri.sock"),
+      cniSocket: join(folder, "cni.sock"),
+      cniBinDir: join(folder, "cni", "bin"),
+      cniConfDir: join(folder, "cni", "net.d"),
+    };
+    this.networkPlugins = new NetworkPlugins(
+      { run: (argv, options) => this.run(argv, options) },
+      { binDir: this.paths.cniBinDir, confDir: this.paths.cniConfDir },
+    );
   }
 
   static async create(request: NodeRequest, signal: AbortSignal): Promise<LabNode> {

@@ -17,6 +17,8 @@ export interface LabOptions {
   readonly localTraffic?: "mtls" | "auto";
   /** Replicas of the control plane, which share the authority's state; agents find them all under one name. Default 1. */
   readonly controlReplicas?: number;
+  /** False leaves the CNI plugin out: pods are captured a moment after their start. Default true. */
+  readonly cni?: boolean;
   /** Further keys of each agent's, and of the control plane's, own configuration. */
   readonly agentSettings?: SettingOverrides;
   readonly controlSettings?: SettingOverrides;

@@ -6,6 +6,7 @@ import { PodAddresses } from "../cluster/placement.ts";
 import type { ObjectStore } from "../cluster/store.ts";
 import type { LabNode } from "../node.ts";
 import { type PodFiles, PodRunner } from "./pod-runner.ts";
+import { RuntimeSocket } from "./runtime-socket.ts";
 
 export interface KubeletDeps {
   readonly node: LabNode;
@@ -29,6 +30,7 @@ export class Kubelet {
   readonly #addresses: PodAddresses;
   readonly #pods = new Map<string, Running>();
   #retry: NodeJS.Timeout | undefined;
+  readonly #runtime: RuntimeSocket;
   #closed = false;
 
   /** `path`: directories that containers find programs in. */
@@ -37,6 +39,14 @@ export class Kubelet {
     this.#deps = deps;
     this.#path = options.path;
     this.#addresses = new PodAddresses(deps.node.index);
+    this.#runtime = new RuntimeSocket(() =>
+      [...this.#pods.values()].flatMap(({ runner }) => runner.runtimeSandbox ?? []),
+    );
+  }
+
+  /** Opens the container runtime's socket. */
+  listen(): Promise<void> {
+    return this.#runtime.listen(this.node.paths.criSocket);
   }
 
   runner(uid: string): PodRunner | undefined {
@@ -59,6 +69,7 @@ export class Kubelet {
   close(): void {
     this.#closed = true;
     clearTimeout(this.#retry);
+    this.#runtime.close();
     for (const { runner } of this.#pods.values()) runner.close();
   }
 

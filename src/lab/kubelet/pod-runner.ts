@@ -1,6 +1,8 @@
 /** One pod on its node: its sandbox, its containers, its status. */
+import { randomBytes } from "node:crypto";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
+import { messageOf } from "../../lib/errors.ts";
 import type { ConfigMap, Container, Pod, Probe } from "../cluster/objects.ts";
 import { type ContainerReport, statusOf } from "../cluster/pod-status.ts";
 import type { Cgroup } from "../machine/cgroup.ts";
@@ -9,7 +11,9 @@ import { Sandbox } from "../machine/sandbox.ts";
 import type { LabNode } from "../node.ts";
 import { containerCommand } from "./container-command.ts";
 import { ContainerRunner } from "./container-runner.ts";
+import type { SandboxFacts } from "./network-plugins.ts";
 import { attemptProbe } from "./probe-attempt.ts";
+import type { RuntimeSandbox } from "./runtime-socket.ts";
 import { planVolumes, shellQuoted, writeVolumes } from "./volumes.ts";
 
 export interface PodDeps {
@@ -41,6 +45,10 @@ export class PodRunner {
   readonly #deps: PodDeps;
   readonly #options: PodOptions;
   readonly #stop = new AbortController();
+  /** The sandbox's id, as network plugins and the runtime's socket name it. */
+  readonly #container = randomBytes(16).toString("hex");
+  /** What network plugins were told, and have to be told of again when the sandbox goes. */
+  #network: SandboxFacts | undefined;
   #sandbox: Sandbox | undefined;
   #containers: ContainerRunner[] = [];
   #initContainers: ContainerRunner[] = [];
@@ -57,6 +65,14 @@ export class PodRunner {
     return this.#sandbox;
   }
 
+  /** As the container runtime tells of it; undefined before it is made. */
+  get runtimeSandbox(): RuntimeSandbox | undefined {
+    if (this.#sandbox === undefined) return undefined;
+    const { uid = "", name, namespace = "" } = this.#deps.current().metadata;
+    const { pid, netnsPath: netns } = this.#sandbox;
+    return { container: this.#container, uid, name, namespace, pid, netns, createdAt: this.startedAt };
+  }
+
   /** Makes the sandbox; the pod has its addresses in the cluster before its containers start. */
   async start(): Promise<void> {
     const pod = this.#deps.current();
@@ -64,6 +80,7 @@ export class PodRunner {
     this.#sandbox.onExit(() => {
       if (!this.#stop.signal.aborted) this.#deps.event("the sandbox ended; delete the pod to have it made anew");
     });
+    await this.#joinNetwork(pod);
     this.#report();
     const runner = (container: Container, policy: Pod["spec"]["restartPolicy"]) =>
       this.#runnerOf(container, policy, this.#report);
@@ -87,6 +104,7 @@ export class PodRunner {
   async stop(graceMs: number): Promise<void> {
     this.#stop.abort();
     await Promise.all([...this.#initContainers, ...this.#containers].map((container) => container.stop(graceMs)));
+    await this.#leaveNetwork();
     await this.cgroup.remove();
   }
 
@@ -149,6 +167,27 @@ export class PodRunner {
     }
     this.#initialized = true;
     for (const container of this.#containers) container.start();
+  }
+
+  /** No container starts before the plugins are content. */
+  async #joinNetwork(pod: Pod): Promise<void> {
+    if (pod.spec.hostNetwork) return;
+    const { uid = "", name, namespace = "" } = pod.metadata;
+    this.#network = {
+      container: this.#container,
+      netns: this.#sandboxOrThrow().netnsPath,
+      pod: { uid, name, namespace },
+      addresses: this.#options.addresses,
+    };
+    await this.#deps.node.networkPlugins.add(this.#network, this.#stop.signal);
+    this.#stop.signal.throwIfAborted();
+  }
+
+  async #leaveNetwork(): Promise<void> {
+    const network = this.#network;
+    this.#network = undefined;
+    if (network === undefined) return;
+    await this.#deps.node.networkPlugins.delete(network).catch((error: unknown) => this.#deps.event(messageOf(error)));
   }
 
   #runnerOf(container: Container, restartPolicy: Pod["spec"]["restartPolicy"], onChange: () => void): ContainerRunner {

@@ -19,6 +19,8 @@ export interface AgentRequest {
   readonly tokens: NodeTokens;
   readonly engine: "typescript" | "native" | undefined;
   readonly backend: "auto" | "ebpf" | "nftables" | undefined;
+  /** Whether the agent installs the CNI plugin. */
+  readonly cni: boolean;
   readonly settings: SettingOverrides;
   readonly event: (line: string) => void;
 }
@@ -40,8 +42,12 @@ export function agentConfig(request: AgentRequest): Record<string, unknown> {
         podsCgroup: node.kubepods.path,
         kubeletCgroup: node.kubeletCgroup.path,
         agentCgroup: node.agentCgroup.path,
+        criSocket: node.paths.criSocket,
         ...(backend === undefined ? {} : { backend }),
       },
+      ...(request.cni
+        ? { cni: { socket: node.paths.cniSocket, binDir: node.paths.cniBinDir, confDir: node.paths.cniConfDir } }
+        : {}),
       ...(engine === undefined ? {} : { engine }),
     },
     request.settings,

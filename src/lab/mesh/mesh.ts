@@ -74,7 +74,7 @@ export class LabMesh {
     for (let replica = 1; replica <= (options.controlReplicas ?? 1); replica++)
       controls.push(await LabControl.create({ ...controlRequest, replica }, signal));
     const rootCertificate = rootCertificateFile(folder);
-    const { engine, backend, agentSettings: settings = {} } = options;
+    const { engine, backend, cni = true, agentSettings: settings = {} } = options;
     const agents = nodes.map((node): [string, Daemon] => [
       node.name,
       makeAgent({
@@ -84,6 +84,7 @@ export class LabMesh {
         tokens,
         engine,
         backend,
+        cni,
         settings,
         event,
       }),
