@@ -1,6 +1,6 @@
 /** Observed traffic, sockets and tap events as the wire carries them, and what a tap's filter means. Pure. */
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+
 import type { PodSocketList } from "../../capture/pod-sockets.ts";
 import type { Service } from "../../model/service.ts";
 import type { LocalPod, Workload } from "../../model/workload.ts";
@@ -23,6 +23,7 @@ import {
 } from "../../xds/gen/warren/inspect/v1/inspect_pb.ts";
 import { wireAddress } from "../../xds/resources/checked.ts";
 import { wireSocket } from "./flow-rows.ts";
+import { wireTime } from "./wire-time.ts";
 
 type SecurityWord = ReturnType<typeof securityOf>;
 
@@ -46,7 +47,7 @@ const words = new Map(Object.entries(securities).map(([word, security]) => [secu
 export function wireCoverage(traffic: ObservedTraffic): MessageInitShape<typeof TrafficCoverageSchema> {
   const { evictedTotal, mergedTotal } = traffic.stats();
   return {
-    since: timestampFromMs(traffic.since),
+    since: wireTime(traffic.since),
     longestWindow: BigInt(longestWindow),
     evicted: BigInt(evictedTotal),
     merged: BigInt(mergedTotal),
@@ -79,8 +80,8 @@ export function wireTrafficRow(row: ObservedRow): MessageInitShape<typeof Traffi
     bytesReceived: BigInt(row.bytesReceived),
     connectionsTotal: BigInt(row.connectionsTotal),
     refusedTotal: BigInt(row.refusedTotal),
-    firstSeen: timestampFromMs(row.firstSeen),
-    lastSeen: timestampFromMs(row.lastSeen),
+    firstSeen: wireTime(row.firstSeen),
+    lastSeen: wireTime(row.lastSeen),
     lastReason: lastRefusal?.reason ?? "",
     lastPolicy: lastRefusal?.policy ?? "",
     lastDetail: lastRefusal?.detail ?? "",
@@ -139,7 +140,7 @@ function partyOf(namespace: string, workload: string): TapParty | undefined {
 
 export function wireTapEvent(event: TapEvent): MessageInitShape<typeof TapEventSchema> {
   return {
-    at: timestampFromMs(event.at),
+    at: wireTime(event.at),
     flow: BigInt(event.flow),
     role: roles[event.role],
     source: endpoint(event.source),
