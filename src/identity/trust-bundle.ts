@@ -30,6 +30,10 @@ export type TrustVerdict =
   | { readonly kind: "trusted"; readonly identity: Identity; readonly chain: readonly X509Certificate[] }
   | { readonly kind: "refused"; readonly reason: TrustRefusal; readonly detail: string };
 
+type Refused = Extract<TrustVerdict, { kind: "refused" }>;
+
+export type ChainVerdict = { readonly kind: "leads"; readonly chain: readonly X509Certificate[] } | Refused;
+
 /** Codes of the reason table that a handshake can end with. */
 export type TrustRefusal = "tls-failed" | "identity-mismatch" | "certificate-revoked";
 
@@ -60,6 +64,19 @@ export class TrustBundle {
 
   /** `presented`: PEM as the peer sent it, leaf first. `at`: Unix time in milliseconds. */
   async judge(presented: string, role: PeerRole, at: number): Promise<TrustVerdict> {
+    const led = await this.judgeChain(presented, role, at);
+    if (led.kind === "refused") return led;
+    const identity = identityOfNames(led.chain[0]?.subjectAltName);
+    if (identity === undefined) return refused("identity-mismatch", "the certificate has not exactly one SPIFFE id");
+    if (!this.#trustDomains.has(trustDomainOf(identity))) {
+      return refused("identity-mismatch", `${identity} is of another trust domain`);
+    }
+    if (this.#denied.has(identity)) return refused("certificate-revoked", `${identity} is on the denylist`);
+    return { kind: "trusted", identity, chain: led.chain };
+  }
+
+  /** Chain, dates, purpose and revocation alone: who it proves is left open. */
+  async judgeChain(presented: string, role: PeerRole, at: number): Promise<ChainVerdict> {
     const [leaf, ...intermediates] = readCertificates(presented, "the peer's chain");
     if (leaf === undefined) return refused("tls-failed", "no certificate was presented");
     if (leaf.ca) return refused("tls-failed", "the certificate is one of an authority, not of a workload");
@@ -77,13 +94,7 @@ export class TrustBundle {
         return refused("certificate-revoked", `certificate ${certificate.serialNumber} is on its issuer's CRL`);
       }
     }
-    const identity = identityOfNames(leaf.subjectAltName);
-    if (identity === undefined) return refused("identity-mismatch", "the certificate has not exactly one SPIFFE id");
-    if (!this.#trustDomains.has(trustDomainOf(identity))) {
-      return refused("identity-mismatch", `${identity} is of another trust domain`);
-    }
-    if (this.#denied.has(identity)) return refused("certificate-revoked", `${identity} is on the denylist`);
-    return { kind: "trusted", identity, chain: found.chain };
+    return { kind: "leads", chain: found.chain };
   }
 
   /**
@@ -120,6 +131,6 @@ function readCrl(pem: string, index: number): X509Crl {
   }
 }
 
-function refused(reason: TrustRefusal, detail: string): TrustVerdict {
+function refused(reason: TrustRefusal, detail: string): Refused {
   return { kind: "refused", reason, detail };
 }

@@ -3,7 +3,9 @@
  * the lab that runs on this machine, else the kubeconfig. Every replica of control is asked and the answers are merged, since a replica
  * knows only the agents connected to it.
  */
+import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { create } from "@bufbuild/protobuf";
 import { MeshError, messageOf } from "../../lib/errors.ts";
 import type { MeshIndex } from "../../mesh/mesh-index.ts";
@@ -55,6 +57,11 @@ export class MeshClient {
       target,
       client: createControlClient({ ...target, largestMessage }),
     }));
+  }
+
+  /** For services that any one replica answers for all. */
+  get replicas(): readonly Replica[] {
+    return this.#replicas;
   }
 
   /** Asks the agents; iterate the answer, then look at its `outcome`. */
@@ -125,7 +132,7 @@ async function findMesh(options: MeshConnectOptions, signal: AbortSignal): Promi
   if (options.context !== undefined) return fromKubernetes(options, signal);
   const lab = await fromLab(options.name);
   if (lab !== undefined) return lab;
-  if (process.env["KUBECONFIG"] === undefined && process.env["HOME"] === undefined) throw nothingFound();
+  if (!hasKubeconfig(process.env)) throw nothingFound();
   return fromKubernetes(options, signal);
 }
 
@@ -183,10 +190,18 @@ async function fromLab(name: string | undefined): Promise<FoundMesh | undefined>
   };
 }
 
-async function fromKubernetes({ context }: MeshConnectOptions, _signal: AbortSignal): Promise<FoundMesh> {
-  if (context !== undefined)
-    throw new MeshError("MESH_UNREACHABLE_CONTEXT", `there is no way to context ${context} yet`);
-  throw nothingFound();
+async function fromKubernetes({ context }: MeshConnectOptions, signal: AbortSignal): Promise<FoundMesh> {
+  // The Kubernetes client is large: only those who need a cluster wait for it.
+  const { openOperatorTunnel } = await import("../../control/kubernetes/operator-tunnel.ts");
+  const tunnel = await openOperatorTunnel(context === undefined ? {} : { context }, signal);
+  const { targets, namespace, origin } = tunnel;
+  return { targets, namespace, origin, ground: { kind: "kubernetes", context }, close: () => tunnel.close() };
+}
+
+/** As kubectl looks for one. */
+function hasKubeconfig({ KUBECONFIG: named, HOME: home }: NodeJS.ProcessEnv): boolean {
+  if (named !== undefined && named !== "") return true;
+  return home !== undefined && existsSync(join(home, ".kube", "config"));
 }
 
 function nothingFound(): MeshError {

@@ -103,6 +103,7 @@ function explain(error: unknown, target: OperatorTarget): unknown {
   const explanations = new Map<number, readonly [`MESH_${string}`, string]>([
     [status.UNAUTHENTICATED, ["MESH_UNREACHABLE_REFUSED", `refuses: ${error.details}`]],
     [status.PERMISSION_DENIED, ["MESH_UNREACHABLE_REFUSED", `refuses: ${error.details}`]],
+    [status.FAILED_PRECONDITION, ["MESH_REFUSED", `refuses: ${error.details}`]],
     [status.INVALID_ARGUMENT, ["MESH_CONFIG_ASK", `says: ${error.details}`]],
     [status.UNIMPLEMENTED, ["MESH_UNREACHABLE_OLD", "is older and does not know this question"]],
   ]);

@@ -201,7 +201,7 @@ export class AuthorityService {
     for (const { intermediate } of [issuer, ...(rotation === undefined ? [] : [rotation.other])]) {
       const own = normalSerial(readSigner(intermediate, "intermediate").certificate.serialNumber);
       if (own === undefined || !serials.includes(own)) continue;
-      const first = "put another in place first: warren ca rotate";
+      const first = "put another in place first: warren ca rotate --intermediate";
       throw new Refused(status.FAILED_PRECONDITION, `${own} is the intermediate that issues; ${first}`);
     }
   }
