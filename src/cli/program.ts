@@ -101,6 +101,11 @@ const verbs: readonly Verb[] = [
     register: async (program, exit) => (await import("./plaintext.ts")).registerPlaintext(program, exit),
   },
   {
+    name: "ca",
+    summary: "the mesh's certificate authority: status, rotate, revoke, restore, verify",
+    register: async (program, exit) => (await import("./ca.ts")).registerCa(program, exit),
+  },
+  {
     name: "authz",
     summary: "why a connection or request is let in or refused: explain",
     register: async (program, exit) => (await import("./authz.ts")).registerAuthz(program, exit),
