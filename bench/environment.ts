@@ -6,7 +6,6 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { withoutAesInstructions } from "./lab/aes-mask.ts";
 import { splitProcessors } from "./lab/processors.ts";
-import type { Program } from "./lab/program.ts";
 import type { Environment, Sample } from "./model.ts";
 import type { RunResults } from "./runner.ts";
 import { median } from "./statistics.ts";
@@ -29,7 +28,11 @@ const cryptoFlags = [
 ];
 
 export async function describeEnvironment(
-  options: { readonly date: Date; readonly quick: boolean; readonly rounds: number; readonly program: Program },
+  options: Pick<Environment, "quick" | "rounds" | "target"> & {
+    readonly date: Date;
+    readonly from: Environment["program"];
+    readonly cluster: Environment["cluster"];
+  },
   results: RunResults,
 ): Promise<Environment> {
   const cpuinfo = readFileSync("/proc/cpuinfo", "utf8");
@@ -39,7 +42,8 @@ export async function describeEnvironment(
   const split = splitProcessors();
   return {
     date: options.date.toISOString(),
-    target: "lab",
+    target: options.target,
+    ...(options.cluster !== undefined && { cluster: options.cluster }),
     quick: options.quick,
     rounds: options.rounds,
     cpu: { model: field("model name"), count: availableParallelism(), flags },
@@ -52,8 +56,8 @@ export async function describeEnvironment(
     mtu: results.mtu,
     commit: (await output("git", ["-C", root, "rev-parse", "HEAD"])).trim(),
     changed: (await output("git", ["-C", root, "status", "--porcelain", "--untracked-files=no"])).trim() !== "",
-    program: options.program.from,
-    pinning: split,
+    program: options.from,
+    pinning: options.target === "lab" ? split : undefined,
     aes256gcm: { plain: await aesSpeed({}), masked: await aesSpeed(withoutAesInstructions) },
     knee: results.knee,
     noise: typicalNoise(results.samples),

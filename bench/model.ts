@@ -75,8 +75,8 @@ export interface Environment {
   readonly mtu: number | undefined;
   readonly commit: string;
   readonly changed: boolean;
-  /** Whether agents ran what `make` built, or the sources, whose types Node strips at start. */
-  readonly program: "dist" | "src";
+  /** Whether agents ran what `make` built, the sources, whose types Node strips at start, or a container image. */
+  readonly program: "dist" | "src" | "image";
   /** Which processors agents and load had in latency scenarios; empty when there was only one to share. */
   readonly pinning: { readonly agents: string; readonly load: string } | undefined;
   /** One thread of this Node, 16 KiB blocks, GB/s: as it is, and with the mask of the row without AES-NI. */

@@ -38,7 +38,11 @@ export function describeMachine(env: Environment): readonly (readonly [string, s
   const percent = (share: number) => `${(share * 100).toFixed(1)} %`;
   return [
     ["date", env.date],
-    ["processor", `${env.cpu.count} × ${env.cpu.model} (${env.cpu.flags.join(" ") || "no crypto flags"})`],
+    ...(env.cluster ?? []),
+    [
+      env.cluster === undefined ? "processor" : "this machine's processor",
+      `${env.cpu.count} × ${env.cpu.model} (${env.cpu.flags.join(" ") || "no crypto flags"})`,
+    ],
     ["memory", `${(env.memoryBytes / 2 ** 30).toFixed(1)} GiB`],
     ["kernel", env.kernel],
     ["Node, OpenSSL, nghttp2", `${env.node}, ${env.openssl}, ${env.nghttp2}`],
@@ -48,7 +52,10 @@ export function describeMachine(env: Environment): readonly (readonly [string, s
       "AES-256-GCM, one thread",
       `${env.aes256gcm.plain} GB/s; ${env.aes256gcm.masked} GB/s with AES instructions masked`,
     ],
-    ["commit", `${env.commit}${env.changed ? " with changes" : ""}, agents run from ${env.program}`],
+    [
+      "commit",
+      `${env.commit}${env.changed ? " with changes" : ""}, agents run from ${env.program === "image" ? "an image" : env.program}`,
+    ],
     ["rounds", `${env.rounds}${env.quick ? ", quick" : ""}`],
     [
       "processors in latency scenarios",

@@ -10,14 +10,15 @@ main { max-width: 1120px; margin: 0 auto; padding: 32px 20px 64px; }
 h1 { font-size: 26px; margin: 0; } h2 { font-size: 19px; margin: 36px 0 12px; } .sub, small, .why { color: var(--soft); }
 .verdicts { display: grid; grid-template-columns: repeat(auto-fit, minmax(300px, 1fr)); gap: 12px; }
 .verdict { background: var(--card); border: 1px solid var(--rule); border-left: 5px solid var(--soft); border-radius: 6px; padding: 10px 14px; }
-.verdict h3 { font-size: 14px; margin: 0 0 4px; } .verdict p { margin: 0; }
+.verdict h3 { font-size: 14px; margin: 0 0 4px; } .verdict p { margin: 0; overflow-wrap: anywhere; }
 .verdict.beaten, .verdict.inside { border-left-color: var(--good); } .verdict.beaten b, .verdict.inside b, .met { color: var(--good); }
 .verdict.missed { border-left-color: var(--bad); } .verdict.missed b, .unmet { color: var(--bad); } .verdict.unknown b { color: var(--fair); }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; vertical-align: top; padding: 5px 12px 5px 0; border-bottom: 1px solid var(--rule); font-weight: normal; }
 thead th { color: var(--soft); } .goals th:first-child { width: 55%; } .goals td { white-space: nowrap; } .goals td:nth-child(2) { white-space: normal; }
 .figures { margin-bottom: 28px; } .figures th:first-child { width: 34%; } .scenario th { padding-top: 16px; font-weight: 600; } code { font: 13px ui-monospace, monospace; } tbody th small { display: block; max-width: 46ch; line-height: 1.35; } .wide { overflow-x: auto; }
-.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(460px, 100%), 1fr)); gap: 16px; }
+.why { overflow-wrap: anywhere; } .figures td { white-space: nowrap; }
+.plots { display: grid; grid-auto-flow: dense; grid-template-columns: repeat(auto-fit, minmax(min(460px, 100%), 1fr)); gap: 16px; }
 figure { margin: 0; background: var(--card); border: 1px solid var(--rule); border-radius: 6px; padding: 12px; }
 figcaption { font-size: 14px; } svg { width: 100%; height: auto; } svg text { fill: var(--ink); font: 13px system-ui, sans-serif; }
 svg .tick { fill: var(--soft); text-anchor: middle; } svg .tick.y { text-anchor: end; } figure.two { grid-column: 1 / -1; }

@@ -4,6 +4,7 @@ import type { ProgramScenario } from "./scenario.ts";
 
 const policies = 10_000;
 const rules = 10;
+const decisions = 1000;
 
 interface Result {
   readonly buildMs: number;
@@ -37,9 +38,17 @@ export function policyDecisions(): ProgramScenario {
       { name: "index_memory", unit: "MiB", better: "less", what: `heap that they take, indexed`, absent: ofScan },
     ],
     measure: async (_variants, { signal }) => {
-      const args = ["--policies", String(policies), "--rules", String(rules), "--json"];
+      const args = [
+        "--policies",
+        String(policies),
+        "--rules",
+        String(rules),
+        "--decisions",
+        String(decisions),
+        "--json",
+      ];
       const result = await runProgram<Result>("policy-decisions", args, {
-        timeoutMs: 120_000,
+        timeoutMs: 300_000,
         signal,
         node: ["--expose-gc"],
       });
