@@ -47,6 +47,16 @@ export class ApiClient implements KubernetesApi {
     return this.#config.getCurrentCluster()?.server ?? "";
   }
 
+  /** In words, for messages. */
+  get origin(): string {
+    return `context ${this.#config.getCurrentContext()}`;
+  }
+
+  /** That the context names for objects that name none. */
+  get namespace(): string {
+    return this.#config.getContextObject(this.#config.getCurrentContext())?.namespace || "default";
+  }
+
   async call(call: ApiCall, signal: AbortSignal): Promise<RawObject> {
     const what = `${call.method} ${call.path}`;
     const text = call.body === undefined ? undefined : JSON.stringify(call.body);
@@ -155,6 +165,8 @@ function findCluster({ kubeconfig, context }: ApiClientOptions): KubeConfig {
     if (kubeconfig !== "") config.loadFromFile(kubeconfig);
     else if (context === "" && process.env["KUBERNETES_SERVICE_HOST"] !== undefined) config.loadFromCluster();
     else config.loadFromDefault();
+    // What the library makes up when it has found nothing.
+    if (config.getCurrentCluster()?.server === "http://localhost:8080") throw new Error("there is none");
   } catch (error) {
     throw noCluster(`${kubeconfig === "" ? "the kubeconfig" : kubeconfig} cannot be read: ${messageOf(error)}`, error);
   }
