@@ -1,0 +1,68 @@
+/** Looks at the mesh again and again and prints what moved in between. */
+import { setTimeout as delay } from "node:timers/promises";
+import type { MeshView } from "../../model/mesh.ts";
+import { coloursFor, listingDocument, partialText, renderListing, tellPartial } from "../output/listing.ts";
+import type { AskOptions } from "../query/asked.ts";
+import type { MeshClient } from "../query/mesh-client.ts";
+import { findWorkloads } from "../query/workload-reference.ts";
+import { gatherTraffic } from "./gather.ts";
+import { remembered, type TopRow, topListing, topRows } from "./rates.ts";
+
+export interface TopOptions extends AskOptions {
+  readonly reference: string | undefined;
+  readonly namespace: string | undefined;
+  readonly intervalMs: number;
+  /** 0 for no end. */
+  readonly looks: number;
+  /** One JSON document a look, instead of a table. */
+  readonly documents: boolean;
+  readonly redraw: boolean;
+  readonly color: boolean;
+}
+
+const clearScreen = "\u001b[H\u001b[2J";
+
+/** Resolves to the exit code of the last look. */
+export async function followTop(mesh: MeshClient, options: TopOptions, signal: AbortSignal): Promise<number> {
+  const { intervalMs, looks, documents, redraw, nodes = [], timeoutMs } = options;
+  const asking = { nodes, window: 0, ...(timeoutMs === undefined ? {} : { timeoutMs }) };
+  const look = async () => ({ seen: await gatherTraffic(mesh, asking, signal), at: performance.now() });
+  const first = await look();
+  let before = { rows: remembered(new Map(), first.seen.rows), at: first.at };
+  let code = 0;
+  for (let shown = 0; looks === 0 || shown < looks; shown++) {
+    await delay(intervalMs, undefined, { signal });
+    const view = await mesh.mesh(signal);
+    const wanted = filterOf(view, options, mesh.defaultNamespace);
+    const now = await look();
+    const rows = topRows(view, before.rows, now.seen.rows, (now.at - before.at) / 1000).filter(wanted);
+    const { outcome } = now.seen;
+    const listed = { rows, outcome };
+    if (documents) {
+      const at = new Date().toISOString();
+      process.stdout.write(`${JSON.stringify({ ...listingDocument(topListing, listed), at })}\n`);
+    } else {
+      const text = await renderListing(topListing, listed, "table", coloursFor(options));
+      process.stdout.write(`${redraw ? clearScreen : ""}${text === "" ? topListing.none : text}\n`);
+    }
+    code = redraw && !documents && outcome.failures.length > 0 ? tellBelow(partialText(outcome)) : tellPartial(outcome);
+    before = { rows: remembered(before.rows, now.seen.rows), at: now.at };
+  }
+  return code;
+}
+
+function tellBelow(text: string): number {
+  process.stdout.write(`\n${text}\n`);
+  return 3;
+}
+
+function filterOf(view: MeshView, { reference, namespace }: TopOptions, home: string): (row: TopRow) => boolean {
+  if (reference !== undefined) {
+    const meant = findWorkloads(view, reference, namespace ?? home);
+    const owners = new Set(meant.map((one) => `${one.namespace}/${one.owner.kind}/${one.owner.name}`));
+    return ({ source, destination }) =>
+      [source, destination].some((end) => owners.has(`${end.namespace}/${end.owner}`));
+  }
+  return ({ source, destination }) =>
+    namespace === undefined || [source, destination].some((end) => end.namespace === namespace);
+}

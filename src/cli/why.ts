@@ -1,0 +1,84 @@
+/** `warren why`: why a connection is refused or goes in clear: both agents' views, joined. */
+import { type Command, Option } from "commander";
+import type { Exit } from "./exit.ts";
+import { addMeshOptions, exitHelp, type MeshFlags } from "./output/mesh-flags.ts";
+import type { Colours, OutputFormat } from "./query/output.ts";
+import { duration } from "./tls-check.ts";
+import type { PairAnswer } from "./traffic/explain-pair.ts";
+
+interface WhyFlags extends MeshFlags {
+  readonly since: number;
+  readonly output: OutputFormat;
+}
+
+const help = `
+SRC and DST are workloads: deploy/x, pod/x (also sts/, ds/, job/, cronjob/) or x, with .NAMESPACE behind it for another namespace than
+-n names. DST may name a port, the workload's own: deploy/api:8080; without one every port that a Service sends to is answered for.
+SRC may be plaintext, for a client outside the mesh.
+
+What policy says now is joined with what both agents have seen: refusals with their reasons (docs/reasons.md), enrolment, certificates,
+clocks, what listens, connections from before enrolment, and NetworkPolicies that control has found to be in the way.
+${exitHelp}
+  1 is returned when the connection would be refused, or a sure cause for trouble was found.
+
+Examples:
+  warren why deploy/frontend deploy/api
+  warren why client.outside deploy/api:8080
+  warren why plaintext api.production:8080 -o json | jq '.answers[].causes[].text'`;
+
+export function registerWhy(program: Command, exit: Exit): void {
+  const command = program
+    .command("why")
+    .description("Tells why a connection is refused or goes in clear, from both ends' agents.")
+    .argument("<src>", "the client, for example deploy/frontend, or plaintext")
+    .argument("<dst>", "the destination, for example deploy/api:8080")
+    .option("--since <duration>", "how far back agents look, at most 7d", duration, 24 * 3_600_000)
+    .option("-n, --namespace <namespace>", "of what names none")
+    .addOption(new Option("-o, --output <format>", "how to print").choices(["table", "json", "yaml"]).default("table"));
+  addMeshOptions(command)
+    .addHelpText("after", help)
+    .action(async (from: string, to: string, flags: WhyFlags) => exit(await why(from, to, flags)));
+}
+
+async function why(from: string, to: string, flags: WhyFlags): Promise<number> {
+  const [{ withMesh }, { explainPair }, { coloursFor, tellPartial }] = [
+    await import("./output/run-listing.ts"),
+    await import("./traffic/explain-pair.ts"),
+    await import("./output/listing.ts"),
+  ];
+  return withMesh(flags, async (mesh, signal) => {
+    const { namespace = mesh.defaultNamespace, since: window, timeout: timeoutMs } = flags;
+    const { answers, outcome } = await explainPair(mesh, { from, to, namespace, window, timeoutMs }, signal);
+    const document = { schema: "warren.why/v1", nodes: outcome, answers };
+    if (flags.output === "json") process.stdout.write(`${JSON.stringify(document, undefined, 2)}\n`);
+    else if (flags.output === "yaml") process.stdout.write((await import("yaml")).stringify(document));
+    else process.stdout.write(`${answers.flatMap((one) => answerLines(one, coloursFor(flags))).join("\n")}\n`);
+    const partial = tellPartial(outcome);
+    const bad = answers.some(
+      (one) => one.outcome === "DENY" || one.causes.some(({ certainty }) => certainty === "sure"),
+    );
+    return partial === 0 && bad ? 1 : partial;
+  });
+}
+
+export function answerLines(one: PairAnswer, colours: Colours): string[] {
+  const { source, destination, port, outcome, verdict, seen, causes } = one;
+  const word = { ALLOW: colours.green("ALLOW"), DENY: colours.red("DENY"), DEPENDS: colours.yellow("DEPENDS") }[
+    outcome
+  ];
+  const arrives = verdict.arrives === "mtls" ? "with mutual TLS" : "in plaintext";
+  const mode = verdict.mode === "" ? "not enrolled" : verdict.mode;
+  return [
+    `${word}  ${source.name} -> ${destination.name}:${port}  arrives ${arrives}; the port is ${mode}${verdict.policy === "" ? "" : `; ${verdict.policy} decides`}`,
+    ...seen.map(
+      (row) =>
+        `  ${row.side.padEnd(11)} saw ${row.connections} connections (${row.security}), ${row.refused} refused, ${row.open} open, last ${row.lastSeen}`,
+    ),
+    ...(seen.length === 0 ? ["  neither agent has seen them talk"] : []),
+    ...causes.flatMap(({ certainty, text, fix, code }) => [
+      `  ${certainty.padEnd(11)} ${text}  ${colours.dim(`[${code}]`)}`,
+      ...(fix === "" ? [] : [`  ${"".padEnd(11)} ${colours.dim(`-> ${fix}`)}`]),
+    ]),
+    ...(causes.length === 0 ? ["  nothing stands in the way"] : []),
+  ];
+}
