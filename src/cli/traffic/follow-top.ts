@@ -30,7 +30,7 @@ export async function followTop(mesh: MeshClient, options: TopOptions, signal: A
   const first = await look();
   let before = { rows: remembered(new Map(), first.seen.rows), at: first.at };
   let code = 0;
-  for (let shown = 0; looks === 0 || shown < looks; shown++) {
+  for (let shown = 1; ; shown++) {
     await delay(intervalMs, undefined, { signal });
     const view = await mesh.mesh(signal);
     const wanted = filterOf(view, options, mesh.defaultNamespace);
@@ -46,9 +46,9 @@ export async function followTop(mesh: MeshClient, options: TopOptions, signal: A
       process.stdout.write(`${redraw ? clearScreen : ""}${text === "" ? topListing.none : text}\n`);
     }
     code = redraw && !documents && outcome.failures.length > 0 ? tellBelow(partialText(outcome)) : tellPartial(outcome);
+    if (shown === looks) return code;
     before = { rows: remembered(before.rows, now.seen.rows), at: now.at };
   }
-  return code;
 }
 
 function tellBelow(text: string): number {

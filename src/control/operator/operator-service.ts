@@ -55,7 +55,7 @@ export const operatorDefaults: OperatorServiceOptions = {
 };
 
 /** Asks that change something, and what the number of an ask is for; everything else reads. */
-const changing: ReadonlySet<Ask["case"]> = new Set(["setLogLevel", "closeFlows"]);
+const changing: ReadonlySet<Ask["case"]> = new Set(["setLogLevel", "closeFlows", "cutConnections"]);
 const reserved: ReadonlySet<Ask["case"]> = new Set(["cancel", "more", undefined]);
 
 /** Settings first, as on a discovery stream; local pods are each node's own business. */

@@ -24,7 +24,7 @@ export interface TrafficSources {
   readonly taps: TapSource;
   readonly sockets: PodSocketsSource;
   /** Undefined until the agent has come that far. */
-  driver(): Driver | undefined;
+  readonly driver: () => Driver | undefined;
 }
 
 /** Rows in one message. */
