@@ -27,7 +27,7 @@ STRICT:
 --rehearse-strict says what a STRICT PeerAuthentication for ns/x, a workload, or the whole mesh would do; narrower policies stay as
 they are. What was not seen in the window can't be told: the report ends with what it does not see.
 ${exitHelp}
-  1 is returned with --fail-on: plaintext (any conversation) or refusals (any that STRICT would refuse).
+  1 is returned with --fail-on: plaintext (any conversation that is not encrypted since) or refusals (any that STRICT would refuse).
 
 Examples:
   warren plaintext --since 7d
@@ -89,7 +89,11 @@ async function plaintext(flags: PlaintextFlags): Promise<number> {
     }
     const partial = listings.tellPartial(outcome);
     const found =
-      flags.failOn === "plaintext" ? rows.length : flags.failOn === "refusals" ? summary.refusedByStrict : 0;
+      flags.failOn === "plaintext"
+        ? rows.length - summary.encryptedSince
+        : flags.failOn === "refusals"
+          ? summary.refusedByStrict
+          : 0;
     return partial === 0 && found > 0 ? 1 : partial;
   });
 }

@@ -17,7 +17,7 @@ SRC and DST are workloads: deploy/x, pod/x (also sts/, ds/, job/, cronjob/) or x
 SRC may be plaintext, for a client outside the mesh.
 
 What policy says now is joined with what both agents have seen: refusals with their reasons (docs/reasons.md), enrolment, certificates,
-clocks, what listens, connections from before enrolment, and NetworkPolicies that control has found to be in the way.
+clocks, what listens, and connections from before enrolment.
 ${exitHelp}
   1 is returned when the connection would be refused, or a sure cause for trouble was found.
 

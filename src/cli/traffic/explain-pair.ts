@@ -1,4 +1,4 @@
-/** `why`: asks both agents and control about two workloads, and joins what they say. */
+/** `why`: asks both agents about two workloads, and joins what they say. */
 import { MeshError } from "../../lib/errors.ts";
 import type { MeshView } from "../../model/mesh.ts";
 import type { Workload } from "../../model/workload.ts";
@@ -53,7 +53,7 @@ export async function explainPair(
   const destinations = findWorkloads(view, reference, namespace);
   const certificates = mesh.ask({ case: "listCertificates", value: {} }, asking, signal);
   const pods = mesh.ask({ case: "listPods", value: {} }, asking, signal);
-  const [traffic, sockets, statuses, certificateRows, podRows, controls] = await Promise.all([
+  const [traffic, sockets, statuses, certificateRows, podRows] = await Promise.all([
     gatherTraffic(mesh, { ...asking, window }, signal),
     gatherSockets(mesh, asking, signal),
     nodeStatuses(mesh, asking, signal),
@@ -61,7 +61,6 @@ export async function explainPair(
       page.certificates.map((one) => certificateLine(node, one, Date.now())),
     ),
     rowsOf(pods, "pods", (page, { node }) => page.pods.map((one) => ({ ...one, node }))),
-    mesh.controls(signal),
   ]);
   const side = (workload: Workload): SideFacts => {
     const pod = podRows.find(({ namespace: of, name }) => of === workload.namespace && name === workload.name);
@@ -74,9 +73,6 @@ export async function explainPair(
       certificateError: held?.lastError ?? "",
     };
   };
-  const findings = controls.flatMap((control) =>
-    control.findings.map(({ code, object, message }) => ({ code, object, message })),
-  );
   const answers: PairAnswer[] = [];
   for (const destination of destinations) {
     for (const port of digits === "" ? portsOf(view, destination, traffic.rows, source) : [Number(digits)]) {
@@ -95,7 +91,6 @@ export async function explainPair(
         verdict: verdictOf(explained),
         refusals: refusalsOf(between),
         uncarried: uncarriedBetween(sockets.pods, source, destination),
-        findings: findings.filter(({ object }) => concerns(object, [source, destination])),
       };
       answers.push({
         source: facts.source,
@@ -234,9 +229,4 @@ function verdictOf({ outcome, enforced, reason, decidedBy, mode, arrives }: Expl
 function outcomeOf({ outcome, enforced }: ExplainedAnswer): PairAnswer["outcome"] {
   if (!enforced || outcome === "allow") return "ALLOW";
   return outcome === "deny" ? "DENY" : "DEPENDS";
-}
-
-/** Objects are told as `Kind namespace/name`, or with the namespace alone. */
-function concerns(object: string, workloads: readonly (Workload | undefined)[]): boolean {
-  return workloads.some((workload) => workload !== undefined && object.includes(`${workload.namespace}/`));
 }

@@ -18,6 +18,8 @@ export interface SeenPeer {
   readonly address: string;
   /** Proven. */
   readonly identity: string;
+  /** Whether it was in the mesh when it was seen last. */
+  readonly enrolled: boolean;
 }
 
 /** One port of one pod and one peer, as one agent saw it. */
@@ -180,7 +182,7 @@ function seenRow(node: string, row: TrafficRow): SeenRow {
 }
 
 function seenPeer(peer: TrafficRow["peer"]): SeenPeer {
-  const { workload = "", namespace = "", name = "", owner = "", address, identity = "" } = peer ?? {};
+  const { workload = "", namespace = "", name = "", owner = "", address, identity = "", enrolled = false } = peer ?? {};
   return {
     workload: workload as WorkloadUid | "",
     namespace,
@@ -188,6 +190,7 @@ function seenPeer(peer: TrafficRow["peer"]): SeenPeer {
     owner,
     address: address === undefined ? "" : ipText(address),
     identity,
+    enrolled,
   };
 }
 

@@ -1,5 +1,5 @@
 /**
- * What is probably the matter between two workloads: facts of both agents, of control and of the mesh's state, joined. Pure. Sure causes come
+ * What is probably the matter between two workloads: facts of both agents and of the mesh's state, joined. Pure. Sure causes come
  * first; what was only seen in the past says when. Codes are stable.
  */
 import { isReason, reasonInfo } from "../../model/reason.ts";
@@ -49,8 +49,6 @@ export interface CauseFacts {
   readonly refusals: readonly RememberedRefusal[];
   /** Connections between them that the mesh does not carry. */
   readonly uncarried: number;
-  /** What control found that works against the mesh, about these namespaces. */
-  readonly findings: readonly { readonly code: string; readonly object: string; readonly message: string }[];
 }
 
 export interface Cause {
@@ -172,24 +170,15 @@ function clocks({ source, destination, refusals }: CauseFacts): Cause[] {
   });
 }
 
-function blockedPort({ refusals, findings, destination }: CauseFacts): Cause[] {
-  const blocking = findings.filter(({ code }) => code === "network-policy-blocks-hbone");
+function blockedPort({ refusals, destination, verdict }: CauseFacts): Cause[] {
   const timeouts = refusals.filter(({ side, reason }) => side === "source" && reason === "connect-timeout");
-  if (blocking.length > 0) {
-    return blocking.map(({ object, message }) => ({
-      code: "hbone-port-blocked",
-      certainty: timeouts.length > 0 ? "sure" : "likely",
-      text: `${object} blocks the mesh's port 15008: ${message}`,
-      fix: "let 15008/TCP in beside the application's ports",
-    }));
-  }
-  if (timeouts.length === 0) return [];
+  if (timeouts.length === 0 || verdict.arrives !== "mtls") return [];
   return [
     {
       code: "hbone-port-blocked",
       certainty: "likely",
       text: `port 15008 of ${destination.name} did not answer: a NetworkPolicy or a firewall may block it, or its node is away`,
-      fix: "warren check names NetworkPolicies that block 15008",
+      fix: "warren check names NetworkPolicies that block 15008; let it in beside the application's ports",
     },
   ];
 }

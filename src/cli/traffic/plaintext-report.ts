@@ -15,6 +15,8 @@ export type PlaintextWhy =
   | "client-host-network"
   | "client-outside"
   | "client-sent-plaintext"
+  /** It came in clear and would not any more: the client was enrolled since, or has come with mutual TLS since. */
+  | "encrypted-since"
   | "mode-disable"
   | "destination-not-enrolled"
   | "destination-opted-out"
@@ -74,7 +76,7 @@ function observed(input: PlaintextInput, nodes: NodeAddresses, row: SeenRow): Pl
   if (row.direction === "inbound") {
     const destination = { ...local, port: row.port, service: row.service };
     const mode = own === undefined ? undefined : view.inboundMode(own, row.port);
-    const why = inboundWhy(far, mode);
+    const why = encryptedSince(input, row, far) ? "encrypted-since" : inboundWhy(far, mode);
     const strict = own === undefined ? noEffect("the destination has gone") : underStrict(input, own, row, far, why);
     return [
       { destination, client: far, why, ...counts, ...modeFields(mode), ...strict, fix: fixOf(why, far, destination) },
@@ -123,7 +125,7 @@ function openBefore(input: PlaintextInput, nodes: NodeAddresses, pod: SeenSocket
   });
 }
 
-const nobody = { workload: "", namespace: "", name: "", owner: "", identity: "" } as const;
+const nobody = { workload: "", namespace: "", name: "", owner: "", identity: "", enrolled: false } as const;
 
 function localEnd(row: Pick<SeenRow, "namespace" | "pod" | "node">, workload: Workload | undefined): PeerRow {
   const { namespace, pod, node } = row;
@@ -153,6 +155,22 @@ function inboundWhy(client: PeerRow, mode: EffectiveMode | undefined): Plaintext
     case "others":
       return "unknown";
   }
+}
+
+/** History: nothing of it is left that STRICT could end. */
+function encryptedSince({ rows }: PlaintextInput, plain: SeenRow, client: PeerRow): boolean {
+  if (client.kind !== "enrolled") return false;
+  if (!plain.peer.enrolled) return true;
+  return rows.some(
+    ({ workload, direction, port, security, peer, lastSeen, connections }) =>
+      workload === plain.workload &&
+      direction === "inbound" &&
+      port === plain.port &&
+      security === "mutual_tls" &&
+      peer.workload === plain.peer.workload &&
+      connections > 0 &&
+      lastSeen > plain.lastSeen,
+  );
 }
 
 function outboundWhy(destination: PeerRow): PlaintextWhy {
@@ -190,7 +208,9 @@ function underStrict(
   if (then.mode !== "STRICT") {
     return noEffect(then.policy === now.policy ? `${then.policy || "the default"} keeps ${then.mode} here` : "");
   }
-  if (now.mode === "STRICT") return { strict: "refused-already", strictBecause: `${now.policy} is in force` };
+  if (now.mode === "STRICT" && why !== "encrypted-since")
+    return { strict: "refused-already", strictBecause: `${now.policy} is in force` };
+  if (why === "encrypted-since") return { strict: "encrypts", strictBecause: "the client is in the mesh now" };
   // Peers of the mesh read the mode: where it is no longer DISABLE they use a tunnel.
   if (why === "mode-disable" && client.kind === "enrolled") {
     return { strict: "encrypts", strictBecause: "the client is in the mesh and would use a tunnel" };
@@ -216,6 +236,8 @@ function fixOf(why: PlaintextWhy, client: PeerRow, destination: PlaintextRow["de
       return `let ${client.address} come through a gateway in the mesh, ${exception}`;
     case "client-sent-plaintext":
       return `find out why its agent did not carry it: warren why ${client.namespace}/${client.pod} ${ownerText(destination)}:${port}`;
+    case "encrypted-since":
+      return "nothing: it uses mutual TLS now";
     case "mode-disable":
       return "take DISABLE away from the policy, if the application can live with tunnels";
     case "destination-not-enrolled":

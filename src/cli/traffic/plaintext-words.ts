@@ -20,6 +20,8 @@ export interface PlaintextSummary {
   /** Asked, and not heard of. */
   readonly missing: readonly string[];
   readonly conversations: number;
+  /** Of them, those that are history. */
+  readonly encryptedSince: number;
   /** Of them, those that STRICT would refuse, or refuses already. */
   readonly refusedByStrict: number;
   readonly blindSpots: readonly string[];
@@ -51,6 +53,7 @@ export function summaryOf({ rows, coverage, missing, unread, rehearsal, window, 
     })),
     missing,
     conversations: rows.length,
+    encryptedSince: rows.filter(({ why }) => why === "encrypted-since").length,
     refusedByStrict: rows.filter(({ strict }) => strict === "refuses" || strict === "refused-already").length,
     blindSpots: [
       ...(watched < window
@@ -75,6 +78,7 @@ const whyTexts: Readonly<Record<PlaintextWhy, string>> = {
   "client-host-network": "client on the host network",
   "client-outside": "client outside the cluster",
   "client-sent-plaintext": "client in the mesh, yet in clear",
+  "encrypted-since": "encrypted since",
   "mode-disable": "PeerAuthentication DISABLE",
   "destination-not-enrolled": "destination not enrolled",
   "destination-opted-out": "destination opted out",

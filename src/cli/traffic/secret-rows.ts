@@ -42,7 +42,7 @@ function rootRow(node: string, identity: string, pem: string, now: number): Secr
   const notAfter = root.validToDate.toISOString();
   const notBefore = root.validFromDate.toISOString();
   const status = validity(notBefore, notAfter, now);
-  const serial = root.serialNumber.toLowerCase();
+  const serial = root.serialNumber.toLowerCase().replaceAll(/(..)(?=.)/g, "$1:");
   return { node, identity, name: "ROOTCA", type: "CA", status, serial, notAfter, notBefore, pem, lastError: "" };
 }
 

@@ -71,6 +71,7 @@ export function wireTrafficRow(row: ObservedRow): MessageInitShape<typeof Traffi
       owner: ownerOf(peer.workload),
       ...(peer.address === "" ? {} : { address: wireAddress(peer.address) }),
       identity: peer.identity,
+      enrolled: peer.workload?.tunnel === "hbone",
     },
     service: serviceName(row.service),
     connections: BigInt(row.connections),
