@@ -39,10 +39,13 @@ export interface CaptureRequest {
   readonly backend?: BackendKind;
 }
 
+/** `external`: somebody else redirects the pod's traffic. */
+export type CapturedBy = BackendKind | "external";
+
 /** An enrolled pod. Descriptors of `listeners` belong to whoever takes the pod (the engine); `netns.fd` stays with capture. */
 export interface CapturedPod {
   readonly uid: string;
-  readonly backend: BackendKind;
+  readonly backend: CapturedBy;
   readonly netns: Netns;
   readonly addresses: readonly string[];
   readonly listeners: readonly PodListener[];

@@ -7,9 +7,12 @@ import type { BackendKind, Capture, KernelSupport, Netns } from "./capture.ts";
 import { cgroup2Mount, findPodsCgroup, ownCgroup } from "./cgroup.ts";
 import { EbpfBackend, removeEbpfPins } from "./ebpf/ebpf-backend.ts";
 import { CaptureError } from "./errors.ts";
+import { ExternalCapture } from "./external-capture.ts";
 import { NftablesBackend, nftablesMissing } from "./nftables/nftables-backend.ts";
 import { NodeCapture } from "./node-capture.ts";
 import { SelfProbe } from "./self-probe.ts";
+
+const ownNetns = "/proc/self/ns/net";
 
 export interface CaptureOptions {
   /** A folder on a BPF file system that survives the agent; made if its parent is there. One per agent and node. */
@@ -23,11 +26,8 @@ export interface CaptureOptions {
   /** `auto`: eBPF where the kernel can, nftables for pods where it cannot or that ask for it. */
   readonly backend: "auto" | BackendKind;
   readonly ports: CapturePorts;
-  /**
-   * The node's own addresses, from which the kubelet probes; only the nftables backend needs them, for probe ports. Absent: all
-   * addresses of the agent's netns.
-   */
-  readonly nodeAddresses?: readonly string[];
+  /** The node's own netns, where the kubelet lives, as a path. Absent: the agent's, for an agent that shares it. */
+  readonly hostNetns?: string;
 }
 
 async function supportOf(addon: CaptureAddon, own: Netns): Promise<KernelSupport> {
@@ -57,13 +57,18 @@ async function openBackend(
   kind: BackendKind,
   addon: CaptureAddon,
   options: CaptureOptions & { readonly podsCgroup: string },
-  own: Netns,
 ): Promise<CaptureBackend> {
-  if (kind === "ebpf") {
-    return EbpfBackend.open(addon, options, own);
+  const host = addon.netnsOpen(options.hostNetns ?? ownNetns);
+  try {
+    if (kind === "ebpf") {
+      return await EbpfBackend.open(addon, options, host);
+    }
+    // The kubelet probes from one of these; nftables cannot tell it from others by anything better.
+    const nodeAddresses = (await addon.netnsAddresses(host.fd)).map(({ address }) => address);
+    return new NftablesBackend(addon, { ...options, nodeAddresses });
+  } finally {
+    closeSync(host.fd);
   }
-  const nodeAddresses = options.nodeAddresses ?? (await addon.netnsAddresses(own.fd)).map(({ address }) => address);
-  return new NftablesBackend(addon, { ...options, nodeAddresses });
 }
 
 async function podsCgroupOf(options: CaptureOptions, mount: string | undefined): Promise<string> {
@@ -77,10 +82,21 @@ async function podsCgroupOf(options: CaptureOptions, mount: string | undefined):
   return found;
 }
 
+/** Capture of pods that another agent redirects. `agentCgroup`: where probes come from; absent: read from /proc. */
+export async function createExternalCapture(options: Pick<CaptureOptions, "agentCgroup" | "ports">): Promise<Capture> {
+  const cgroup2 = cgroup2Mount(await readFile("/proc/self/mounts", "utf8"));
+  const cgroup = options.agentCgroup ?? (await ownCgroup(cgroup2));
+  if (cgroup === undefined)
+    throw new CaptureError("MESH_CGROUP_UNUSABLE", "no cgroup v2 hierarchy is mounted here, and probes need a place");
+  const addon = loadCaptureAddon();
+  const selfProbe = new SelfProbe(addon, { podsCgroup: cgroup, ports: options.ports });
+  return new ExternalCapture({ addon, selfProbe }, { ports: options.ports, cgroup2 });
+}
+
 /** Throws `MESH_BACKEND_UNUSABLE` when no asked backend can work, naming what is missing. */
 export async function createCapture(asked: CaptureOptions): Promise<Capture> {
   const addon = loadCaptureAddon();
-  const own = addon.netnsOpen("/proc/self/ns/net");
+  const own = addon.netnsOpen(ownNetns);
   const backends: CaptureBackend[] = [];
   try {
     let support = await supportOf(addon, own);
@@ -88,7 +104,7 @@ export async function createCapture(asked: CaptureOptions): Promise<Capture> {
     const wanted: readonly BackendKind[] = options.backend === "auto" ? ["ebpf", "nftables"] : [options.backend];
     for (const kind of wanted) {
       if (support.backends[kind].usable) {
-        const backend = await openBackend(kind, addon, options, own);
+        const backend = await openBackend(kind, addon, options);
         backends.push(backend);
         if (backend.degraded !== undefined) {
           support = withMissing(support, kind, backend.degraded);
@@ -103,7 +119,7 @@ export async function createCapture(asked: CaptureOptions): Promise<Capture> {
     if (!wanted.includes("ebpf")) {
       await removeEbpfPins(options.pinDirectory);
     } else if (!wanted.includes("nftables") && support.backends.nftables.usable) {
-      retired.push(await openBackend("nftables", addon, options, own));
+      retired.push(await openBackend("nftables", addon, options));
     }
     const selfProbe = new SelfProbe(addon, options);
     const capture = new NodeCapture({ addon, backends, retired, selfProbe, support, own }, options);

@@ -14,10 +14,13 @@ import {
   CertificateStore,
   certificateStoreDefaults,
 } from "../identity/certificate-store.ts";
+import { abortable } from "../lib/abort.ts";
 import { systemClock } from "../lib/clock.ts";
 import { formatHostPort } from "../lib/host-port.ts";
 import { HttpServer, metricsPage, type Routes } from "../lib/http-server.ts";
 import { Slots } from "../lib/slots.ts";
+import type { MeshView } from "../model/mesh.ts";
+import type { LocalPod } from "../model/workload.ts";
 import { AccessLog } from "../telemetry/access-log.ts";
 import type { LineSink } from "../telemetry/line-sink.ts";
 import { Metrics } from "../telemetry/metrics.ts";
@@ -33,6 +36,7 @@ import { Enrolment, type EnrolmentDeps } from "./enrolment.ts";
 import { inspectionAnswers } from "./inspection/answers.ts";
 import type { InspectionClientDeps } from "./inspection/inspection-client.ts";
 import { KubeletExemption } from "./kubelet-exemption.ts";
+import type { FoundNetns } from "./pod-capture.ts";
 import { Readiness } from "./readiness.ts";
 import {
   adminSources,
@@ -45,11 +49,14 @@ import {
   tunnelTelemetry,
 } from "./reporting.ts";
 import { TrafficWatch, type TrafficWatchDeps } from "./traffic-watch.ts";
+import type { ZdsClientDeps } from "./zds/zds-client.ts";
 
 /** The parts that touch the kernel, the disk and other machines; replaced in tests. */
 export interface AgentParts {
   readonly openCapture: () => Promise<Capture>;
   readonly findNetns: EnrolmentDeps["findNetns"];
+  /** Where pods come from instead of the mesh; undefined where the mesh says which to capture. */
+  readonly handover: (() => PodHandover) | undefined;
   /** The door for the CNI plugin and what installs that; undefined where pods are captured without it. */
   readonly cni: ((deps: Pick<CniServerDeps, "answer" | "log">) => CniDoor) | undefined;
   readonly source: ReportingSource;
@@ -69,6 +76,16 @@ export interface AgentParts {
   };
   /** Gives back what only the start needed; called once, at its end. */
   readonly compactMemory: () => void;
+}
+
+/** Pods that another's CNI agent hands over. */
+export interface PodHandover {
+  localPods(view: MeshView): readonly LocalPod[];
+  findNetns(pod: LocalPod): Promise<FoundNetns>;
+  /** Resolves when it is known which pods there are. */
+  start(deps: Pick<ZdsClientDeps, "enrolment" | "log">): Promise<void>;
+  stop(): Promise<void>;
+  close(): void;
 }
 
 /** What lets the container runtime ask before it starts a pod. */
@@ -114,6 +131,7 @@ export class Agent {
   #credentials: Credentials | undefined;
   #enrolment: Enrolment | undefined;
   #cni: CniDoor | undefined;
+  #handover: PodHandover | undefined;
   readonly #traffic: TrafficWatch;
   readonly #inspection: { start(): void; stop(): Promise<void> };
   #engineKind = "";
@@ -260,6 +278,7 @@ export class Agent {
       log: this.#log.scope("certificates"),
     });
     this.#credentials = credentials;
+    this.#handover = parts.handover?.();
     const enrolment = this.#makeEnrolment(capture, driver, credentials);
     this.#enrolment = enrolment;
     this.#metrics.start(
@@ -278,6 +297,8 @@ export class Agent {
     const enrolled = enrolment.start();
     await this.#openCni(enrolment);
     await enrolled;
+    const handed = this.#handover?.start({ enrolment, log: this.#log.scope("zds") });
+    if (handed !== undefined) await abortable(handed, signal);
     parts.compactMemory();
     this.#release.pods();
     this.#log.root.info({ bound: bound.join(" "), node: this.#config.node, engine: engine.kind }, "running");
@@ -301,6 +322,7 @@ export class Agent {
     const steps: readonly (readonly [string, () => unknown])[] = [
       ["the CNI plugin", () => (releaseOnExit ? this.#cni?.installer?.uninstall() : this.#cni?.installer?.stop())],
       ["the CNI plugin's socket", () => this.#cni?.server.stop()],
+      ["the CNI agent's connection", () => this.#handover?.stop()],
       ["enrolment", () => this.#enrolment?.stop({ release: releaseOnExit, deadlineMs: drain.deadline })],
       ["open connections", () => this.#drain(drain.deadline)],
       ["subscriptions", () => this.#unsubscribeAll()],
@@ -312,6 +334,7 @@ export class Agent {
       ["mesh state", () => parts.source.stop()],
       ["kubelet", () => this.#kubelet?.stop()],
       ["capture", () => this.#capture?.close()],
+      ["handed pods", () => this.#handover?.close()],
       ["taps", () => this.#traffic.stop()],
       ["inspection", () => this.#inspection.stop()],
       ...this.#servers.toReversed().map((server) => [server.name, () => server.stop()] as const),
@@ -359,7 +382,8 @@ export class Agent {
       source.onChange((change) => {
         this.#meshChangedAt = systemClock.now();
         if (change.settings) this.#credentials?.settingsChanged();
-        if (change.nodes.has(this.#config.node)) this.#enrolment?.reconcile();
+        const ours = this.#handover === undefined ? change.nodes.has(this.#config.node) : change.workloads.size > 0;
+        if (ours) this.#enrolment?.reconcile();
       }),
       source.onProblems((problems) => this.#tellProblems(problems)),
     );
@@ -395,10 +419,12 @@ export class Agent {
 
   #makeEnrolment(capture: Capture, driver: Driver, credentials: Credentials): Enrolment {
     const { enrolment, capture: how, drain, node } = this.#config;
+    const { findNetns, source } = this.#deps.parts;
+    const handover = this.#handover;
     return new Enrolment(
       {
         capture,
-        findNetns: this.#deps.parts.findNetns,
+        findNetns: handover === undefined ? findNetns : (pod) => handover.findNetns(pod),
         tunnels: this.#traffic.watching(driver),
         certificates: credentials,
         closeDescriptor: closeSync,
@@ -407,7 +433,7 @@ export class Agent {
         slots: new Slots(enrolment.concurrency),
         log: this.#log.scope("enrolment"),
         metrics: this.#metrics,
-        wantedPods: () => this.#deps.parts.source.view.localPods(node),
+        wantedPods: () => handover?.localPods(source.view) ?? source.view.localPods(node),
       },
       {
         backend: how.backend === "auto" ? undefined : how.backend,

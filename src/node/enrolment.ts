@@ -111,6 +111,11 @@ export class Enrolment {
     await this.#pods.get(uid)?.whenCaptured(signal);
   }
 
+  /** Looks now whether the pod is where it was found; does nothing for one that is not wanted. */
+  recheck(uid: string): void {
+    this.#pods.get(uid)?.recheck();
+  }
+
   /** Something of a captured pod's redirection may be lost: the kernel met no listener for it. */
   doubt(cookie: bigint): void {
     const now = this.#deps.clock.now();

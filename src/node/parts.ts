@@ -1,7 +1,7 @@
 /** The agent's real parts, loaded when an agent is made and not before: `--help` and a wrong configuration need none of them. */
 import { fileURLToPath } from "node:url";
 import { loadCaptureAddon } from "../capture/addon.ts";
-import { createCapture } from "../capture/create-capture.ts";
+import { createCapture, createExternalCapture } from "../capture/create-capture.ts";
 import { CriClient } from "../capture/cri/cri-client.ts";
 import { socketMarks } from "../capture/delivery-routing.ts";
 import { findKubeletCgroup } from "../capture/kubelet.ts";
@@ -24,6 +24,7 @@ import type { NodeConfig } from "./config.ts";
 import { chooseEngine } from "./engine-choice.ts";
 import { InspectionClient } from "./inspection/inspection-client.ts";
 import type { ReportingSource } from "./reporting.ts";
+import { Handover } from "./zds/handover.ts";
 
 const ports = { outbound: outboundPort, inbound: inboundPort, hbone: hbonePort };
 
@@ -100,19 +101,35 @@ function cniParts({ cni }: NodeConfig): AgentParts["cni"] {
   };
 }
 
+/** Istio's CNI agent waits for each pod's answer for this long at most, before it takes the pod for not served. */
+const zdsAnswerMs = 10_000;
+
+function handoverOf({ zds }: NodeConfig): AgentParts["handover"] {
+  const { socket } = zds;
+  if (socket === undefined) return undefined;
+  const deps = { clock: systemClock, random: Math.random };
+  return () => new Handover({ addon: loadCaptureAddon(), ...deps }, { socket, answerMs: zdsAnswerMs });
+}
+
 export function agentParts(config: NodeConfig): AgentParts {
   const { capture, control, certificates } = config;
   return {
-    openCapture: () =>
-      createCapture({
+    openCapture: () => {
+      const { agentCgroup } = capture;
+      const own = agentCgroup === undefined ? {} : { agentCgroup };
+      if (config.zds.socket !== undefined) return createExternalCapture({ ports, ...own });
+      return createCapture({
         pinDirectory: capture.pinDirectory,
+        hostNetns: capture.hostNetns,
         ...(capture.podsCgroup === undefined ? {} : { podsCgroup: capture.podsCgroup }),
         backend: capture.backend,
         ports,
-        ...(capture.agentCgroup === undefined ? {} : { agentCgroup: capture.agentCgroup }),
-      }),
+        ...own,
+      });
+    },
     findNetns: netnsSearch(config),
     cni: cniParts(config),
+    handover: handoverOf(config),
     source: meshSource(config),
     findKubelet: async ({ support }) =>
       capture.kubeletCgroup ?? (support.cgroup2 === undefined ? undefined : findKubeletCgroup(support.cgroup2)),

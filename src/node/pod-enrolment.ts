@@ -3,7 +3,7 @@
  * again after a pause when it failed, and once in a while when all is well, because redirection that was right once can be lost.
  * A change that comes in the middle of a step is seen when the step is done.
  */
-import type { BackendKind } from "../capture/capture.ts";
+import type { CapturedBy } from "../capture/capture.ts";
 import { abortable } from "../lib/abort.ts";
 import { type BackoffOptions, backoffDelay } from "../lib/backoff.ts";
 import { formatDuration } from "../lib/duration.ts";
@@ -37,7 +37,7 @@ export interface PodRow {
   readonly identity: Identity;
   readonly addresses: readonly string[];
   readonly state: PodState;
-  readonly backend: BackendKind | undefined;
+  readonly backend: CapturedBy | undefined;
   readonly netns: { readonly ino: bigint; readonly cookie: bigint } | undefined;
   /** Unix times in milliseconds. */
   readonly capturedAt: number | undefined;

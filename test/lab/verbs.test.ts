@@ -109,7 +109,7 @@ describe("warren lab", () => {
       idle("talks", "node-1").replace("[sleep, infinity]", '[sh, -c, "echo a; echo b; sleep infinity"]'),
     );
     await warren("apply", "-f", join(folder, "talks.yaml"));
-    await expect.poll(async () => (await warren("logs", "talks")).stdout).toBe("a\nb\n");
+    await expect.poll(async () => (await warren("logs", "talks")).stdout, { timeout: 20_000 }).toBe("a\nb\n");
     expect((await warren("logs", "talks", "--tail", "1")).stdout).toBe("b\n");
     expect((await warren("logs", "talks", "-c", "other")).stderr).toMatch(/no container other; it has: idle/);
   });

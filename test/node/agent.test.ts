@@ -112,6 +112,7 @@ class FakeAgent {
         return capture as Capture;
       },
       cni: undefined,
+      handover: undefined,
       findKubelet: async () => undefined,
       findNetns: async () => ({ path: "/x", dev: 1n, ino: 2n, stillHeld: async () => true, close: () => undefined }),
       source: {

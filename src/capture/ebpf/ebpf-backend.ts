@@ -60,10 +60,10 @@ export class EbpfBackend implements CaptureBackend {
   }
 
   /** Loads the programs, or puts them into the links that an earlier agent pinned. */
-  static async open(addon: CaptureAddon, options: EbpfBackendOptions, own: Netns): Promise<EbpfBackend> {
+  static async open(addon: CaptureAddon, options: EbpfBackendOptions, host: Netns): Promise<EbpfBackend> {
     const directory = join(options.pinDirectory, pinVersion);
     const steering = await addon.openSteering({ directory, podsCgroup: options.podsCgroup });
-    steering.configure({ hostNetnsCookie: own.cookie, heartbeatTimeoutMs });
+    steering.configure({ hostNetnsCookie: host.cookie, heartbeatTimeoutMs });
     return new EbpfBackend(addon, steering, new PodPins(directory), options.ports);
   }
 
