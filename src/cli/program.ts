@@ -91,6 +91,21 @@ const verbs: readonly Verb[] = [
     register: async (program, exit) => (await import("./tap.ts")).registerTap(program, exit),
   },
   {
+    name: "top",
+    summary: "what moves between workloads now",
+    register: async (program, exit) => (await import("./top.ts")).registerTop(program, exit),
+  },
+  {
+    name: "why",
+    summary: "why a connection is refused, or goes in clear: both agents' views, joined",
+    register: async (program, exit) => (await import("./why.ts")).registerWhy(program, exit),
+  },
+  {
+    name: "proxy-config",
+    summary: "what an agent holds for a workload: secret, listeners",
+    register: async (program, exit) => (await import("./proxy-config.ts")).registerProxyConfig(program, exit),
+  },
+  {
     name: "edges",
     summary: "who talks to whom, and whether it is secured",
     register: async (program, exit) => (await import("./edges.ts")).registerEdges(program, exit),
