@@ -141,6 +141,11 @@ const capture = z
       .describe(
         "cgroup v2 of this agent; its deliveries to applications are exempt. Default: read from /proc/self/cgroup.",
       ),
+    hostNetns: path()
+      .prefault("/proc/self/ns/net")
+      .describe(
+        "The node's own network namespace, from which the kubelet probes. An agent that has one of its own and the host's PIDs: /proc/1/ns/net.",
+      ),
     criSocket: path()
       .optional()
       .describe(

@@ -23,7 +23,7 @@ export function captureOptions(machine: Machine, backend: CaptureOptions["backen
     podsCgroup: machine.podsCgroup,
     kubeletCgroup: machine.kubeletCgroup,
     agentCgroup: machine.agentCgroup,
-    nodeAddresses: machine.nodeAddresses,
+    hostNetns: machine.host.netnsPath,
     backend,
     ports,
   };

@@ -169,8 +169,6 @@ export class Machine {
   readonly pinDirectory: string;
   /** The node's own network, where kubelet and host processes run. */
   readonly host: Place;
-  /** Addresses from which the node's own processes reach pods. */
-  readonly nodeAddresses: readonly string[];
   readonly #processes: ToolProcess[] = [];
 
   private constructor(number: number) {
@@ -182,7 +180,6 @@ export class Machine {
     this.kubeletCgroup = join(cgroup, "kubelet");
     this.agentCgroup = join(cgroupOfTest(process.pid), "agent");
     this.pinDirectory = join(scratchRoot, `${prefix}-${process.pid}`, "bpf", `node${number}`);
-    this.nodeAddresses = [`10.${number}.0.1`, `fd00:${number}::1`];
     this.host = { netnsPath: `/run/netns/${this.netns}`, cgroup: join(cgroup, "system") };
   }
 
