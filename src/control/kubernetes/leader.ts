@@ -40,6 +40,9 @@ export const leaderDefaults = {
   retryMs: 2000,
 } as const;
 
+/** How long a process that ends tries to tell the others. */
+const giveUpMs = 5000;
+
 const leaseSchema = z.looseObject({
   metadata: z.looseObject({ resourceVersion: z.string() }),
   spec: z.looseObject({ holderIdentity: z.string().nullish(), leaseTransitions: z.number().nullish() }).nullish(),
@@ -76,8 +79,8 @@ export class Leader {
     await this.#round;
     if (!this.#leading) return;
     this.#set(false);
-    const { namespace, name, identity, retryMs } = this.#options;
-    const signal = AbortSignal.timeout(retryMs);
+    const { namespace, name, identity } = this.#options;
+    const signal = AbortSignal.timeout(giveUpMs);
     try {
       const lease = await this.#deps.api.call({ method: "GET", path: this.#path(name) }, signal);
       const { metadata, spec } = leaseSchema.parse(lease);

@@ -1,0 +1,169 @@
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { expect, onTestFinished, test } from "vitest";
+import { controlConfigSchema } from "../../../src/control/config.ts";
+import { Control } from "../../../src/control/control.ts";
+import { controlParts } from "../../../src/control/parts.ts";
+import { CaClient } from "../../../src/identity/ca-client.ts";
+import { createCertificateRequest } from "../../../src/identity/certificate-request.ts";
+import { createWorkloadKey } from "../../../src/identity/key.ts";
+import { formatIdentity } from "../../../src/identity/spiffe.ts";
+import { loadConfig } from "../../../src/lib/config.ts";
+import { createLog } from "../../../src/telemetry/log.ts";
+import { podObject, policyObject } from "../../manifests/objects.ts";
+import type { ApiServer } from "../../support/kubernetes-api/api-server.ts";
+import { kubeconfig, startApiServer } from "../../support/kubernetes-api/cluster.ts";
+import type { DraftObject } from "../../support/kubernetes-api/objects.ts";
+import { temporaryFolder } from "../../support/temporary-folder.ts";
+import { until } from "./support.ts";
+
+const namespace = "warren-system";
+const pod = (input: Parameters<typeof podObject>[0]) => podObject(input) as unknown as DraftObject;
+
+/** A cluster of one node with one enrolled pod, the agent's pod and its account. */
+async function cluster() {
+  const server = await startApiServer();
+  const account = (name: string) => ({ apiVersion: "v1", kind: "ServiceAccount", metadata: { name, namespace } });
+  server.apply(
+    { apiVersion: "v1", kind: "Namespace", metadata: { name: "shop", labels: { "warren.dev/mode": "ambient" } } },
+    account("warren-node"),
+    pod({ name: "api", spec: { serviceAccountName: "api", nodeName: "w1" } }),
+    pod({ name: "agent", namespace, spec: { serviceAccountName: "warren-node", nodeName: "w1" }, ips: ["10.0.0.250"] }),
+  );
+  return server;
+}
+
+async function controlOn(server: ApiServer & { readonly adminToken: string }, flags: readonly string[] = []) {
+  const folder = await temporaryFolder();
+  const { value: config } = await loadConfig(controlConfigSchema, {
+    args: [
+      `--kubernetes-config=${await kubeconfig(server, { token: server.adminToken })}`,
+      "--listen=127.0.0.1:0",
+      "--admin=127.0.0.1:0",
+      "--drain-deadline=100ms",
+      ...flags,
+    ],
+    environment: {},
+  });
+  const lines: { readonly message: string; readonly [field: string]: unknown }[] = [];
+  const sink = {
+    write: (line: string) => void lines.push(JSON.parse(line) as { message: string }),
+    dropped: 0,
+    close: () => Promise.resolve(),
+  };
+  const log = createLog(sink, { level: "debug", format: "json" });
+  const control = new Control(await controlParts(config, log), config);
+  onTestFinished(() => control.stop());
+  const { port } = await control.start(AbortSignal.timeout(20_000));
+  return { control, port, lines, folder };
+}
+
+const publishedRoot = (server: ApiServer) =>
+  (
+    server.object("v1", "ConfigMap", namespace, "warren-ca-root")?.["data"] as { "root-cert.pem"?: string } | undefined
+  )?.["root-cert.pem"];
+
+async function agentOn(server: ApiServer, folder: string, port: number) {
+  await mkdir(folder, { recursive: true });
+  const [rootFile, tokenFile] = [join(folder, "root.pem"), join(folder, "token")];
+  await expect.poll(() => publishedRoot(server), until).toContain("BEGIN CERTIFICATE");
+  await writeFile(rootFile, publishedRoot(server) ?? "");
+  const token = server.tokens.forServiceAccount(namespace, "warren-node", {
+    audiences: ["warren-control"],
+    pod: "agent",
+  });
+  await writeFile(tokenFile, token);
+  const client = new CaClient({
+    address: `127.0.0.1:${port}`,
+    rootFile,
+    tokenFile,
+    serverName: "",
+    cluster: "Kubernetes",
+    timeoutMs: 10_000,
+  });
+  onTestFinished(() => client.stop());
+  const ask = async (serviceAccount: string) => {
+    const identity = formatIdentity({ trustDomain: "cluster.local", namespace: "shop", serviceAccount });
+    const request = await createCertificateRequest(identity, await createWorkloadKey());
+    return await client.createCertificate({ identity, lifetimeMs: 0, request }, AbortSignal.timeout(15_000));
+  };
+  return { ask, token };
+}
+
+test("on a cluster, control keeps its authority in a Secret, publishes its root and gives an agent what its node's pods may have", async () => {
+  const server = await cluster();
+  const { port, lines, folder } = await controlOn(server);
+  const { ask, token } = await agentOn(server, folder, port);
+  const [, , root] = await ask("api");
+  expect(root?.trim()).toBe(publishedRoot(server)?.trim());
+  await expect(ask("ghost")).rejects.toMatchObject({ code: "MESH_CA_REFUSED" });
+  expect(server.object("v1", "Secret", namespace, "warren-ca")).toBeDefined();
+  server.delete("v1", "ConfigMap", namespace, "warren-ca-root");
+  await expect.poll(() => publishedRoot(server)?.trim(), until).toBe(root?.trim());
+  server.apply(policyObject("PeerAuthentication", "bad", { mtls: { mode: "x" } }) as unknown as DraftObject);
+  const status = () => server.object("security.istio.io/v1", "PeerAuthentication", "shop", "bad")?.["status"];
+  await expect.poll(status, until).toMatchObject({ conditions: [{ type: "Accepted", status: "False" }] });
+  expect(JSON.stringify(lines)).not.toContain(token);
+  expect(JSON.stringify(lines)).not.toContain("PRIVATE KEY");
+});
+
+test("two replicas have one authority, one of them writes, and either may go", async () => {
+  const server = await cluster();
+  const [first, second] = await Promise.all([controlOn(server), controlOn(server)]);
+  const [one, other] = [
+    await agentOn(server, join(first.folder, "one"), first.port),
+    await agentOn(server, join(first.folder, "other"), second.port),
+  ];
+  expect((await one.ask("api"))[2]).toBe((await other.ask("api"))[2]);
+  await first.control.stop();
+  expect(await other.ask("api")).toHaveLength(3);
+  server.delete("v1", "ConfigMap", namespace, "warren-ca-root");
+  await expect.poll(() => publishedRoot(server), until).toContain("BEGIN CERTIFICATE");
+});
+
+test("control waits for an API that is away, and says so", async () => {
+  const server = await cluster();
+  server.faults.add({ verb: "get", plural: "secrets", times: 2 }, { kind: "reset" });
+  const { lines } = await controlOn(server);
+  expect(lines.map(({ message }) => message).join("\n")).toMatch(/waiting for the Kubernetes API/);
+});
+
+test("an account that agents are said to have and that does not exist is told", async () => {
+  const server = await cluster();
+  const { lines } = await controlOn(server, ["--kubernetes-trusted-accounts=warren-system/waren-node"]);
+  expect(lines.find(({ message }) => /does not exist: agents will be refused/.test(message))).toMatchObject({
+    account: "warren-system/waren-node",
+  });
+});
+
+test.each([
+  [
+    ["--manifests=/m", "--state=/s", "--node-tokens=/t", "--kubernetes-config=in-cluster"],
+    ["manifests", "state", "nodeTokens"],
+  ],
+  [[], ["manifests", "state", "nodeTokens"]],
+  [["--manifests=/m"], ["state", "nodeTokens"]],
+  [["--kubernetes-config=in-cluster", "--state=/s"], ["state"]],
+  [["--kubernetes-config=in-cluster", "--kubernetes-trusted-accounts=warren-node"], ["kubernetes.trustedAccounts"]],
+])("%j is refused, naming %j", async (args, keys) => {
+  const failed = await loadConfig(controlConfigSchema, { args, environment: {} }).catch((error: unknown) => error);
+  const { problems } = failed as { problems: { key: string }[] };
+  expect([...new Set(problems.map(({ key }) => key.replace(/\.\d+$/, "")))].sort()).toEqual([...keys].sort());
+});
+
+test("control's own image of the client is the only one: no other file imports it", async () => {
+  const { execFileSync } = await import("node:child_process");
+  const source = new URL("../../../src", import.meta.url).pathname;
+  const found = execFileSync(
+    "grep",
+    ["-rlE", 'from "@kubernetes/client-node|import\\("@kubernetes/client-node', source],
+    { encoding: "utf8" },
+  );
+  expect(
+    found
+      .trim()
+      .split("\n")
+      .map((file) => file.slice(source.length)),
+  ).toEqual(["/control/kubernetes/api-client.ts"]);
+  expect(await readFile(join(source, "control/kubernetes/api-client.ts"), "utf8")).toContain("@kubernetes/client-node");
+});
