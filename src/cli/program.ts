@@ -135,7 +135,42 @@ const verbs: readonly Verb[] = [
     summary: "policies that cannot work, or are probably not what is meant",
     register: async (program, exit) => (await import("./lint.ts")).registerLint(program, exit),
   },
+  {
+    name: "check",
+    summary: "what is wrong with the mesh, or would be on this machine or cluster: with hints",
+    register: async (program, exit) => (await import("./check.ts")).registerCheck(program, exit),
+  },
+  {
+    name: "enroll",
+    summary: "bring a namespace or pod into the mesh, wait, verify",
+    register: async (program, exit) => (await import("./enroll.ts")).registerEnroll(program, exit),
+  },
+  {
+    name: "unenroll",
+    summary: "take a namespace or pod out of the mesh, wait",
+    register: async (program, exit) => (await import("./unenroll.ts")).registerUnenroll(program, exit),
+  },
+  {
+    name: "bundle",
+    summary: "a support archive without keys and tokens",
+    register: async (program, exit) => (await import("./bundle.ts")).registerBundle(program, exit),
+  },
+  {
+    name: "uninstall",
+    summary: "remove the mesh in the right order",
+    register: async (program, exit) => (await import("./uninstall.ts")).registerUninstall(program, exit),
+  },
+  {
+    name: "completion",
+    summary: "completion of verbs and flags for bash, zsh and fish",
+    register: async (program, exit) => (await import("./completion.ts")).registerCompletion(program, exit, registerAll),
+  },
 ];
+
+/** All verbs with their flags: slow, for those who need the whole tree. */
+async function registerAll(program: Command): Promise<void> {
+  for (const verb of verbs) await verb.register(program, () => {});
+}
 
 export async function runCli(args: readonly string[]): Promise<number> {
   let exitCode = 0;

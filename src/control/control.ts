@@ -137,6 +137,7 @@ export class Control {
         blockers: [...this.#blockers],
         expiry: { ...this.#authority.signer.expiry, serving: this.#serving.notAfter },
         agents,
+        view: deps.source.view,
       });
     this.#operators = new OperatorService(
       {

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { MeshError } from "../lib/errors.ts";
 import type { NamespaceKind } from "./machine/launch.ts";
 import type { FoundLab } from "./machine/state-folder.ts";
-import type { LabStatus } from "./status.ts";
+import type { LabelledObject, LabStatus } from "./status.ts";
 
 /** Where a program that is run by hand in a pod lives. */
 export interface RemotePlace {
@@ -42,6 +42,11 @@ export class LabClient {
 
   async label(kind: string, namespace: string | undefined, name: string, labels: object): Promise<void> {
     await this.#ask("POST", "/label", { kind, namespace, name }, JSON.stringify(labels));
+  }
+
+  /** Namespaces and pods that carry a label. */
+  labelled(label: string): Promise<{ objects: readonly LabelledObject[] }> {
+    return this.#ask("GET", "/labelled", { label });
   }
 
   async agent(node: string, action: string): Promise<void> {

@@ -83,6 +83,7 @@ function routesOf(lab: Lab, onDown: () => (() => void) | undefined): Map<string,
       (query, body) =>
         lab.label(needed(query, "kind"), optional(query, "namespace"), needed(query, "name"), labelChanges(body)),
     ],
+    ["GET /labelled", (query) => ({ objects: lab.labelled(needed(query, "label")) })],
     ["POST /agent", (query) => agentAction(lab, needed(query, "node"), needed(query, "action"))],
     [
       "POST /down",

@@ -30,7 +30,14 @@ import type { LabMesh } from "./mesh/mesh.ts";
 import type { LabNode } from "./node.ts";
 import { currentNamespace, type LabOptions } from "./options.ts";
 import { type CaptureOptions, PacketCapture } from "./packet-capture.ts";
-import { describePod, describeService, describeUnready, type LabPod, type LabStatus } from "./status.ts";
+import {
+  describePod,
+  describeService,
+  describeUnready,
+  type LabelledObject,
+  type LabPod,
+  type LabStatus,
+} from "./status.ts";
 
 /** Where packets are captured. */
 export type CapturePoint =
@@ -193,6 +200,13 @@ export class Lab {
       throw new MeshError("MESH_LAB_NOT_FOUND", `there is no ${kind} ${name} to label; see: warren lab status`);
     labelObject(this.store, object, labels);
     await this.#loop.settled();
+  }
+
+  /** Namespaces and pods that carry a label, whatever its value. */
+  labelled(label: string): LabelledObject[] {
+    return [...this.store.all()].flatMap(({ kind, metadata: { namespace = "", name, labels } }) =>
+      (kind === "Namespace" || kind === "Pod") && labels?.[label] !== undefined ? [{ kind, namespace, name }] : [],
+    );
   }
 
   labelNamespace(name: string, labels: LabelChanges): Promise<void> {

@@ -30,6 +30,13 @@ export interface LabPod {
   readonly cgroup: string | undefined;
 }
 
+/** Named by its kind; without a namespace where its kind has none. */
+export interface LabelledObject {
+  readonly kind: "Namespace" | "Pod";
+  readonly namespace: string;
+  readonly name: string;
+}
+
 export interface LabStatus {
   readonly id: string;
   readonly folder: string;

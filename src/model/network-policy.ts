@@ -7,4 +7,9 @@ export interface NetworkPolicy {
   readonly namespace: string;
   /** Empty selects the whole namespace. `matchExpressions` narrow further and are left out: too many count as selected, never too few. */
   readonly matchLabels: ReadonlyMap<string, string>;
+  /** What it means for tunnels to and from the pods it selects; absent when it could not be read. */
+  readonly hbone?: { readonly ingress: PortVerdict; readonly egress: PortVerdict };
 }
+
+/** `opens`: some rule lets the port pass, for some peer. `closes`: it restricts the direction and no rule does. */
+export type PortVerdict = "untouched" | "opens" | "closes";

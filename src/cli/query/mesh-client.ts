@@ -110,7 +110,7 @@ export class MeshClient {
 
 /** Where objects of the cluster are changed. */
 export type MeshGround =
-  | { readonly kind: "lab"; readonly name: string }
+  | { readonly kind: "lab"; readonly name: string; readonly folder: string }
   | { readonly kind: "kubernetes"; readonly context: string | undefined }
   | { readonly kind: "control" };
 
@@ -185,7 +185,7 @@ async function fromLab(name: string | undefined): Promise<FoundMesh | undefined>
     targets: door.operatorSockets(folder).map((path) => ({ address: `unix:${path}`, token, root, serverName: "" })),
     namespace: currentNamespace,
     origin: `lab ${id}`,
-    ground: { kind: "lab", name: id },
+    ground: { kind: "lab", name: id, folder },
     close: async () => {},
   };
 }
@@ -199,7 +199,7 @@ async function fromKubernetes({ context }: MeshConnectOptions, signal: AbortSign
 }
 
 /** As kubectl looks for one. */
-function hasKubeconfig({ KUBECONFIG: named, HOME: home }: NodeJS.ProcessEnv): boolean {
+export function hasKubeconfig({ KUBECONFIG: named, HOME: home }: NodeJS.ProcessEnv): boolean {
   if (named !== undefined && named !== "") return true;
   return home !== undefined && existsSync(join(home, ".kube", "config"));
 }

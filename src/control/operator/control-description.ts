@@ -5,6 +5,7 @@ import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { version } from "../../lib/version.ts";
 import { type Control, ControlSchema } from "../../xds/gen/warren/operator/v1/operator_pb.ts";
 import type { AgentRegistry } from "../inspection/agent-registry.ts";
+import { type ClusterView, clusterFindings } from "./cluster-findings.ts";
 
 export interface ControlFacts {
   /** Unix times in milliseconds. */
@@ -15,10 +16,11 @@ export interface ControlFacts {
   /** Ends of the authority's certificates by name, Unix times in milliseconds. */
   readonly expiry: Readonly<Record<string, number>>;
   readonly agents: AgentRegistry;
+  readonly view: ClusterView;
 }
 
 export function describeControl(facts: ControlFacts): Control {
-  const { startedAt, now, trustDomain, blockers, expiry, agents } = facts;
+  const { startedAt, now, trustDomain, blockers, expiry, agents, view } = facts;
   return create(ControlSchema, {
     version,
     name: hostname(),
@@ -34,5 +36,6 @@ export function describeControl(facts: ControlFacts): Control {
       connectedAt: timestampFromMs(connectedAt),
     })),
     nodes: agents.nodes(),
+    findings: clusterFindings(view),
   });
 }

@@ -379,6 +379,8 @@ export type Finding = Message<"warren.operator.v1.Finding"> & {
   code: string;
 
   /**
+   * `namespace/name` of a workload.
+   *
    * @generated from field: string object = 2;
    */
   object: string;

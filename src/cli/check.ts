@@ -1,0 +1,63 @@
+/** `warren check`: looks for what is wrong, or would be, and says what to do about each. */
+import { type Command, Option } from "commander";
+import type { Exit } from "./exit.ts";
+import { addMeshOptions, type MeshFlags } from "./output/mesh-flags.ts";
+
+export interface CheckFlags extends MeshFlags {
+  readonly pre?: true;
+  readonly output: "table" | "short" | "json";
+  readonly failOn: "warning" | "failure";
+}
+
+const help = `
+√ is fine, ‼ a warning, × a failure, - could not be looked at. Each that is not fine comes with a hint.
+
+With --pre nothing of the mesh is needed: it tries on this machine whether an agent could run here (kernel features are tried, not
+guessed from versions), and with a kubeconfig it asks the cluster what an installation would meet. A cluster's nodes are looked at by
+running it on each, or after installation by warren check.
+
+Exit status:
+  0  nothing at or above --fail-on
+  1  something at or above --fail-on
+  2  the command line is wrong
+  3  there is no mesh to ask, or not every node answered
+
+Examples:
+  warren check
+  warren check --pre
+  warren check --pre --context staging -o json
+  warren check -o short --fail-on warning`;
+
+export function registerCheck(program: Command, exit: Exit): void {
+  const command = program
+    .command("check")
+    .description("Checks the health of the mesh, or with --pre whether this machine and cluster are ready for it.");
+  addMeshOptions(command)
+    .option("--pre", "before an installation: look at this machine, and at the cluster of the kubeconfig")
+    .option("--node <name...>", "only these nodes (default: the whole mesh)")
+    .addOption(new Option("-o, --output <format>", "how to print").choices(["table", "short", "json"]).default("table"))
+    .addOption(
+      new Option("--fail-on <severity>", "what makes it exit 1").choices(["warning", "failure"]).default("failure"),
+    )
+    .addHelpText("after", help)
+    .action(async (flags: CheckFlags) => exit(await check(flags)));
+}
+
+async function check(flags: CheckFlags): Promise<number> {
+  const { printFindings } = await import("./query/check-report.ts");
+  if (flags.pre === true) {
+    const { preflight } = await import("./query/preflight.ts");
+    return printFindings(await preflight(flags), flags);
+  }
+  const [{ withMesh }, { healthChecks }, { tellPartial }] = [
+    await import("./output/run-listing.ts"),
+    await import("./query/health-checks.ts"),
+    await import("./output/listing.ts"),
+  ];
+  return withMesh(flags, async (mesh, signal) => {
+    const options = { nodes: flags.node ?? [], timeoutMs: flags.timeout };
+    const { checks, outcome } = await healthChecks(mesh, options, signal);
+    const code = await printFindings(checks, flags);
+    return tellPartial(outcome) || code;
+  });
+}

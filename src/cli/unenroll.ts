@@ -1,0 +1,2 @@
+/** `warren unenroll`: see enroll, which it undoes. */
+export { registerUnenroll } from "./enroll.ts";
