@@ -1,5 +1,6 @@
 /**
- * 10 000 idle flows over HBONE, held and given back: memory as the engines count it, flows and descriptors all return to what they were.
+ * 10 000 idle flows over HBONE, held and given back: memory as the engines count it, the process's own anonymous memory, flows and
+ * descriptors all return to what they were.
  * Callers, each engine and the application are processes of their own, so that none needs more than 20 000 descriptors.
  */
 import type { Socket } from "node:net";
@@ -10,7 +11,10 @@ import { identity, MeshPki } from "./support/mesh-pki.ts";
 import { plainDial, plainPing } from "./support/plain-node.ts";
 
 const flows = 10_000;
-const KiB = 1024;
+/** The engine's own, TLS and HTTP/2 of the tunnels included as far as it counts them; socket buffers are the kernel's. */
+const mostPerFlow = 1536;
+/** Of what the process had before. */
+const mostKept = 1.05;
 
 describe.each(engines)("the $name engine", (kind: EngineKind) => {
   it("holds 10 000 idle flows and gives everything back", { timeout: 120_000 }, async () => {
@@ -38,6 +42,8 @@ describe.each(engines)("the $name engine", (kind: EngineKind) => {
     first.destroy();
     await expect.poll(empty, { interval: 20, timeout: 10_000 }).toBe(0);
     const before = await reports();
+    const anonymous = () => Promise.all([client.anonymousMemory(), server.anonymousMemory()]);
+    const anonymousBefore = await anonymous();
 
     const sockets: Socket[] = [];
     for (let made = 0; made < flows; made += 200) {
@@ -55,7 +61,7 @@ describe.each(engines)("the $name engine", (kind: EngineKind) => {
     if (kind.name === "native") {
       const idle = await reports();
       const perFlow = idle.map(({ stats }, i) => (stats.memoryBytes - (before[i]?.stats.memoryBytes ?? 0)) / flows);
-      expect(Math.max(...perFlow), `${perFlow.join(" and ")} bytes`).toBeLessThan(2 * KiB);
+      expect(Math.max(...perFlow), `${perFlow.join(" and ")} bytes`).toBeLessThanOrEqual(mostPerFlow);
     }
     for (let i = 0; i < flows; i += 500) expect(await plainPing(sockets[i] as Socket, "still there?")).toBe(true);
 
@@ -70,6 +76,13 @@ describe.each(engines)("the $name engine", (kind: EngineKind) => {
       await expect
         .poll(async () => (await reports()).map(({ stats }) => stats.memoryBytes), { interval: 50, timeout: 5_000 })
         .toEqual(fresh.map(({ stats }) => stats.memoryBytes));
+      // The C library keeps what is freed until the engine has it given back, a moment after the last tunnel.
+      await expect
+        .poll(async () => (await anonymous()).map((bytes, i) => bytes / (anonymousBefore[i] ?? 1)), {
+          interval: 200,
+          timeout: 15_000,
+        })
+        .toSatisfy((ratios: number[]) => ratios.every((ratio) => ratio <= mostKept));
     }
     const after = await reports();
     for (const { stats, ended } of after) {

@@ -18,11 +18,12 @@ Segment* SegmentPool::take(size_t wanted, size_t held) {
   while (kind + 1 < kCapacity.size() && aim > kCapacity[kind]) kind++;
   if (free_[kind] != nullptr) {
     Segment* segment = std::exchange(free_[kind], free_[kind]->next);
-    freeCount_[kind]--;
+    fewestFree_[kind] = std::min(fewestFree_[kind], --freeCount_[kind]);
     segment->next = nullptr;
     segment->begin = segment->end = 0;
     return segment;
   }
+  fewestFree_[kind] = 0;
   const size_t bytes = sizeof(Segment) + kCapacity[kind];
   auto* segment = std::construct_at(static_cast<Segment*>(::operator new(bytes)));
   segment->capacity = kCapacity[kind];
@@ -48,10 +49,18 @@ void SegmentPool::destroy(Segment* segment) {
 }
 
 void SegmentPool::trim() {
+  fewestFree_ = freeCount_;
+  trimUnused();
+}
+
+void SegmentPool::trimUnused() {
   for (size_t kind = 0; kind < free_.size(); kind++) {
-    while (free_[kind] != nullptr) destroy(std::exchange(free_[kind], free_[kind]->next));
-    freeCount_[kind] = 0;
+    for (; fewestFree_[kind] > 0; fewestFree_[kind]--) {
+      destroy(std::exchange(free_[kind], free_[kind]->next));
+      freeCount_[kind]--;
+    }
   }
+  fewestFree_ = freeCount_;
 }
 
 void ByteQueue::append(SegmentPool& pool, Count& held, std::span<const uint8_t> bytes) {

@@ -36,6 +36,9 @@ class SegmentPool {
   Segment* take(size_t wanted, size_t held);
   void give(Segment* segment);
   void trim();
+  // Destroys the free ones that nobody has needed since the last call.
+  void trimUnused();
+  [[nodiscard]] bool hasFree() const { return freeCount_ != std::array<uint32_t, 3>{}; }
 
  private:
   // The largest holds eight full TLS 1.3 records: 8 × (5 + 16384 + 1 + 16), RFC 8446 §5.2.
@@ -47,6 +50,8 @@ class SegmentPool {
   Counters& counters_;
   std::array<Segment*, 3> free_{};
   std::array<uint32_t, 3> freeCount_{};
+  // Fewest free since the last `trimUnused`.
+  std::array<uint32_t, 3> fewestFree_{};
 };
 
 // Bytes waiting for a slow reader, counted in `held`. Empty it holds no memory.

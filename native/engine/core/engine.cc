@@ -293,6 +293,7 @@ void Engine::stop() {
   if (std::exchange(stopped_, true)) return;
   for (const auto& worker : workers_) worker->join();
   for (const auto& worker : workers_) worker->finishAll(Reason::agentStopped);
+  memory_.stop();
   // Nothing is left that could use them: descriptors go now, not when the object does.
   kept_.clear();
   groupsByKey_.clear();

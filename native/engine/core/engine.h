@@ -15,6 +15,7 @@
 
 #include "engine/core/events.h"
 #include "engine/core/group.h"
+#include "engine/core/memory_return.h"
 #include "engine/core/options.h"
 #include "engine/core/pod.h"
 #include "engine/core/worker.h"
@@ -119,6 +120,7 @@ class Engine {
   [[nodiscard]] Worker& worker(unsigned index) const { return *workers_[index]; }
   static unsigned workerOf(uint64_t id) { return static_cast<unsigned>(id & (kMostWorkers - 1)); }
   std::atomic<uint64_t>& tunnelIds() { return tunnelIds_; }
+  MemoryReturn& memory() { return memory_; }
   [[nodiscard]] bool draining() const { return draining_.load(std::memory_order_relaxed); }
   [[nodiscard]] const ReasonAnswer& answerFor(Reason reason) const;
   void wake();
@@ -161,6 +163,7 @@ class Engine {
   std::atomic<int64_t> flows_{0};
   std::atomic<int64_t> remembered_{0};
   std::atomic<uint64_t> tunnelIds_{1};
+  MemoryReturn memory_;
   std::mutex keptMutex_;
   std::unordered_map<uint64_t, Fd> kept_;
 

@@ -2,6 +2,7 @@
 
 #include <malloc.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/eventfd.h>
 
 #include <algorithm>
@@ -20,9 +21,14 @@ constexpr size_t kEvents = 256;
 constexpr int kPasses = 3;
 // A node of a flow table: three links, colour, key, value, and the allocator's own word.
 constexpr int64_t kNode = 64;
-// A burst of this many flows leaves a heap worth giving back, a moment after most of them have ended.
-constexpr int64_t kBurst = 2048;
-constexpr int64_t kTrimDelay = 1000;
+// Free blocks that nobody needed for as long are given back.
+constexpr int64_t kPoolLook = 400;
+// A processor that went to sleep takes tens of microseconds to wake. While a worker has one conversation, whose events
+// come sooner than that, looking on for as long costs no more processor time than going to sleep and being woken, and
+// saves the wait. With several there is no saving: the next event is seldom that of the wait.
+constexpr int64_t kLookMicros = 30;
+constexpr int64_t kYieldedMicros = 4;
+constexpr unsigned kConversation = 4;
 
 int64_t footprint(const Flow& flow) {
   return static_cast<int64_t>(malloc_usable_size(const_cast<Flow*>(&flow))) + kNode;
@@ -52,7 +58,7 @@ Worker::Worker(Engine& engine, unsigned index)
       http2_(counters_),
       bell_(*this),
       acceptors_(*this),
-      trim_(this, [](void* self) { static_cast<Worker*>(self)->giveMemoryBack(); }) {
+      poolTimer_(this, [](void* self) { static_cast<Worker*>(self)->segments_.trimUnused(); }) {
   counters_.memoryBytes.add(Scratch::kCipher + Scratch::kPlain + Scratch::kBatch + Scratch::kBatchSlack);
   watch(bell_, bell_.fd(), EPOLLIN);
 }
@@ -130,10 +136,42 @@ void Worker::loop() {
   while (!stopping_.load(std::memory_order_acquire)) turn();
 }
 
+int Worker::awaitEvents(std::span<epoll_event> events) {
+  const auto look = [&](int64_t most) {
+    return epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), static_cast<int>(most));
+  };
+  if (!soon_.empty()) return look(0);
+  const int64_t since = monotonicMicros();
+  int count = 0;
+  for (int64_t at = since; brisk_ && count == 0 && at - since < kLookMicros;) {
+    count = look(0);
+    if (count != 0) break;
+    // Whoever is to answer may need this processor: where others wait for it, looking is not free.
+    sched_yield();
+    const int64_t before = std::exchange(at, monotonicMicros());
+    if (at - before > kYieldedMicros) break;
+  }
+  if (count == 0) count = look(timers_.untilNext());
+  brisk_ = oneConversation(events.first(static_cast<size_t>(std::max(count, 0)))) &&
+           monotonicMicros() - since < 2 * kLookMicros;
+  return count;
+}
+
+// Events come one by one and from the same two, a flow and its tunnel.
+bool Worker::oneConversation(std::span<const epoll_event> events) {
+  const void* from = events.size() == 1 ? events[0].data.ptr : nullptr;
+  if (from != nullptr && (from == talking_[0] || from == talking_[1])) {
+    inTurn_ = std::min(inTurn_ + 1, kConversation);
+  } else {
+    talking_ = {from, talking_[0]};
+    inTurn_ = 0;
+  }
+  return inTurn_ == kConversation;
+}
+
 void Worker::turn() {
   std::array<epoll_event, kEvents> events;  // NOLINT(cppcoreguidelines-pro-type-member-init): the kernel fills it
-  const int64_t wait = soon_.empty() ? timers_.untilNext() : 0;
-  const int count = epoll_wait(epoll_.get(), events.data(), kEvents, static_cast<int>(wait));
+  const int count = awaitEvents(events);
   now_ = monotonicMillis();
   batch_ = {events.data(), static_cast<size_t>(std::max(count, 0))};
   // Commands come before events: what TypeScript asked for is done before what happened since. The bell is stilled
@@ -153,6 +191,7 @@ void Worker::turn() {
   timers_.advance(now_);
   runSoon();
   if (std::exchange(memoryGrew_, false)) relieve();
+  if (segments_.hasFree() && !poolTimer_.armed()) timers_.arm(poolTimer_, now_ + kPoolLook);
   if (events_.publish()) engine_.wake();
   buriedFlows_.clear();
   buriedTunnels_.clear();
@@ -193,7 +232,7 @@ Flow& Worker::addFlow(Flow::Birth birth) {
   counters_.flowsOpen.add(1);
   counters_.flowsTotal.add(1);
   counters_.memoryBytes.add(footprint(added));
-  flowsPeak_ = std::max(flowsPeak_, ++flowsHere_);
+  engine_.memory().grew(MemoryReturn::kFlow);
   const std::lock_guard lock(flowTable_.mutex);
   flowTable_.flows.emplace_hint(flowTable_.flows.end(), id, std::move(flow));
   return added;
@@ -205,7 +244,7 @@ void Worker::bury(Flow& flow) {
   counters_.memoryBytes.add(-footprint(flow));
   engine_.release(*flow.pod());
   engine_.residentLeft(*flow.pod(), *this);
-  if (--flowsHere_ < flowsPeak_ / 2 && flowsPeak_ >= kBurst && !trim_.armed()) timers_.arm(trim_, now_ + kTrimDelay);
+  engine_.memory().shrank(MemoryReturn::kFlow);
   const std::lock_guard lock(home.mutex);
   const auto entry = home.flows.find(flow.id());
   buriedFlows_.push_back(std::move(entry->second));
@@ -226,19 +265,12 @@ void Worker::relieve() {
   }
 }
 
-// The C library keeps freed memory for the next burst, which may never come.
-void Worker::giveMemoryBack() {
-  if (flowsHere_ >= flowsPeak_ / 2) return;
-  flowsPeak_ = flowsHere_;
-  segments_.trim();
-  malloc_trim(0);
-}
-
 Tunnel& Worker::addTunnel(std::unique_ptr<Tunnel> tunnel) {
   Tunnel& added = *tunnel;
   added.pod().residents.fetch_add(1, std::memory_order_relaxed);
   counters_.tunnelsHere.add(1);
   counters_.memoryBytes.add(static_cast<int64_t>(sizeof(Tunnel)) + kNode);
+  engine_.memory().grew(MemoryReturn::kTunnel);
   {
     const std::lock_guard lock(tunnelTable_.mutex);
     tunnelTable_.tunnels.emplace(added.id(), std::move(tunnel));
@@ -250,6 +282,7 @@ Tunnel& Worker::addTunnel(std::unique_ptr<Tunnel> tunnel) {
 void Worker::bury(Tunnel& tunnel) {
   counters_.tunnelsHere.add(-1);
   counters_.memoryBytes.add(-static_cast<int64_t>(sizeof(Tunnel)) - kNode);
+  engine_.memory().shrank(MemoryReturn::kTunnel);
   if (!tunnel.outbound()) tunnel.pod().inboundTunnels.fetch_sub(1, std::memory_order_relaxed);
   engine_.residentLeft(tunnel.pod(), *this);
   const std::lock_guard lock(tunnelTable_.mutex);

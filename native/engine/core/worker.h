@@ -157,9 +157,10 @@ class Worker {
 
   void loop();
   void turn();
+  int awaitEvents(std::span<epoll_event> events);
+  bool oneConversation(std::span<const epoll_event> events);
   void runTasks();
   void runSoon();
-  void giveMemoryBack();
   void relieve();
   // The flow if it is this worker's now; else the command is passed on to where it is.
   template <typename Command>
@@ -197,10 +198,11 @@ class Worker {
   // The batch of events being handled: what is unwatched is struck from it.
   std::span<epoll_event> batch_;
   uint64_t ids_ = 0;
-  // Most flows at once since the heap was last given back.
-  int64_t flowsPeak_ = 0;
-  int64_t flowsHere_ = 0;
-  Timer trim_;
+  // Events of one conversation have been following one another closely.
+  bool brisk_ = false;
+  std::array<const void*, 2> talking_{};
+  unsigned inTurn_ = 0;
+  Timer poolTimer_;
   std::atomic<bool> stopping_{false};
   std::thread thread_;
 };

@@ -1,6 +1,7 @@
 /** The parent's side of `engine-child.ts`. */
 import { type ChildProcess, execFileSync, fork } from "node:child_process";
 import { once } from "node:events";
+import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { onTestFinished } from "vitest";
 import type { SocketAddress } from "../../../src/model/address.ts";
@@ -23,7 +24,7 @@ export class Child {
   }
 
   static async start(role: string): Promise<{ child: Child; answer: unknown }> {
-    const process = fork(script, [role], { stdio: ["ignore", "inherit", "inherit", "ipc"] });
+    const process = fork(script, [role], { execArgv: ["--expose-gc"], stdio: ["ignore", "inherit", "inherit", "ipc"] });
     onTestFinished(() => {
       process.kill("SIGKILL");
     });
@@ -42,6 +43,14 @@ export class Child {
 
   report(): Promise<Report> {
     return this.#ask({ do: "report" }) as Promise<Report>;
+  }
+
+  /** Bytes of its anonymous memory that are resident, without JavaScript's garbage. */
+  async anonymousMemory(): Promise<number> {
+    await this.#ask({ do: "collect" });
+    const status = await readFile(`/proc/${this.#process.pid}/status`, "utf8");
+    const [, kibibytes = "0"] = /^RssAnon:\s+(\d+) kB$/m.exec(status) ?? [];
+    return Number(kibibytes) * 1024;
   }
 
   async stop(): Promise<void> {

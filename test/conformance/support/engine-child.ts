@@ -20,6 +20,8 @@ export type Order =
       readonly to: Destination;
     }
   | { readonly do: "report" }
+  /** Garbage, so that what is left is in use. */
+  | { readonly do: "collect" }
   | { readonly do: "stop" };
 
 export interface Started {
@@ -76,6 +78,8 @@ async function carryOut(order: Order): Promise<unknown> {
       return startEngine(order);
     case "report":
       return report();
+    case "collect":
+      return globalThis.gc?.();
     case "stop":
       await node?.engine.stop();
       return undefined;
