@@ -13,16 +13,13 @@ import type { Service, ServiceEndpoint } from "../model/service.ts";
 import type { LocalPod, Workload, WorkloadUid } from "../model/workload.ts";
 import { AuthorizationIndex, authorizationKey } from "../policy/authorization/authorization-index.ts";
 import { compileModes, modeOfPort, peerAuthenticationKey, type WorkloadModes } from "../policy/peer-authentication.ts";
-import { AddressBook } from "./address-book.ts";
+import { NameTable } from "./name-table.ts";
+import type { ServiceEntry } from "./packed-service.ts";
+import { ServiceTable, serviceKey } from "./service-table.ts";
+import { WorkloadTable } from "./workload-table.ts";
 
-/** A Service with what stands behind it. */
-export interface ServiceEntry {
-  readonly service: Service;
-  /** Usable endpoints by service port; a port without any has an empty list. */
-  readonly endpoints: ReadonlyMap<number, readonly ServiceEndpoint[]>;
-  /** All pods behind the service, ready or not: whom a policy with a `targetRef` to it selects. */
-  readonly members: ReadonlySet<WorkloadUid>;
-}
+export type { ServiceEntry } from "./packed-service.ts";
+export { serviceKey } from "./service-table.ts";
 
 /** A change of state; things set replace their older selves, absent fields change nothing. */
 export interface MeshDelta {
@@ -45,10 +42,6 @@ export interface MeshDelta {
   readonly networkPolicies?: Iterable<NetworkPolicy>;
   /** `namespace/name`. */
   readonly removedNetworkPolicies?: Iterable<string>;
-}
-
-export function serviceKey(service: Pick<Service, "namespace" | "hostname">): string {
-  return `${service.namespace}/${service.hostname}`;
 }
 
 /** Collects a `MeshChange` while a delta is applied. */
@@ -79,15 +72,10 @@ class ChangeLog {
 export class MeshIndex implements MeshView {
   #epoch = 0;
   #settings: MeshSettings;
-  readonly #workloads = new Map<WorkloadUid, Workload>();
-  // A tunnel to the wrong pod fails its identity check; plaintext to the wrong pod would not. So the enrolled claimant of an
-  // address wins, and among equals the one heard of last: addresses are reused.
-  readonly #workloadAddresses = new AddressBook<Workload>(
-    (later, earlier) => later.tunnel === "hbone" || earlier.tunnel === "none",
-  );
-  readonly #services = new Map<string, ServiceEntry>();
-  // The API server allots virtual IPs once; the first claimant keeps a disputed one.
-  readonly #serviceAddresses = new AddressBook<ServiceEntry>(() => false);
+  /** Of workloads and Services; who keeps more about them uses its numbers too. */
+  readonly names = new NameTable();
+  readonly #workloads = new WorkloadTable(this.names);
+  readonly #services = new ServiceTable(this.names);
   readonly #localPods = new Map<string, { node: string; pod: LocalPod }>();
   readonly #nodes = new Map<string, Map<string, LocalPod>>();
   /** By namespace, then name. */
@@ -96,8 +84,6 @@ export class MeshIndex implements MeshView {
   #networkPolicies: Map<string, Map<string, NetworkPolicy>> | undefined;
   /** Local pods of which the source says itself whether any selects them. */
   readonly #judgedPods = new Map<WorkloadUid, LocalPod>();
-  /** Services by the pods behind them. */
-  readonly #memberships = new Map<WorkloadUid, Set<string>>();
   readonly #authorization: AuthorizationIndex;
   readonly #modes = new Map<WorkloadUid, WorkloadModes>();
   readonly #listeners = new Set<(change: MeshChange) => void>();
@@ -106,13 +92,13 @@ export class MeshIndex implements MeshView {
     this.#settings = settings;
     this.#authorization = new AuthorizationIndex(settings, {
       serviceMembers: (namespace, name) =>
-        this.#services.get(`${namespace}/${name}.${namespace}.svc.${this.#settings.clusterDomain}`)?.members,
+        this.#services.get(`${namespace}/${name}.${namespace}.svc.${this.#settings.clusterDomain}`),
     });
   }
 
   /** All workloads behind a Service, ready or not; they need not be known themselves. */
   members(service: Pick<Service, "namespace" | "hostname">): ReadonlySet<WorkloadUid> {
-    return this.#services.get(serviceKey(service))?.members ?? new Set();
+    return this.#services.get(serviceKey(service))?.members() ?? new Set();
   }
 
   /** Undefined when the delta changed nothing. Listeners are called before it returns. */
@@ -161,7 +147,7 @@ export class MeshIndex implements MeshView {
   }
 
   workloadByAddress(ip: string): Workload | undefined {
-    return this.#workloadAddresses.owner(ip);
+    return this.#workloads.byAddress(ip);
   }
 
   workloads(): Iterable<Workload> {
@@ -169,27 +155,24 @@ export class MeshIndex implements MeshView {
   }
 
   serviceByAddress(ip: string): Service | undefined {
-    return this.#serviceAddresses.owner(ip)?.service;
+    return this.#services.byAddress(ip);
   }
 
   serviceByHostname(namespace: string, hostname: string): Service | undefined {
     return this.#services.get(`${namespace}/${hostname}`)?.service;
   }
 
-  *services(): Iterable<Service> {
-    for (const entry of this.#services.values()) yield entry.service;
+  services(): Iterable<Service> {
+    return this.#services.values();
   }
 
   endpoints(service: Service, port: number): readonly ServiceEndpoint[] | undefined {
     if (!service.ports.some((known) => known.port === port)) return undefined;
-    return this.#services.get(serviceKey(service))?.endpoints.get(port) ?? [];
+    return this.#services.endpoints(serviceKey(service), port) ?? [];
   }
 
-  *servicesOf(workload: Workload): Iterable<Service> {
-    for (const key of this.#memberships.get(workload.uid) ?? []) {
-      const entry = this.#services.get(key);
-      if (entry !== undefined) yield entry.service;
-    }
+  servicesOf(workload: Workload): Iterable<Service> {
+    return this.#services.behind(workload.uid);
   }
 
   localPods(node: string): Iterable<LocalPod> {
@@ -223,6 +206,12 @@ export class MeshIndex implements MeshView {
     return this.#authorization.policies();
   }
 
+  /** Where the source knows of all there are. */
+  networkPoliciesOf({ namespace, labels }: Workload): NetworkPolicy[] {
+    const policies = this.#networkPolicies?.get(namespace)?.values() ?? [];
+    return [...policies].filter(({ matchLabels }) => labelsMatch(matchLabels, labels));
+  }
+
   networkPolicySelects({ uid, namespace, labels }: Workload): boolean {
     if (this.#networkPolicies === undefined) return this.#judgedPods.get(uid)?.networkPolicy !== "none";
     const policies = this.#networkPolicies.get(namespace)?.values() ?? [];
@@ -250,63 +239,31 @@ export class MeshIndex implements MeshView {
   }
 
   #setWorkload(workload: Workload, log: ChangeLog): void {
-    const before = this.#workloads.get(workload.uid);
-    if (before !== undefined && isDeepStrictEqual(before, workload)) return;
-    if (before !== undefined) this.#workloadAddresses.release(before.addresses, before);
-    this.#workloads.set(workload.uid, workload);
-    this.#workloadAddresses.claim(workload.addresses, workload);
+    if (!this.#workloads.set(workload)) return;
     this.#modes.delete(workload.uid);
     log.workloads.add(workload.uid);
   }
 
   #removeWorkload(uid: WorkloadUid, log: ChangeLog): void {
-    const before = this.#workloads.get(uid);
-    if (before === undefined) return;
-    this.#workloadAddresses.release(before.addresses, before);
-    this.#workloads.delete(uid);
+    if (!this.#workloads.delete(uid)) return;
     this.#modes.delete(uid);
     log.workloads.add(uid);
   }
 
   #setService(entry: ServiceEntry, log: ChangeLog): void {
-    const key = serviceKey(entry.service);
-    const before = this.#services.get(key);
-    if (before !== undefined && isDeepStrictEqual(before, entry)) return;
-    if (before !== undefined) this.#serviceAddresses.release(before.service.addresses, before);
-    this.#services.set(key, entry);
-    this.#serviceAddresses.claim(entry.service.addresses, entry);
-    this.#membersChanged(key, before?.members, entry.members, log);
-    log.services.add(key);
+    this.#membersMoved(serviceKey(entry.service), this.#services.set(entry), log);
   }
 
   #removeService(key: string, log: ChangeLog): void {
-    const before = this.#services.get(key);
-    if (before === undefined) return;
-    this.#serviceAddresses.release(before.service.addresses, before);
-    this.#services.delete(key);
-    this.#membersChanged(key, before.members, undefined, log);
-    log.services.add(key);
+    this.#membersMoved(key, this.#services.delete(key), log);
   }
 
-  #membersChanged(
-    key: string,
-    before: ReadonlySet<WorkloadUid> | undefined,
-    after: ReadonlySet<WorkloadUid> | undefined,
-    log: ChangeLog,
-  ): void {
-    for (const uid of before ?? []) {
-      if (after?.has(uid) === true) continue;
-      const services = this.#memberships.get(uid);
-      services?.delete(key);
-      if (services?.size === 0) this.#memberships.delete(uid);
-      log.members.add(uid);
-    }
-    for (const uid of after ?? []) {
-      if (before?.has(uid) === true) continue;
-      this.#memberships.set(uid, (this.#memberships.get(uid) ?? new Set()).add(key));
-      log.members.add(uid);
-    }
-    if (log.members.size > 0) this.#authorization.membersChanged();
+  /** `moved` is undefined when the Service is as it was. */
+  #membersMoved(key: string, moved: readonly WorkloadUid[] | undefined, log: ChangeLog): void {
+    if (moved === undefined) return;
+    log.services.add(key);
+    for (const uid of moved) log.members.add(uid);
+    if (moved.length > 0) this.#authorization.membersChanged();
   }
 
   #setLocalPod(local: { node: string; pod: LocalPod }, log: ChangeLog): void {

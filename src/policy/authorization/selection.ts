@@ -7,7 +7,7 @@ import { PolicySet } from "./policy-set.ts";
 
 export interface SelectionDeps {
   /** All pods behind a Service, ready or not; undefined for an unknown Service. */
-  serviceMembers(namespace: string, name: string): ReadonlySet<WorkloadUid> | undefined;
+  serviceMembers(namespace: string, name: string): Pick<ReadonlySet<WorkloadUid>, "has"> | undefined;
 }
 
 interface Selected {

@@ -16,6 +16,7 @@ import {
   decodeResource,
   MeshAssembler,
 } from "./mesh-assembler.ts";
+import { ResourceVersions } from "./resource-versions.ts";
 import type { RawResponse } from "./response-reader.ts";
 import { Slices } from "./slices.ts";
 
@@ -25,24 +26,32 @@ export interface DiscoveryProblem {
   readonly message: string;
 }
 
+/** By name. */
+interface Versions extends Iterable<[name: string, version: string]> {
+  get(name: string): string | undefined;
+  set(name: string, version: string): unknown;
+  delete(name: string): unknown;
+}
+
 export class DiscoveryState {
   readonly index: MeshIndex;
   readonly dialect: Dialect;
   readonly assembler: MeshAssembler;
-  readonly #versions: Readonly<Record<AgentType, Map<string, string>>> = {
-    settings: new Map(),
-    policy: new Map(),
-    authorization: new Map(),
-    address: new Map(),
-    localPod: new Map(),
-  };
+  readonly #versions: Readonly<Record<AgentType, Versions>>;
   readonly #rejected = new Map<string, DiscoveryProblem>();
   readonly #complete = new Set<AgentType>();
 
   constructor(settings: MeshSettings, node: string, dialect: Dialect = "warren") {
     this.dialect = dialect;
     this.index = new MeshIndex(settings);
-    this.assembler = new MeshAssembler(node);
+    this.assembler = new MeshAssembler(node, this.index.names);
+    this.#versions = {
+      settings: new Map(),
+      policy: new Map(),
+      authorization: new Map(),
+      address: new ResourceVersions(this.index.names),
+      localPod: new Map(),
+    };
   }
 
   /** Every type was heard of to its end once. */
@@ -59,7 +68,7 @@ export class DiscoveryState {
   }
 
   /** By name, of what is in force and not to be sent again. */
-  versions(type: AgentType): ReadonlyMap<string, string> {
+  versions(type: AgentType): Pick<Versions, "get" | typeof Symbol.iterator> {
     return this.#versions[type];
   }
 

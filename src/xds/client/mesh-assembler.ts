@@ -4,6 +4,7 @@
  */
 import type { MeshDelta, ServiceEntry } from "../../mesh/mesh-index.ts";
 import { serviceKey } from "../../mesh/mesh-index.ts";
+import type { NameTable } from "../../mesh/name-table.ts";
 import type { AuthorizationPolicy } from "../../model/authorization.ts";
 import type { MeshSettings } from "../../model/mesh.ts";
 import type { PeerAuthentication } from "../../model/peer-authentication.ts";
@@ -16,6 +17,7 @@ import { closedPolicy, type DecodedPolicy, decodePolicy, parsePolicyName } from 
 import { InvalidResource } from "../resources/resource-types.ts";
 import { decodeSettings } from "../resources/settings.ts";
 import { type Memberships, noMemberships } from "../resources/workload.ts";
+import { type Member, MembershipTable } from "./membership-table.ts";
 
 /** Whose types an agent takes: our control plane's, or istiod's. Istio tells of no local pods, and settings are the agent's own then. */
 export type Dialect = "warren" | "istio";
@@ -52,13 +54,6 @@ export function decodeResource(dialect: Dialect, type: AgentType, name: string, 
   }
 }
 
-interface KnownWorkload {
-  readonly memberships: Memberships;
-  readonly healthy: boolean;
-  /** As it came, of an endpoint that is no workload. */
-  readonly external: Uint8Array | undefined;
-}
-
 interface KnownService {
   readonly service: Service;
   readonly onlyHealthy: boolean;
@@ -69,27 +64,28 @@ const largestDelta = 250;
 
 export class MeshAssembler {
   readonly node: string;
-  readonly #workloads = new Map<string, KnownWorkload>();
+  readonly #members: MembershipTable;
+  /** As they came: endpoints that are no workloads. */
+  readonly #external = new Map<string, Uint8Array>();
   readonly #services = new Map<string, KnownService>();
-  /** Who stands behind a Service, known or not. */
-  readonly #behind = new Map<string, Set<string>>();
   /** Resource names of policies in force. */
   readonly #policies = new Set<string>();
   /** Istio's policies as they came: our model of them cannot be turned back word for word. */
   readonly #authorizations = new Map<string, Uint8Array>();
   #staged = new Staged();
 
-  constructor(node: string) {
+  constructor(node: string, names: NameTable) {
     this.node = node;
+    this.#members = new MembershipTable(names);
   }
 
   memberships(uid: string): Memberships {
-    return this.#workloads.get(uid)?.memberships ?? noMemberships;
+    return this.#members.get(uid)?.memberships ?? noMemberships;
   }
 
   /** Endpoints that are no workloads, as they came. */
-  *external(): Iterable<readonly [string, Uint8Array]> {
-    for (const [uid, { external }] of this.#workloads) if (external !== undefined) yield [uid, external];
+  external(): Iterable<readonly [string, Uint8Array]> {
+    return this.#external;
   }
 
   authorizations(): Iterable<readonly [string, Uint8Array]> {
@@ -148,8 +144,9 @@ export class MeshAssembler {
         this.#staged.localPods.set(name, undefined);
         return;
       case "address":
-        if (this.#workloads.has(name)) {
-          this.#setMemberships(name, undefined);
+        if (this.#members.has(name)) {
+          this.#external.delete(name);
+          this.#setMember(name, undefined);
           this.#staged.workloads.set(name, undefined);
         } else if (this.#services.delete(name)) {
           this.#staged.services.add(name);
@@ -161,18 +158,25 @@ export class MeshAssembler {
   *deltas(): Iterable<MeshDelta> {
     const staged = this.#staged;
     this.#staged = new Staged();
-    const first: MeshDelta = {
-      ...(staged.settings === undefined ? {} : { settings: staged.settings }),
-      ...policyDelta(staged.policies),
-      ...this.#localPodDelta(staged.localPods),
-    };
-    if (staged.workloads.size + staged.services.size <= largestDelta) {
-      yield { ...first, ...workloadDelta([...staged.workloads]), ...this.#serviceDelta([...staged.services]) };
+    const local = this.#localPodDelta(staged.localPods);
+    const settings = staged.settings === undefined ? {} : { settings: staged.settings };
+    if (staged.policies.size + staged.workloads.size + staged.services.size <= largestDelta) {
+      const { policies, workloads, services } = staged;
+      yield {
+        ...settings,
+        ...local,
+        ...policyDelta([...policies]),
+        ...workloadDelta([...workloads]),
+        ...this.#serviceDelta([...services]),
+      };
       return;
     }
-    yield first;
+    yield settings;
+    // What forbids comes first and what goes goes last, so that nothing in between allows more than before or after.
+    for (const part of parts([...staged.policies].sort(byStrictness))) yield policyDelta(part);
     for (const part of parts(staged.workloads)) yield workloadDelta(part);
     for (const part of parts(staged.services)) yield this.#serviceDelta(part);
+    yield local;
   }
 
   #stageAddress(name: string, value: DecodedAddress, bytes: Uint8Array): void {
@@ -185,35 +189,18 @@ export class MeshAssembler {
       case "external":
         // It may have been a pod's name before.
         this.#staged.workloads.set(name, undefined);
-        this.#setMemberships(name, { ...value, external: bytes });
+        this.#external.set(name, bytes);
+        this.#setMember(name, { ...value, external: true });
         return;
       case "workload":
         this.#staged.workloads.set(name, value.workload);
-        this.#setMemberships(name, { ...value, external: undefined });
+        this.#external.delete(name);
+        this.#setMember(name, { ...value, external: false });
     }
   }
 
-  #setMemberships(uid: string, now: KnownWorkload | undefined): void {
-    const before = this.#workloads.get(uid);
-    if (now === undefined) this.#workloads.delete(uid);
-    else {
-      const { memberships, healthy, external } = now;
-      this.#workloads.set(uid, { memberships, healthy, external });
-    }
-    const unmoved =
-      before?.healthy === now?.healthy && (before?.external === undefined) === (now?.external === undefined);
-    for (const key of before?.memberships.keys() ?? []) {
-      if (now?.memberships.has(key) === true) continue;
-      const behind = this.#behind.get(key);
-      behind?.delete(uid);
-      if (behind?.size === 0) this.#behind.delete(key);
-      this.#staged.services.add(key);
-    }
-    for (const [key, endpoints] of now?.memberships ?? []) {
-      const old = before?.memberships.get(key);
-      if (old === undefined) this.#behind.set(key, (this.#behind.get(key) ?? new Set()).add(uid));
-      if (!unmoved || JSON.stringify(old) !== JSON.stringify(endpoints)) this.#staged.services.add(key);
-    }
+  #setMember(uid: string, now: Member | undefined): void {
+    for (const service of this.#members.set(uid, now)) this.#staged.services.add(service);
   }
 
   #localPodDelta(staged: ReadonlyMap<string, LocalPod | undefined>): MeshDelta {
@@ -238,13 +225,11 @@ export class MeshAssembler {
   #entry(key: string, { service, onlyHealthy }: KnownService): ServiceEntry {
     const endpoints = new Map<number, ServiceEndpoint[]>(service.ports.map(({ port }) => [port, []]));
     const members = new Set<WorkloadUid>();
-    for (const uid of this.#behind.get(key) ?? []) {
-      const known = this.#workloads.get(uid);
-      if (known === undefined) continue;
-      const workload = known.external === undefined ? (uid as WorkloadUid) : undefined;
+    for (const [uid, list, { external, healthy }] of this.#members.behind(key)) {
+      const workload = external ? undefined : (uid as WorkloadUid);
       if (workload !== undefined) members.add(workload);
-      if (onlyHealthy && !known.healthy) continue;
-      for (const { port, targetPort, address, weight } of known.memberships.get(key) ?? []) {
+      if (onlyHealthy && !healthy) continue;
+      for (const { port, targetPort, address, weight } of list) {
         endpoints.get(port)?.push({ workload, address, targetPort, weight });
       }
     }
@@ -272,15 +257,27 @@ function workloadDelta(staged: readonly (readonly [string, Workload | undefined]
   };
 }
 
-function policyDelta(staged: ReadonlyMap<string, DecodedPolicy | undefined>): MeshDelta {
+type StagedPolicy = readonly [name: string, policy: DecodedPolicy | undefined];
+
+function byStrictness([, one]: StagedPolicy, [, other]: StagedPolicy): number {
+  return rank(one) - rank(other);
+}
+
+function rank(decoded: DecodedPolicy | undefined): number {
+  if (decoded === undefined) return 2;
+  return decoded.kind === "AuthorizationPolicy" && decoded.policy.action === "ALLOW" ? 1 : 0;
+}
+
+function policyDelta(staged: readonly StagedPolicy[]): MeshDelta {
   const authorizationPolicies: AuthorizationPolicy[] = [];
   const peerAuthentications: PeerAuthentication[] = [];
-  for (const decoded of staged.values()) {
+  for (const [, decoded] of staged) {
     if (decoded?.kind === "AuthorizationPolicy") authorizationPolicies.push(decoded.policy);
     if (decoded?.kind === "PeerAuthentication") peerAuthentications.push(decoded.policy);
   }
+  const gone = absent(new Map(staged));
   const removed = (kind: DecodedPolicy["kind"]) =>
-    absent(staged).flatMap((name) => {
+    gone.flatMap((name) => {
       const parsed = parsePolicyName(name);
       return parsed?.kind === kind ? [`${parsed.namespace}/${parsed.name}`] : [];
     });
