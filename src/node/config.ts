@@ -357,8 +357,10 @@ const limits = z
       .prefault(4096)
       .describe("Tunnels into one pod, handshaking ones included: bounds what strangers on 15008 can hold."),
     streamWindow: byteSize({ min: "64KiB", max: "16MiB" })
-      .prefault("1MiB")
-      .describe("HTTP/2 window of one connection: 1 Gbit/s at 8 ms round trip. It is credit, not memory."),
+      .prefault("4MiB")
+      .describe(
+        "HTTP/2 window of one connection: 160 Mbit/s at a round trip of 100 ms. It is credit; memory only for readers that stand still.",
+      ),
     connectionWindow: byteSize({ min: "64KiB", max: "256MiB" })
       .prefault("16MiB")
       .describe(

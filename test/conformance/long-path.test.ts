@@ -6,7 +6,10 @@ import { once } from "node:events";
 import type { Socket } from "node:net";
 import { Worker } from "node:worker_threads";
 import { describe, expect, it, onTestFinished } from "vitest";
+import { loadConfig } from "../../src/lib/config.ts";
 import type { SocketAddress } from "../../src/model/address.ts";
+import { nodeConfigSchema } from "../../src/node/config.ts";
+import type { EngineLimits } from "../../src/tunnel/engine.ts";
 import { dialApp, echo, ping, startApp, watchErrors } from "./support/apps.ts";
 import { type EngineKind, engines } from "./support/engines.ts";
 import type { LongPathWork } from "./support/long-path-worker.ts";
@@ -16,10 +19,19 @@ import { carryTo, startMesh } from "./support/mesh-under-test.ts";
 const KiB = 1024;
 const MiB = 1024 * KiB;
 const delayMs = 50;
-/** 160 Mbit/s at 100 ms: a stream window of 4 MiB, refilled by halves, is enough for it. */
+/** 160 Mbit/s at 100 ms: the default stream window, refilled by halves, is enough for it. */
 const credit = 2 * MiB;
 const bytes = 12 * MiB;
 const rounds = 3;
+
+/** Windows and frames of an agent that nobody configured. */
+async function defaultLimits(): Promise<Partial<EngineLimits>> {
+  const required = ["--node=n", "--manifests=m", "--control-address=c:1", "--control-root-certificate=r"];
+  const args = [...required, "--control-token-file=t"];
+  const { value } = await loadConfig(nodeConfigSchema, { args, environment: {} });
+  const { streamWindow, connectionWindow, frameSize, bufferPerFlow } = value.limits;
+  return { streamWindow, connectionWindow, frameSize, bufferPerFlow };
+}
 
 async function longPath(listen: SocketAddress, target: SocketAddress): Promise<SocketAddress> {
   const work: LongPathWork = { listen, target: { address: target.address, port: target.port }, delayMs, credit };
@@ -57,7 +69,10 @@ async function send(to: SocketAddress): Promise<number> {
 describe.each(engines)("over a path of 100 ms the $name engine", (kind: EngineKind) => {
   it("gives one connection what the path gives", async () => {
     const app = await startApp(sink);
-    const { client, caller, callee } = await startMesh({ client: kind, server: kind }, { app });
+    const { client, caller, callee } = await startMesh(
+      { client: kind, server: kind },
+      { app, limits: await defaultLimits() },
+    );
     const path = await longPath({ address: freshAddress(), port: ports.hbone }, callee.hbone);
     const direct = await longPath({ address: freshAddress(), port: 0 }, app);
     client.decideFlow = () => carryTo(client, caller, { ...callee, hbone: path }, app.port);
