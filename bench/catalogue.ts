@@ -9,6 +9,7 @@ import { connectLatency, warmFlows } from "./scenarios/new-flows.ts";
 import { placed, sameNode } from "./scenarios/placed.ts";
 import { policyDecisions } from "./scenarios/policy-decisions.ts";
 import { rotation } from "./scenarios/rotation.ts";
+import { scale } from "./scenarios/scale.ts";
 import type { Pace, ProgramScenario, Scenario, TrafficScenario } from "./scenarios/scenario.ts";
 import { freshSessions } from "./scenarios/sessions.ts";
 import { throughput } from "./scenarios/throughput.ts";
@@ -33,5 +34,6 @@ export function catalogue(pace: Pace): readonly (Scenario | ProgramScenario)[] {
     footprint("nftables"),
     policyDecisions(),
     enforcement(),
+    scale(),
   ];
 }

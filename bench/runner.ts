@@ -65,7 +65,8 @@ export class Runner<B extends Bed> {
 
   /** Programs hold their variants against each other themselves, within a round. */
   async #program(scenario: ProgramScenario): Promise<void> {
-    const { rounds, signal, say } = this.#options;
+    const { signal, say } = this.#options;
+    const rounds = Math.min(this.#options.rounds, scenario.mostRounds ?? Infinity);
     const variants = columnsOf(scenario, this.#options.variants);
     let failures = 0;
     for (let round = 1; round <= rounds && failures < failuresInARow && variants.length > 0; round += 1) {

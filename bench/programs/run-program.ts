@@ -20,9 +20,12 @@ export function runProgram<T>(
   return new Promise((resolve, reject) => {
     const options = { timeout: timeoutMs, signal, maxBuffer: 2 ** 26 };
     execFile(process.execPath, [...node, path, ...args], options, (error, stdout, stderr) => {
-      const lastLine = stderr.trim().split("\n").at(-1) ?? "";
-      if (error !== null)
-        return reject(new MeshError("MESH_BENCH_PROGRAM", `${name}: ${lastLine || error.message}`, { cause: error }));
+      if (error !== null) {
+        // Of what Node writes about an uncaught error the line with the error itself; its own version comes last.
+        const said = stderr.split("\n").findLast((line) => /^\w*Error\b/.test(line));
+        const why = said ?? (error.killed === true ? `not done within ${timeoutMs / 1000} s` : error.message);
+        return reject(new MeshError("MESH_BENCH_PROGRAM", `${name}: ${why}`, { cause: error }));
+      }
       try {
         resolve(JSON.parse(stdout) as T);
       } catch (cause) {

@@ -114,6 +114,22 @@ const aims: readonly Aim[] = [
     variant: "warren",
     atMost: 10,
   },
+  {
+    name: "agent's memory per workload, from 10 000 to 150 000",
+    unit: " bytes",
+    scenario: "scale",
+    measure: "scale_bytes_per_workload",
+    variant: "150k",
+    atMost: 450,
+  },
+  {
+    name: "event loop of the agent under churn of 150 000 workloads, 99th percentile",
+    unit: " ms",
+    scenario: "scale",
+    measure: "scale_agent_loop_p99",
+    variant: "150k",
+    atMost: 20,
+  },
 ];
 
 export function otherGoals({ scenarios }: BenchDocument): readonly Goal[] {

@@ -95,6 +95,8 @@ export interface ProgramScenario extends AnyScenario {
   readonly kind: "program";
   /** In the order of their columns. */
   readonly variants: readonly Variant[];
+  /** Where a round takes minutes: no more than this many. */
+  readonly mostRounds?: number;
   /** One round of those asked for. */
   measure(variants: readonly Variant[], context: ProgramContext): Promise<ReadonlyMap<Variant, ProgramResult>>;
 }

@@ -2,7 +2,6 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Server } from "node:net";
-import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { percentile } from "../../bench/histogram.ts";
 import { findLoadGenerator } from "../../bench/lab/program.ts";
@@ -48,10 +47,20 @@ function answers(port: number): Promise<boolean> {
 }
 
 async function load(command: string, options: Record<string, string | number>): Promise<LoadLine> {
+  const { code, line } = await ended(command, options);
+  expect(code).toBe(0);
+  return line;
+}
+
+/** Whatever its exit code: 1 says that no connection was left at the end. */
+function ended(command: string, options: Record<string, string | number>): Promise<{ code: unknown; line: LoadLine }> {
   const args = Object.entries({ target, ...options }).map(([name, value]) => `--${name}=${value}`);
-  const running = promisify(execFile)(program, [command, ...args], { timeout: 15_000 });
-  running.child.stdin?.end();
-  return JSON.parse((await running).stdout) as LoadLine;
+  return new Promise((resolve) => {
+    const running = execFile(program, [command, ...args], { timeout: 15_000 }, (error, stdout) =>
+      resolve({ code: error?.code ?? 0, line: JSON.parse(stdout) as LoadLine }),
+    );
+    running.stdin?.end();
+  });
 }
 
 test("a closed loop counts what was answered", async () => {
@@ -59,6 +68,30 @@ test("a closed loop counts what was answered", async () => {
   expect(requests).toBeGreaterThan(0);
   expect((latency as Histogram).count).toBe(requests);
   expect(errors).toEqual({});
+});
+
+test("HTTP requests are asked one after the other and answered as such", async () => {
+  const port = await freePort();
+  const answering = spawn(program, ["serve", `--port=${port}`, "--http=1"], { stdio: "inherit" });
+  try {
+    await vi.waitFor(async () => expect(await answers(port)).toBe(true), 10_000);
+    const response = await fetch(`http://127.0.0.1:${port}/orders/1`);
+    expect([response.status, (await response.text()).length]).toEqual([200, 64]);
+    const options = { target: `127.0.0.1:${port}`, "warm-up": 0, seconds: 0.2, connections: 3, http: 1 };
+    const { requests, latency, errors } = await load("pingpong", options);
+    expect(requests).toBeGreaterThan(0);
+    expect((latency as Histogram).count).toBe(requests);
+    expect(errors).toEqual({});
+    // An echo is no answer: what answers otherwise than 200 is not counted.
+    expect(await ended("pingpong", { ...options, target })).toMatchObject({
+      code: 1,
+      line: { requests: 0, errors: { EBADMSG: 3 } },
+    });
+  } finally {
+    const gone = once(answering, "exit");
+    answering.kill();
+    await gone;
+  }
 });
 
 test("an open loop sends what its schedule says", async () => {
@@ -132,12 +165,9 @@ test("requests that are never answered are counted with the time they waited", a
 
 test("refused connections are errors by name, and nothing was measured", async () => {
   const port = await freePort();
-  const { code, stdout } = await load("flows", { target: `127.0.0.1:${port}`, "warm-up": 0, seconds: 0.1 }).then(
-    () => ({ code: 0, stdout: "{}" }),
-    (error: { code: number; stdout: string }) => error,
-  );
+  const { code, line } = await ended("flows", { target: `127.0.0.1:${port}`, "warm-up": 0, seconds: 0.1 });
   expect(code).toBe(1);
-  const { errors, flows } = JSON.parse(stdout) as LoadLine;
+  const { errors, flows } = line;
   expect(flows).toBe(0);
   expect((errors as Record<string, number>)["ECONNREFUSED"]).toBeGreaterThan(0);
 });
