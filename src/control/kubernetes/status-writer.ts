@@ -37,6 +37,13 @@ export interface StatusWriterOptions {
 
 export const statusWriterDefaults = { settleMs: 250, spacingMs: 50, retryMs: 10_000, timeoutMs: 10_000 } as const;
 
+interface WriteOutcome {
+  readonly kind: "done" | "again" | "failed";
+  readonly retryMs: number;
+}
+
+const done: WriteOutcome = { kind: "done", retryMs: 0 };
+
 const plurals = { PeerAuthentication: "peerauthentications", AuthorizationPolicy: "authorizationpolicies" } as const;
 const component = "warren-control";
 
@@ -44,10 +51,9 @@ export class StatusWriter {
   readonly #deps: StatusWriterDeps;
   readonly #options: StatusWriterOptions;
   #forget: () => void = () => {};
-  #cancel: () => void = () => {};
+  #wake: () => void = () => {};
   #stopper: AbortController | undefined;
-  #round: Promise<void> = Promise.resolve();
-  #waiting = false;
+  #running: Promise<void> = Promise.resolve();
   #dirty = false;
 
   constructor(deps: StatusWriterDeps, options: StatusWriterOptions) {
@@ -58,7 +64,8 @@ export class StatusWriter {
   /** From now on this process writes. */
   start(): void {
     if (this.#stopper !== undefined) return;
-    this.#stopper = new AbortController();
+    const stopper = new AbortController();
+    this.#stopper = stopper;
     const forget = [
       this.#deps.policies.onChange(() => this.#changed()),
       // Services come and go: policies may be about them.
@@ -69,7 +76,13 @@ export class StatusWriter {
     this.#forget = () => {
       for (const one of forget) one();
     };
-    this.#changed();
+    this.#dirty = true;
+    // Never two at once: one that was stopped may still be at its last call.
+    const last = this.#running;
+    this.#running = (async () => {
+      await last;
+      await this.#run(stopper.signal);
+    })();
   }
 
   /** May be called twice; `start` begins anew. */
@@ -77,48 +90,55 @@ export class StatusWriter {
     this.#stopper?.abort(new Error("stopped"));
     this.#stopper = undefined;
     this.#forget();
-    this.#cancel();
-    this.#waiting = false;
-    await this.#round;
+    this.#wake();
+    await this.#running;
   }
 
   #changed(): void {
     this.#dirty = true;
-    this.#schedule(this.#options.settleMs);
+    this.#wake();
   }
 
-  #schedule(delayMs: number): void {
-    const stopper = this.#stopper;
-    if (this.#waiting || stopper === undefined) return;
-    this.#waiting = true;
-    this.#cancel = this.#deps.clock.after(delayMs, () => {
-      this.#round = this.#write(stopper.signal).then((next) => {
-        this.#waiting = false;
-        if (stopper.signal.aborted) return;
-        if (next > 0) this.#schedule(next);
-        else if (this.#dirty) this.#schedule(this.#options.settleMs);
-      });
+  async #run(signal: AbortSignal): Promise<void> {
+    const { clock } = this.#deps;
+    while (!signal.aborted) {
+      if (!this.#dirty) await this.#change();
+      await pause(clock, this.#options.settleMs, signal);
+      if (signal.aborted) return;
+      this.#dirty = false;
+      const retryMs = await this.#write(signal);
+      if (retryMs === 0) continue;
+      await Promise.race([pause(clock, retryMs, signal), this.#change()]);
+      this.#dirty = true;
+    }
+  }
+
+  #change(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve;
     });
   }
 
-  /** Resolves to when to look again, 0 if only after another change. */
+  /** Resolves to when to try what could not be written again; 0 when nothing is left. */
   async #write(signal: AbortSignal): Promise<number> {
     const { policies, source, clock } = this.#deps;
-    this.#dirty = false;
-    const due = [...{ [Symbol.iterator]: () => policies[Symbol.iterator]() }]
+    const due = [...policies]
       .map((object) => ({ object, verdict: verdictOf(object, source.view) }))
       .filter(({ object, verdict }) => !says(object, verdict))
       .sort((one, other) => (one.verdict.status < other.verdict.status ? -1 : 1));
-    let again = 0;
+    let retryMs = 0;
     for (const { object, verdict } of due) {
       if (signal.aborted) return 0;
-      again = Math.max(again, await this.#writeOne(object, verdict, signal));
+      const outcome = await this.#writeOne(object, verdict, signal);
+      retryMs = Math.max(retryMs, outcome.retryMs);
+      // What the API did not do for this object it will not do for the next either.
+      if (outcome.kind === "failed") break;
       await pause(clock, this.#options.spacingMs, signal);
     }
-    return again;
+    return retryMs;
   }
 
-  async #writeOne(object: PolicyObject, verdict: Verdict, signal: AbortSignal): Promise<number> {
+  async #writeOne(object: PolicyObject, verdict: Verdict, signal: AbortSignal): Promise<WriteOutcome> {
     const { api, log } = this.#deps;
     const { kind, namespace, name, apiVersion } = object;
     const path = apiPath(apiVersion, plurals[kind], namespace, name);
@@ -127,9 +147,9 @@ export class StatusWriter {
       const current = await api.call({ method: "GET", path }, bounded);
       const { uid, generation, resourceVersion } = (current["metadata"] ?? {}) as Record<string, unknown>;
       // Another object by now, or another text of it: the watch is about to say so.
-      if (uid !== object.uid || generation !== object.generation) return 0;
+      if (uid !== object.uid || generation !== object.generation) return done;
       const before = conditionsOf(current).find(({ type }) => type === acceptedType);
-      if (before !== undefined && says({ accepted: before }, verdict)) return 0;
+      if (before !== undefined && says({ accepted: before }, verdict)) return done;
       const conditions = [...others(current), this.#dated(verdict, before)];
       await api.call(
         {
@@ -145,12 +165,14 @@ export class StatusWriter {
       if (verdict.status === "False" && (before?.reason !== verdict.reason || before.message !== verdict.message)) {
         await this.#event(object, verdict, bounded);
       }
-      return 0;
+      return done;
     } catch (error) {
-      if (signal.aborted || isApiError(error, 404)) return 0;
-      if (isApiError(error, 409)) return this.#options.settleMs;
+      if (signal.aborted || isApiError(error, 404)) return done;
+      if (isApiError(error, 409)) return { kind: "again", retryMs: this.#options.settleMs };
       log.warn({ kind, object: `${namespace}/${name}` }, `its status could not be written: ${messageOf(error)}`);
-      return Math.max(this.#options.retryMs, error instanceof ApiError ? error.retryAfterMs : 0);
+      const retryMs = Math.max(this.#options.retryMs, error instanceof ApiError ? error.retryAfterMs : 0);
+      // An object that the API finds at fault says nothing about the others.
+      return { kind: isApiError(error, 400) || isApiError(error, 422) ? "again" : "failed", retryMs };
     }
   }
 

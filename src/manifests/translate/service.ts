@@ -96,7 +96,7 @@ function trafficOf(spec: {
   trafficDistribution?: string | null | undefined;
 }): { traffic?: TrafficPreference } {
   if (spec.internalTrafficPolicy === "Local") return { traffic: nodeOnly };
-  switch (spec.trafficDistribution) {
+  switch (spec.trafficDistribution ?? "") {
     case "PreferClose":
     case "PreferSameZone":
       return { traffic: sameZone };

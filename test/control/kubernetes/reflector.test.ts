@@ -71,7 +71,8 @@ async function reflect(
   return { reflector, objects, told, log };
 }
 
-const names = (objects: ReadonlyMap<string, string>) => [...objects.keys()].map((key) => key.split("/")[1]).sort();
+const names = (objects: ReadonlyMap<string, string>) =>
+  [...objects.keys()].map((key) => key.slice(key.indexOf("/") + 1)).sort();
 
 describe.each(clusterKinds)("against $name, a reflector", ({ start }) => {
   test("hands on what there is, page by page, and then what changes", async () => {
