@@ -3,6 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { MeshError } from "../../lib/errors.ts";
 import type { Status } from "../../xds/gen/warren/authority/v1/authority_pb.ts";
 import { withMesh } from "../output/run-listing.ts";
+import { connectMesh } from "../query/mesh-client.ts";
 import { AuthorityClient } from "./authority-client.ts";
 import type { CaFlags } from "./flags.ts";
 import { type RotationStep, rotationSchema, rotationSteps } from "./rotation-log.ts";
@@ -28,7 +29,7 @@ export async function rotate(flags: RotateFlags): Promise<number> {
     const tell = (step: RotationStep) => print(flags, step);
     for (const step of rotationSteps(undefined, begun)) tell(step);
     if (!flags.wait || begun.rotation === undefined) return 0;
-    return follow(client, begun, tell, AbortSignal.any([signal, AbortSignal.timeout(flags.waitTimeout)]));
+    return follow(flags, begun, tell, AbortSignal.any([signal, AbortSignal.timeout(flags.waitTimeout)]));
   });
 }
 
@@ -43,7 +44,7 @@ async function rotateIntermediate(client: AuthorityClient, flags: RotateFlags, s
 
 /** 0 when it is over, 4 when the time is; 3, thrown, when control stays away. */
 async function follow(
-  client: AuthorityClient,
+  flags: RotateFlags,
   begun: Status,
   tell: (step: RotationStep) => void,
   signal: AbortSignal,
@@ -52,11 +53,17 @@ async function follow(
   let awaySince: number | undefined;
   while (!signal.aborted) {
     try {
-      for await (const status of client.watch(signal)) {
-        awaySince = undefined;
-        for (const step of rotationSteps(seen, status)) tell(step);
-        seen = status;
-        if (status.rotation === undefined) return 0;
+      // Connected anew each time: the root that control itself is known by is exchanged too.
+      const mesh = await connectMesh(flags, signal);
+      try {
+        for await (const status of new AuthorityClient(mesh).watch(signal)) {
+          awaySince = undefined;
+          for (const step of rotationSteps(seen, status)) tell(step);
+          seen = status;
+          if (status.rotation === undefined) return 0;
+        }
+      } finally {
+        await mesh.close();
       }
     } catch (error) {
       if (signal.aborted) break;
