@@ -1,6 +1,7 @@
 /**
  * What one stream wants of one type and what it has: a pure state machine between requests, changes of the store and responses. Names
- * that changed are kept, not contents, so a client that is slow to answer gets the last state of each and no history.
+ * that changed are kept, not contents, so a client that is slow to answer gets the last state of each and no history. A client that
+ * wants everything has everything but what waits for it: of such, who are as many as the cluster has nodes, no name is kept.
  */
 import type { DeltaDiscoveryRequest } from "../../xds/gen/envoy/service/discovery/v3/discovery_pb.ts";
 import type { ResourceType } from "../../xds/resources/resource-types.ts";
@@ -29,7 +30,11 @@ export class Subscription {
   #wildcard = false;
   /** Names and aliases asked for one by one. */
   readonly #names = new Set<string>();
-  /** Version of each resource that the client has, as far as we know. */
+  /** What the client said that it has, by name, until everything has been looked at once. */
+  #initial = new Map<string, string>();
+  /** Everything there is, as far as it was not looked at yet; resources that come meanwhile are at its end. */
+  #all: Iterator<string> | undefined;
+  /** Version of each resource that the client has, where it does not have everything. */
   readonly #sent = new Map<string, string>();
   /** Resources to look at before the next response. */
   readonly #pending = new Set<string>();
@@ -46,14 +51,16 @@ export class Subscription {
 
   get status(): { wildcard: boolean; names: number; resources: number; pending: number } {
     const { size: names } = this.#names;
-    return { wildcard: this.#wildcard, names, resources: this.#sent.size, pending: this.#pending.size };
+    const pending = this.#pending.size;
+    const told = this.#all === undefined ? Math.max(0, this.#store.all(this.#type).size - pending) : 0;
+    return { wildcard: this.#wildcard, names, resources: this.#everything ? told : this.#sent.size, pending };
   }
 
   request(request: Wants): void {
     const { resourceNamesSubscribe: subscribe, resourceNamesUnsubscribe: unsubscribe } = request;
     const first = !this.#begun || this.#listening;
     if (first) {
-      for (const [name, version] of Object.entries(request.initialResourceVersions)) this.#sent.set(name, version);
+      for (const [name, version] of Object.entries(request.initialResourceVersions)) this.#initial.set(name, version);
       this.#listening = request.more;
     }
     // A first request that names nothing asks for everything.
@@ -61,11 +68,13 @@ export class Subscription {
     this.#begun = true;
     for (const name of subscribe) this.#subscribe(name, first);
     for (const name of unsubscribe) this.#unsubscribe(name);
-    if (first) for (const name of this.#sent.keys()) this.#pending.add(name);
+    if (first && !this.#listening) this.#compareHeld();
   }
 
   changed(names: ReadonlySet<string>): void {
-    for (const name of names) if (this.#sent.has(name) || this.#allowed(name) !== undefined) this.#pending.add(name);
+    for (const name of names) {
+      if (this.#everything || this.#sent.has(name) || this.#allowed(name) !== undefined) this.#pending.add(name);
+    }
   }
 
   /** The next response, of about `limit` bytes at most; undefined when there is nothing to say. */
@@ -75,30 +84,77 @@ export class Subscription {
     const removed = [...this.#unknown];
     this.#unknown.clear();
     let bytes = 0;
-    for (const name of this.#pending) {
-      if (bytes >= limit) break;
-      this.#pending.delete(name);
+    for (const name of this.#waiting()) {
       const resource = this.#allowed(name);
       if (resource === undefined) {
-        if (!this.#sent.delete(name)) continue;
+        if (!this.#forget(name)) continue;
         removed.push(name);
         bytes += name.length;
-      } else if (this.#sent.get(name) !== resource.version) {
-        this.#sent.set(name, resource.version);
+      } else if (this.#remember(resource)) {
         frames.push(resource.frame);
         bytes += resource.frame.length;
       }
+      if (bytes >= limit) break;
     }
     if (frames.length + removed.length === 0 && !this.#owes) return undefined;
     this.#owes = false;
-    return { frames, removed, more: this.#pending.size > 0 };
+    return { frames, removed, more: this.#pending.size > 0 || this.#all !== undefined };
+  }
+
+  /** Names to look at, each taken off as it is given. */
+  *#waiting(): Iterable<string> {
+    for (const name of this.#pending) {
+      this.#pending.delete(name);
+      yield name;
+    }
+    while (this.#all !== undefined) {
+      const { value, done } = this.#all.next();
+      if (done === true) {
+        this.#all = undefined;
+        this.#initial = new Map();
+      } else {
+        yield value;
+      }
+    }
+  }
+
+  /** False when the client has this version. */
+  #remember({ name, version }: StoredResource): boolean {
+    const had = this.#sent.get(name) ?? this.#initial.get(name);
+    this.#initial.delete(name);
+    if (!this.#everything) this.#sent.set(name, version);
+    return had !== version;
+  }
+
+  /** True if the client has the resource, or may have it. */
+  #forget(name: string): boolean {
+    const said = this.#initial.delete(name);
+    // That something is gone which it never had does no harm.
+    return this.#sent.delete(name) || said || this.#everything;
+  }
+
+  /** It has whatever is there and does not wait. Not so where each node has its own: no node is told of another's, nor of its end. */
+  get #everything(): boolean {
+    return this.#wildcard && this.#type !== "localPod";
+  }
+
+  /** What the client has and should not: the rest is compared when its turn comes. */
+  #compareHeld(): void {
+    for (const [name, version] of this.#initial) {
+      if (this.#allowed(name) === undefined) this.#pending.add(name);
+      if (!this.#everything) this.#sent.set(name, version);
+    }
+    if (this.#wildcard) return;
+    for (const name of this.#sent.keys()) this.#pending.add(name);
+    this.#initial = new Map();
   }
 
   #subscribe(name: string, first: boolean): void {
     this.#owes = true;
     if (name === wildcard) {
       this.#wildcard = true;
-      for (const known of this.#store.all(this.#type).keys()) this.#pending.add(known);
+      if (this.#everything) this.#sent.clear();
+      this.#all = this.#store.all(this.#type).keys();
       return;
     }
     this.#names.add(name);
@@ -114,13 +170,28 @@ export class Subscription {
   }
 
   #unsubscribe(name: string): void {
-    if (name === wildcard) this.#wildcard = false;
+    if (name === wildcard && this.#wildcard) this.#leaveWildcard();
     this.#names.delete(name);
     this.#unknown.delete(name);
     // The client drops what it no longer asks for by itself.
     for (const known of this.#sent.keys()) {
       const resource = this.#store.get(this.#type, known);
       if (resource !== undefined && !this.#wanted(resource)) this.#sent.delete(known);
+    }
+  }
+
+  /** What it goes on asking for it has, but what waits. */
+  #leaveWildcard(): void {
+    const reached = this.#all === undefined;
+    this.#wildcard = false;
+    this.#all = undefined;
+    for (const name of this.#names) {
+      for (const known of this.#store.named(this.#type, name)) {
+        const resource = this.#allowed(known);
+        if (resource === undefined) continue;
+        if (reached && !this.#pending.has(known)) this.#sent.set(known, resource.version);
+        else this.#pending.add(known);
+      }
     }
   }
 

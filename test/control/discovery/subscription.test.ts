@@ -1,0 +1,88 @@
+import { fromBinary } from "@bufbuild/protobuf";
+import { expect, it } from "vitest";
+import { ResourceStore } from "../../../src/control/discovery/resource-store.ts";
+import { encodeResponse } from "../../../src/control/discovery/response-codec.ts";
+import { type Batch, Subscription } from "../../../src/control/discovery/subscription.ts";
+import { DeltaDiscoveryResponseSchema } from "../../../src/xds/gen/envoy/service/discovery/v3/discovery_pb.ts";
+import type { ResourceType } from "../../../src/xds/resources/resource-types.ts";
+import { Random } from "../../xds/resources/random.ts";
+
+const nothing = { resourceNamesSubscribe: [], resourceNamesUnsubscribe: [], initialResourceVersions: {}, more: false };
+
+/** A client that keeps to the protocol, by the versions that it has. */
+class Held {
+  readonly versions = new Map<string, string>();
+  sent = 0;
+
+  take({ frames, removed }: Batch): void {
+    const head = { typeUrl: "", nonce: "", version: "", more: false };
+    const { resources } = fromBinary(DeltaDiscoveryResponseSchema, encodeResponse({ ...head, frames, removed }));
+    for (const { name, version } of resources) this.versions.set(name, version);
+    for (const name of removed) this.versions.delete(name);
+    this.sent += resources.length;
+  }
+}
+
+it.each<[ResourceType, string]>([
+  ["address", ""],
+  ["localPod", "n1"],
+])("a client of all of %s ends with what there is for it, through changes, parts and returns", (type, node) => {
+  for (let seed = 1; seed <= 60; seed++) {
+    const random = new Random(seed);
+    const store = new ResourceStore();
+    const held = new Held();
+    let subscription: Subscription | undefined;
+    const forget = store.onChange((change) => subscription?.changed(change.get(type) ?? new Set()));
+    for (let step = 0; step < 200; step++) {
+      const name = `r${random.below(25)}`;
+      if (random.chance(3)) store.delete(type, name);
+      else {
+        const home = node === "" ? "" : random.one([node, node, "n2"]);
+        store.set(type, { name, aliases: [], bytes: Uint8Array.of(random.below(3)) }, home);
+      }
+      if (random.chance(2)) store.flush();
+      if (random.chance(20)) subscription = undefined;
+      if (subscription === undefined && random.chance(3)) {
+        subscription = new Subscription(store, type, "n1");
+        // What is held is said in two requests.
+        const [first, second] = [...held.versions].reduce<[[string, string][], [string, string][]]>(
+          (halves, one, at) => {
+            halves[at % 2]?.push(one);
+            return halves;
+          },
+          [[], []],
+        );
+        subscription.request({ ...nothing, initialResourceVersions: Object.fromEntries(first), more: true });
+        expect(subscription.take(1)).toBeUndefined();
+        subscription.request({ ...nothing, initialResourceVersions: Object.fromEntries(second) });
+      }
+      const batch = random.chance(2) ? subscription?.take(random.below(200)) : undefined;
+      if (batch !== undefined) held.take(batch);
+    }
+    store.flush();
+    if (subscription === undefined) {
+      subscription = new Subscription(store, type, "n1");
+      subscription.request({ ...nothing, initialResourceVersions: Object.fromEntries(held.versions) });
+    }
+    for (let batch = subscription.take(50); batch !== undefined; batch = subscription.take(50)) held.take(batch);
+    const there = [...store.all(type).values()].filter((one) => one.node === node);
+    expect(held.versions, `seed ${seed}`).toEqual(new Map(there.map(({ name, version }) => [name, version])));
+    forget();
+  }
+});
+
+it("keeps no name of what a client of everything has, and sends it nothing twice", () => {
+  const store = new ResourceStore();
+  for (let at = 0; at < 1000; at++)
+    store.set("address", { name: `r${at}`, aliases: [], bytes: Uint8Array.of(at & 255) });
+  const subscription = new Subscription(store, "address", "n1");
+  const held = new Held();
+  subscription.request(nothing);
+  for (let batch = subscription.take(2000); batch !== undefined; batch = subscription.take(2000)) held.take(batch);
+  expect(held.sent).toBe(1000);
+  expect(subscription.status).toEqual({ wildcard: true, names: 0, resources: 1000, pending: 0 });
+  const back = new Subscription(store, "address", "n1");
+  back.request({ ...nothing, initialResourceVersions: Object.fromEntries(held.versions) });
+  expect(back.take(2000)).toEqual({ frames: [], removed: [], more: false });
+  expect(back.take(2000)).toBeUndefined();
+});
