@@ -70,8 +70,9 @@ export class CniServer {
       this.#inode = (await stat(draft, { bigint: true })).ino;
       await rename(draft, path);
     } catch (error) {
+      this.#server = undefined;
       server.close();
-      await rm(draft, { force: true });
+      await rm(draft, { force: true }).catch(() => {});
       throw new MeshError("MESH_CNI_LISTEN", `cannot listen on ${path}: ${messageOf(error)}; is its folder writable?`, {
         cause: error,
       });
