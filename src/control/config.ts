@@ -112,6 +112,11 @@ export const controlConfigSchema = z
       .describe(
         "Folder that keeps the root and the intermediate with their keys; made on first start, readable by this user alone. With Kubernetes a Secret does.",
       ),
+    cacerts: path()
+      .optional()
+      .describe(
+        "Folder with ca-cert.pem, ca-key.pem, cert-chain.pem, root-cert.pem (and ca-crl.pem) to sign with, instead of a root of our own; watched. With Kubernetes a Secret does.",
+      ),
     nodeTokens: path()
       .optional()
       .describe(
@@ -185,6 +190,11 @@ export const controlConfigSchema = z
     path: ["state"],
     message:
       "is required with manifests, and has no meaning with kubernetes.config: a Secret keeps the authority there",
+    when: () => true,
+  })
+  .refine(({ cacerts, kubernetes: cluster }) => cacerts === undefined || cluster?.config === undefined, {
+    path: ["cacerts"],
+    message: "has no meaning with kubernetes.config: kubernetes.plugInSecret names the Secret that holds them there",
     when: () => true,
   })
   .refine(({ nodeTokens, kubernetes: cluster }) => (nodeTokens === undefined) !== (cluster?.config === undefined), {

@@ -10,7 +10,7 @@ import type { ControlDeps } from "./control.ts";
 import { FilePlatform } from "./platform.ts";
 
 export async function controlParts(config: ControlConfig, log: Logger): Promise<ControlDeps> {
-  const { kubernetes, manifests: folder, state, nodeTokens, defaultNamespace } = config;
+  const { kubernetes, manifests: folder, state, nodeTokens, cacerts, defaultNamespace } = config;
   const settings = meshSettings(config);
   if (kubernetes.config !== undefined) {
     const { kubernetesParts } = await import("./kubernetes/kubernetes-parts.ts");
@@ -26,7 +26,10 @@ export async function controlParts(config: ControlConfig, log: Logger): Promise<
   source.onProblems((problems) => {
     for (const problem of problems) log.warn(problem, "a manifest cannot be used; what was last good stays in force");
   });
-  const platform = new FilePlatform({ clock: systemClock, log: log.child({ scope: "access" }) }, { state, nodeTokens });
+  const platform = new FilePlatform(
+    { clock: systemClock, log: log.child({ scope: "access" }) },
+    { state, nodeTokens, cacerts },
+  );
   return { source, platform, log };
 }
 

@@ -7,6 +7,7 @@ import type { NodeAuthenticator } from "./access/node-authenticator.ts";
 import { NodeTokens } from "./access/node-tokens.ts";
 import type { OperatorAuthenticator } from "./access/operator-authenticator.ts";
 import type { AuthorityVault } from "./authority/authority-state.ts";
+import { PlugInFolder } from "./authority/plug-in-folder.ts";
 import type { PlugInReader } from "./authority/plug-in-source.ts";
 import { StateFolder } from "./authority/state-folder.ts";
 
@@ -35,12 +36,22 @@ export interface FilePlatformDeps {
   readonly log: { info(fields: object, message: string): void; error(fields: object, message: string): void };
 }
 
-/** A state folder and a file of tokens. */
+export interface FilePlatformOptions {
+  readonly state: string;
+  readonly nodeTokens: string;
+  /** Folder of plug-in certificates. */
+  readonly cacerts?: string | undefined;
+}
+
+/** A state folder, a file of tokens, and a folder of plug-in certificates. */
 export class FilePlatform implements ControlPlatform {
   readonly vault: StateFolder;
   readonly nodes: NodeTokens;
+  readonly #cacerts: PlugInFolder | undefined;
 
-  constructor(deps: FilePlatformDeps, options: { readonly state: string; readonly nodeTokens: string }) {
+  constructor(deps: FilePlatformDeps, options: FilePlatformOptions) {
+    const { cacerts } = options;
+    this.#cacerts = cacerts === undefined ? undefined : new PlugInFolder({ clock: deps.clock }, { folder: cacerts });
     this.vault = new StateFolder({ clock: deps.clock }, { folder: options.state });
     this.nodes = new NodeTokens(deps, { path: options.nodeTokens });
   }
@@ -54,7 +65,7 @@ export class FilePlatform implements ControlPlatform {
   }
 
   plugIn(): PlugInReader | undefined {
-    return undefined;
+    return this.#cacerts;
   }
 
   serve(): void {}

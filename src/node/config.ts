@@ -28,6 +28,33 @@ const control = z
   })
   .describe("The control plane: it signs the certificates of this node's pods.");
 
+const authority = z
+  .strictObject({
+    address: address()
+      .optional()
+      .describe(
+        "Another certificate authority than the control plane: whatever answers Istio's CreateCertificate, as istiod and cert-manager's istio-csr do.",
+      ),
+    rootCertificate: path()
+      .optional()
+      .describe(
+        "PEM file with the root that this authority's own certificate must chain to; read again when it changes.",
+      ),
+    tokenFile: path()
+      .optional()
+      .describe(
+        "File with the bearer token for this authority; istio-csr and istiod want one for the audience istio-ca.",
+      ),
+    serverName: z
+      .string()
+      .min(1)
+      .optional()
+      .describe("Name that this authority's certificate must carry, when it is not the host of authority.address."),
+  })
+  .describe(
+    "Who issues the pods' certificates, when that is not the control plane. A control plane beside it needs distributeRoots: false.",
+  );
+
 const trustDomain = z.string().refine(isTrustDomain, {
   error: "is not a trust domain; write lower-case letters, digits, dots, dashes and underscores",
 });
@@ -427,6 +454,7 @@ export const nodeConfigSchema = z
     discovery,
     mesh,
     control,
+    authority,
     certificates,
     capture,
     cni,
@@ -494,6 +522,13 @@ export const nodeConfigSchema = z
     }
     if (config.limits.flowsPerPod > config.limits.flows) {
       wrong(["limits", "flowsPerPod"], "must not be above limits.flows; lower it or raise that");
+    }
+    const { address: authorityAddress, ...authorityFiles } = config.authority;
+    if (authorityAddress !== undefined && authorityFiles.rootCertificate === undefined) {
+      wrong(["authority", "rootCertificate"], "is missing beside authority.address; name the root to know it by");
+    }
+    if (authorityAddress === undefined && Object.values(authorityFiles).some((value) => value !== undefined)) {
+      wrong(["authority", "address"], "is missing; the other keys of authority mean nothing without it");
     }
     if (config.cni.binDir !== undefined && config.cni.confDir === undefined) {
       wrong(

@@ -7,7 +7,7 @@ import { socketMarks } from "../capture/delivery-routing.ts";
 import { findKubeletCgroup } from "../capture/kubelet.ts";
 import { NetnsFinder } from "../capture/netns-finder.ts";
 import { PodSocketsReader } from "../capture/pod-sockets.ts";
-import { CaClient } from "../identity/ca-client.ts";
+import { CaClient, type CaClientOptions } from "../identity/ca-client.ts";
 import { systemClock } from "../lib/clock.ts";
 import { compactHeap } from "../lib/compact-heap.ts";
 import { formatHostPort } from "../lib/host-port.ts";
@@ -144,10 +144,7 @@ export function agentParts(config: NodeConfig): AgentParts {
     },
     driver: (deps, options) => new TunnelDriver(deps, options),
     authority: new CaClient({
-      address: formatHostPort(control.address.host, control.address.port),
-      rootFile: control.rootCertificate,
-      tokenFile: control.tokenFile,
-      serverName: control.serverName ?? "",
+      ...authorityOf(config),
       cluster: config.mesh.cluster,
       timeoutMs: certificates.requestTimeout,
     }),
@@ -163,5 +160,22 @@ export function agentParts(config: NodeConfig): AgentParts {
           serverName: control.serverName ?? "",
         },
       ),
+  };
+}
+
+/** Who issues certificates: the control plane, or another that is named. */
+function authorityOf({
+  control,
+  authority,
+}: NodeConfig): Pick<CaClientOptions, "address" | "rootFile" | "tokenFile" | "serverName"> {
+  const { address, rootCertificate, tokenFile, serverName = "" } = authority;
+  if (address !== undefined && rootCertificate !== undefined) {
+    return { address: formatHostPort(address.host, address.port), rootFile: rootCertificate, tokenFile, serverName };
+  }
+  return {
+    address: formatHostPort(control.address.host, control.address.port),
+    rootFile: control.rootCertificate,
+    tokenFile: control.tokenFile,
+    serverName: control.serverName ?? "",
   };
 }
