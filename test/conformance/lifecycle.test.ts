@@ -117,6 +117,21 @@ describe.each(engines)("the $name engine", (kind: EngineKind) => {
     expect((await node.tunnelDown()).reason).toBe("pod-removed");
   });
 
+  it("removes a pod once for all who ask, in the time of the most impatient", async () => {
+    const { app, node, pod, papers } = await start();
+    const { session } = await rawClient(pod.hbone, papers);
+    await rawConnect(session, `${pod.address}:80`);
+    const code = closeCode(await connectionOf(app));
+    const patient = node.engine.removePod(pod.handle, { graceMs: 3_600_000, reason: "pod-removed" });
+    const impatient = node.engine.removePod(pod.handle, { graceMs: 1, reason: "pod-removed" });
+    await Promise.all([patient, impatient]);
+    expect(await code).toBe("ECONNRESET");
+    expect(node.closed.map(({ reason }) => reason)).toEqual(["pod-removed"]);
+    await expect(node.engine.removePod(pod.handle, { graceMs: 0, reason: "pod-removed" })).rejects.toMatchObject({
+      code: "MESH_UNKNOWN_HANDLE",
+    });
+  });
+
   it("stops twice, refuses work afterwards, and ends every flow with one record", async () => {
     const { node, pod, papers } = await start();
     const { session } = await rawClient(pod.hbone, papers);

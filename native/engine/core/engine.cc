@@ -91,8 +91,14 @@ void Engine::updatePod(uint64_t handle, std::optional<std::vector<Address>> addr
 }
 
 void Engine::removePod(uint64_t handle, int64_t graceMs, Reason reason) {
-  const auto pod = findPod(handle);
+  std::erase_if(leavingPods_, [](const auto& each) { return each.second.expired(); });
+  // Asked again, perhaps with less patience.
+  const auto leaving = leavingPods_.find(handle);
+  const auto pod = leaving == leavingPods_.end() ? findPod(handle) : leaving->second.lock();
+  const bool gone = pod == nullptr || (pod->closing.load() && pod->residents.load() == 0);
+  if (gone) throw EngineError("no pod has the handle " + std::to_string(handle));
   pods_.erase(handle);
+  leavingPods_.insert_or_assign(handle, pod);
   pod->decisions.clear();
   pod->residents.fetch_add(static_cast<int64_t>(workers()), std::memory_order_relaxed);
   pod->closing.store(true, std::memory_order_release);

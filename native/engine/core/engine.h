@@ -175,6 +175,7 @@ class Engine {
   unsigned nextTaken_ = 0;
   bool stopped_ = false;
   std::unordered_map<uint64_t, std::shared_ptr<Pod>> pods_;
+  std::unordered_map<uint64_t, std::weak_ptr<Pod>> leavingPods_;
   std::unordered_map<uint64_t, std::shared_ptr<Credential>> credentials_;
   std::unordered_map<uint64_t, std::shared_ptr<Group>> groups_;
   std::map<GroupKey, uint64_t> groupsByKey_;

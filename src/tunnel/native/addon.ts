@@ -73,8 +73,9 @@ export interface NativeEngine {
 
 export interface EngineAddon {
   readonly Engine: new (options: NativeOptions, wake: () => void) => NativeEngine;
-  /** Version of the nghttp2 header that the addon was compiled against. */
+  /** Versions of the headers that the addon was compiled against. */
   readonly nghttp2Header: string;
+  readonly openSslHeader: string;
 }
 
 /** The addon cannot run in this process: `--engine typescript` can. */
@@ -100,8 +101,18 @@ export function loadEngineAddon(path: string = process.env["WARREN_ENGINE_ADDON"
       { cause: error },
     );
   }
+  checkOpenSsl(addon.openSslHeader ?? "", process.versions["openssl"] ?? "");
   checkNghttp2(addon.nghttp2Header, process.versions["nghttp2"] ?? "");
   return addon;
+}
+
+/** OpenSSL keeps its binary interface between the patches of one minor version, and that is all that is relied on. */
+export function checkOpenSsl(header: string, runtime: string): void {
+  const series = (version: string) => /^\d+\.\d+(?=\.|$)/.exec(version)?.[0];
+  if (series(header) !== undefined && series(header) === series(runtime)) return;
+  throw new EngineUnavailable(
+    `the native engine was built for OpenSSL ${header || "of an unknown version"} and this Node has ${runtime || "none"}; build it with this Node (\`make\`), or use --engine typescript`,
+  );
 }
 
 /** nghttp2 only adds to its interface within one major version, so the one in Node must not be older than the header. */

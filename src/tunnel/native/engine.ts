@@ -47,7 +47,7 @@ class NativeEngineDriver implements Engine {
   readonly #native: NativeEngine;
   readonly #reader: EventReader;
   readonly #encoder = new DecisionEncoder();
-  readonly #removals = new Map<PodHandle, () => void>();
+  readonly #removals = new Map<PodHandle, PromiseWithResolvers<void>>();
   readonly #emptied = new Set<() => void>();
   #told = false;
   #flushing = false;
@@ -86,18 +86,20 @@ class NativeEngineDriver implements Engine {
     );
   }
 
-  removePod(pod: PodHandle, options: { graceMs: number; reason: Reason }): Promise<void> {
-    return new Promise((resolve, reject) => {
-      try {
-        this.#flush();
-        this.#try("MESH_UNKNOWN_HANDLE", () =>
-          this.#native.removePod(pod, options.graceMs, reasonInfo(options.reason).index),
-        );
-        this.#removals.set(pod, resolve);
-      } catch (error) {
-        reject(error);
-      }
-    });
+  async removePod(pod: PodHandle, options: { graceMs: number; reason: Reason }): Promise<void> {
+    this.#flush();
+    const pending = this.#removals.get(pod);
+    try {
+      this.#try("MESH_UNKNOWN_HANDLE", () =>
+        this.#native.removePod(pod, options.graceMs, reasonInfo(options.reason).index),
+      );
+    } catch (error) {
+      // Asked for again when it has just gone: the record that says so is on its way.
+      if (pending === undefined) throw error;
+    }
+    const removal = pending ?? Promise.withResolvers<void>();
+    this.#removals.set(pod, removal);
+    return removal.promise;
   }
 
   addCredential(_identity: Identity): CredentialHandle {
@@ -204,9 +206,9 @@ class NativeEngineDriver implements Engine {
   }
 
   #podGone(pod: PodHandle): void {
-    const resolve = this.#removals.get(pod);
+    const removal = this.#removals.get(pod);
     this.#removals.delete(pod);
-    resolve?.();
+    removal?.resolve();
   }
 
   /** Resolves when no flow is open or the time has passed. */

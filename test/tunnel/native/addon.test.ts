@@ -3,6 +3,7 @@ import { describe, expect, it } from "vitest";
 import { reasonInfo, reasons } from "../../../src/model/reason.ts";
 import {
   checkNghttp2,
+  checkOpenSsl,
   EngineUnavailable,
   loadEngineAddon,
   type NativeOptions,
@@ -26,6 +27,26 @@ describe("the engine addon", () => {
     const check = () => checkNghttp2(header, runtime);
     if (accepted) expect(check).not.toThrow();
     else expect(check).toThrow(EngineUnavailable);
+  });
+
+  it.each([
+    ["3.5.8", "3.5.8", true],
+    ["3.5.0", "3.5.11+quic", true],
+    ["3.5.8", "3.0.17", false],
+    ["3.5.8", "3.50.8", false],
+    ["3.5.8", "4.5.8", false],
+    ["3.5.8", "", false],
+    ["", "3.5.8", false],
+  ])("built for OpenSSL %j accepts Node's %j: %s", (header, runtime, accepted) => {
+    const check = () => checkOpenSsl(header, runtime);
+    if (accepted) expect(check).not.toThrow();
+    else expect(check).toThrow(EngineUnavailable);
+  });
+
+  it("was built for the libraries inside this Node", () => {
+    const { nghttp2Header, openSslHeader } = loadEngineAddon();
+    expect(process.versions["openssl"]?.startsWith(openSslHeader.split(".", 2).join("."))).toBe(true);
+    expect(process.versions["nghttp2"]?.split(".")[0]).toBe(nghttp2Header.split(".")[0]);
   });
 
   it("refuses a table of reasons whose numbers are not those that it was built with", () => {
