@@ -21,9 +21,13 @@ export interface NodeReviewOptions {
 
 const extraKey = (name: string) => `authentication.kubernetes.io/${name}`;
 
-const podSchema = z.looseObject({
-  metadata: z.looseObject({ uid: z.string() }),
-  spec: z.looseObject({ nodeName: z.string().nullish(), serviceAccountName: z.string().nullish() }),
+const podsSchema = z.looseObject({
+  items: z.array(
+    z.looseObject({
+      metadata: z.looseObject({ uid: z.string() }),
+      spec: z.looseObject({ nodeName: z.string().nullish(), serviceAccountName: z.string().nullish() }),
+    }),
+  ),
 });
 
 export class NodeReview implements NodeAuthenticator {
@@ -64,14 +68,16 @@ export class NodeReview implements NodeAuthenticator {
     const what = `pod ${namespace}/${name}, to which the token is bound,`;
     let answer: unknown;
     try {
-      const path = apiPath("v1", "pods", namespace, name);
-      answer = await this.#api.call({ method: "GET", path }, AbortSignal.timeout(this.#options.timeoutMs));
+      const path = apiPath("v1", "pods", namespace);
+      // A list of one: control may list pods anyway, and needs no right to get them.
+      const query = { fieldSelector: `metadata.name=${name}` };
+      answer = await this.#api.call({ method: "GET", path, query }, AbortSignal.timeout(this.#options.timeoutMs));
     } catch (error) {
       return { refused: `${what} cannot be read: ${messageOf(error)}` };
     }
-    const parsed = podSchema.safeParse(answer);
-    if (!parsed.success || parsed.data.metadata.uid !== uid) return { refused: `${what} is not there any more` };
-    const { nodeName, serviceAccountName } = parsed.data.spec;
+    const pod = podsSchema.safeParse(answer).data?.items.find(({ metadata }) => metadata.uid === uid);
+    if (pod === undefined) return { refused: `${what} is not there any more` };
+    const { nodeName, serviceAccountName } = pod.spec;
     if ((serviceAccountName ?? "default") !== serviceAccount) return { refused: `${what} runs as another account` };
     return nodeName ? { node: nodeName } : { refused: `${what} is on no node yet` };
   }

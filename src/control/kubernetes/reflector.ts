@@ -57,6 +57,8 @@ export const reflectorDefaults = {
 } as const;
 
 const shortestWatchMs = 5000;
+/** Of a page, before others get a turn. */
+const objectsAtOnce = 50;
 
 export type ReflectorState =
   | { readonly kind: "listing" }
@@ -139,7 +141,9 @@ export class Reflector {
       const list = await api.call({ method: "GET", path, query: parameters }, signal);
       signal.throwIfAborted();
       const { items, version, next } = readList(list, this.kind);
-      for (const object of items) {
+      for (const [index, object] of items.entries()) {
+        // A list during service must not hold up whoever asks for a certificate meanwhile.
+        if (index % objectsAtOnce === objectsAtOnce - 1) await breathe(signal);
         const named = nameOf(object);
         if (named === undefined) continue;
         found.add(`${named.namespace}/${named.name}`);
@@ -223,6 +227,11 @@ export class Reflector {
     const delay = backoffDelay(failures, this.#options.backoff, this.#deps.random());
     await pause(this.#deps.clock, Math.max(delay, atLeastMs), signal);
   }
+}
+
+async function breathe(signal: AbortSignal): Promise<void> {
+  await new Promise((resolve) => setImmediate(resolve));
+  signal.throwIfAborted();
 }
 
 function isForgotten(error: unknown): boolean {

@@ -12,6 +12,7 @@ import { loadConfig } from "../../../src/lib/config.ts";
 import { createLog } from "../../../src/telemetry/log.ts";
 import { podObject, policyObject } from "../../manifests/objects.ts";
 import type { ApiServer } from "../../support/kubernetes-api/api-server.ts";
+import { ApiCalls } from "../../support/kubernetes-api/calls.ts";
 import { kubeconfig, startApiServer } from "../../support/kubernetes-api/cluster.ts";
 import type { DraftObject } from "../../support/kubernetes-api/objects.ts";
 import { temporaryFolder } from "../../support/temporary-folder.ts";
@@ -33,11 +34,15 @@ async function cluster() {
   return server;
 }
 
-async function controlOn(server: ApiServer & { readonly adminToken: string }, flags: readonly string[] = []) {
+async function controlOn(
+  server: ApiServer & { readonly adminToken: string },
+  flags: readonly string[] = [],
+  token = server.adminToken,
+) {
   const folder = await temporaryFolder();
   const { value: config } = await loadConfig(controlConfigSchema, {
     args: [
-      `--kubernetes-config=${await kubeconfig(server, { token: server.adminToken })}`,
+      `--kubernetes-config=${await kubeconfig(server, { token })}`,
       "--listen=127.0.0.1:0",
       "--admin=127.0.0.1:0",
       "--drain-deadline=100ms",
@@ -56,6 +61,12 @@ async function controlOn(server: ApiServer & { readonly adminToken: string }, fl
   onTestFinished(() => control.stop());
   const { port } = await control.start(AbortSignal.timeout(20_000));
   return { control, port, lines, folder };
+}
+
+/** The status that one call with this token gets. */
+async function codeOf(server: ApiServer, token: string, method: string, path: string): Promise<number> {
+  const calls = new ApiCalls(server.url, server.root, token);
+  return (await calls.call(method, path, method === "POST" ? {} : undefined)).code;
 }
 
 const publishedRoot = (server: ApiServer) =>
@@ -105,6 +116,45 @@ test("on a cluster, control keeps its authority in a Secret, publishes its root 
   await expect.poll(status, until).toMatchObject({ conditions: [{ type: "Accepted", status: "False" }] });
   expect(JSON.stringify(lines)).not.toContain(token);
   expect(JSON.stringify(lines)).not.toContain("PRIVATE KEY");
+});
+
+test("the rights that deploy/control.yaml gives are enough for all of it, and not one call is refused", async () => {
+  const server = await cluster();
+  server.applyYaml(await readFile(new URL("../../../deploy/control.yaml", import.meta.url), "utf8"));
+  const own = server.tokens.forServiceAccount(namespace, "warren-control");
+  const { port, folder } = await controlOn(server, [], own);
+  const { ask } = await agentOn(server, folder, port);
+  expect(await ask("api")).toHaveLength(3);
+  // From an API server that does not tell the node, too.
+  const old = server.tokens.forServiceAccount(namespace, "warren-node", {
+    audiences: ["warren-control"],
+    pod: "agent",
+    tellsNode: false,
+  });
+  await writeFile(join(folder, "token"), old);
+  expect(await ask("api")).toHaveLength(3);
+  server.apply(policyObject("PeerAuthentication", "bad", { mtls: { mode: "x" } }) as unknown as DraftObject);
+  const status = () => server.object("security.istio.io/v1", "PeerAuthentication", "shop", "bad")?.["status"];
+  await expect.poll(status, until).toMatchObject({ conditions: [{ type: "Accepted", status: "False" }] });
+  await expect.poll(() => server.requests.filter(({ plural }) => plural === "events").length, until).toBe(1);
+  const root = { apiVersion: "v1", kind: "ConfigMap", metadata: { name: "warren-ca-root", namespace }, data: {} };
+  server.apply(root);
+  await expect.poll(() => publishedRoot(server), until).toContain("BEGIN CERTIFICATE");
+  const controls = server.requests.filter(({ user }) => user.endsWith(":warren-control"));
+  expect(controls.length).toBeGreaterThan(20);
+  expect(controls.filter(({ code }) => code === 401 || code === 403)).toEqual([]);
+  // Whoever has the same rights gets no further: no other Secret, no write to what it only reads.
+  for (const [method, path] of [
+    ["GET", "/api/v1/namespaces/warren-system/secrets"],
+    ["GET", "/api/v1/secrets"],
+    ["GET", "/api/v1/namespaces/shop/secrets/any"],
+    ["DELETE", "/api/v1/namespaces/shop/pods/api"],
+    ["DELETE", "/api/v1/namespaces/warren-system/secrets/warren-ca"],
+    ["POST", "/api/v1/namespaces/warren-system/serviceaccounts/warren-node/token"],
+    ["DELETE", "/apis/security.istio.io/v1/namespaces/shop/peerauthentications/bad"],
+  ] as const) {
+    expect([method, path, await codeOf(server, own, method, path)]).toEqual([method, path, 403]);
+  }
 });
 
 test("two replicas have one authority, one of them writes, and either may go", async () => {

@@ -52,7 +52,7 @@ describe("an agent is known by its token", () => {
   test("also where the API is too old to name it: then the pod is asked for", async () => {
     const { server, review, token } = await nodes();
     expect(await review.authenticate(token({ tellsNode: false }))).toEqual({ node: "w1" });
-    expect(server.requests.filter(({ verb, plural }) => verb === "get" && plural === "pods")).toHaveLength(1);
+    expect(server.requests.filter(({ verb, plural }) => verb === "list" && plural === "pods")).toHaveLength(1);
   });
 
   test("which is asked about once a minute, and is nowhere in what is remembered", async () => {
