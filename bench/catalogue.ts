@@ -1,4 +1,5 @@
 /** Every scenario there is, in the order in which they run: those that share beds stand together. */
+import { bareRelay } from "./scenarios/bare-relay.ts";
 import { enforcement } from "./scenarios/enforcement.ts";
 import { footprint } from "./scenarios/footprint.ts";
 import { httpRules } from "./scenarios/http-rules.ts";
@@ -32,6 +33,7 @@ export function catalogue(pace: Pace): readonly (Scenario | ProgramScenario)[] {
     freshSessions("resumed"),
     footprint("ebpf"),
     footprint("nftables"),
+    bareRelay(),
     policyDecisions(),
     enforcement(),
     scale(),

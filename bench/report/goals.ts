@@ -56,6 +56,17 @@ const aims: readonly Aim[] = [
     atLeast: 0.35,
     value: (row) => toDirect(row, "warren"),
   },
+  ...[1, 8].map(
+    (flows): Aim => ({
+      name: `TypeScript engine over a bare relay on node:http2, ${flows} ${flows === 1 ? "connection" : "connections"}`,
+      unit: "×",
+      scenario: "relay",
+      measure: `relay_${flows}`,
+      variant: "typescript engine",
+      atLeast: 0.8,
+      value: (row) => ratio(row.medians["typescript engine"], row.medians["bare http2"]),
+    }),
+  ),
   {
     name: "engine's bytes per idle flow and agent",
     unit: " bytes",

@@ -1,7 +1,7 @@
 /**
  * Throughput of the TypeScript engine against direct loopback TCP and against a bare node:http2 relay, in one run: both ends of a
  * tunnel in one child process, source and sink here. Rounds are interleaved, so that a noisy neighbour hits all alike; medians
- * and ratios go to standard output as JSON. `node bench/programs/engine-throughput.ts [--seconds 1] [--rounds 5] [--flows 1,8]`
+ * and ratios go to standard output as JSON. `node bench/programs/bare-relay.ts [--seconds 1] [--rounds 5] [--flows 1,8]`
  */
 import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
