@@ -173,6 +173,7 @@ export class Control {
         registry: metrics.registry,
         blockers: () => [...this.#blockers],
         discoveryClients: () => this.#discovery.clients(),
+        platform: () => deps.platform.describe(),
       }),
       { name: "admin", listen: config.admin, loopbackOnly: false },
     );
@@ -198,7 +199,7 @@ export class Control {
     await this.#serving.start();
     this.#done("authority");
     await source.start(signal);
-    this.#resources.start();
+    await this.#resources.start();
     this.#authority.carryOn();
     this.#done("mesh state");
     const port = await this.#server.start();

@@ -23,8 +23,14 @@ export interface GrpcServerOptions {
   readonly socket?: string | undefined;
 }
 
-/** gRPC's own default. Ours are a few kilobytes; a ztunnel that comes back names all that it holds in one request. */
-const largestRequest = 4 * 1024 * 1024;
+/**
+ * Ours are a few kilobytes. A ztunnel that comes back names all that it holds in one request, some 130 bytes for each of 150 000
+ * workloads. Requests of one call are read before it is known who calls: with the streams of a connection this bounds what a stranger
+ * can make us hold, to what gRPC's defaults would allow.
+ */
+const largestRequest = 24 * 1024 * 1024;
+/** An agent needs ten: its state, its inspection stream, and eight certificates at once. */
+const streamsPerConnection = 24;
 
 export class GrpcServer {
   readonly #server: Server;
@@ -36,7 +42,7 @@ export class GrpcServer {
     this.#options = options;
     this.#server = new Server({
       "grpc.max_receive_message_length": largestRequest,
-      "grpc.max_concurrent_streams": 128,
+      "grpc.max_concurrent_streams": streamsPerConnection,
       "grpc.max_metadata_size": 16 * 1024,
       "grpc.keepalive_time_ms": 30_000,
       "grpc.keepalive_timeout_ms": 10_000,

@@ -189,7 +189,7 @@ test("names in the request are ignored: the authority writes the identity itself
 test("a message beyond any request is cut off before it is read", async () => {
   const plane = await startControlPlane([], apiOnW1);
   const { root, authorization } = await asW1(plane);
-  const answer = await rawCall(plane, root, { csr: "A".repeat(5 << 20) }, { authorization });
+  const answer = await rawCall(plane, root, { csr: "A".repeat(25 << 20) }, { authorization });
   expect(answer).toMatchObject({ code: status.RESOURCE_EXHAUSTED });
 });
 

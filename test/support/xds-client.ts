@@ -24,6 +24,7 @@ export class XdsClient {
   constructor(options: { address: string; rootFile: string; token: string }) {
     const client = new Client(options.address, credentials.createSsl(readFileSync(options.rootFile)), {
       "grpc.use_local_subchannel_pool": 1,
+      "grpc.max_receive_message_length": -1,
     });
     onTestFinished(() => client.close());
     const metadata = new Metadata();

@@ -4,6 +4,7 @@
  * Services and of selecting policies come back to workloads.
  */
 import type { Clock } from "../../lib/clock.ts";
+import { Slices } from "../../lib/slices.ts";
 import { type MeshIndex, serviceKey } from "../../mesh/mesh-index.ts";
 import type { MeshChange, MeshSettings } from "../../model/mesh.ts";
 import type { Service } from "../../model/service.ts";
@@ -48,6 +49,9 @@ export class MeshResources {
   readonly #selectors = new Set<string>();
   /** Workloads that some NetworkPolicy selects: their node is told. */
   readonly #selected = new Set<WorkloadUid>();
+  /** Names of the local pods that each node was told of. */
+  readonly #podsOf = new Map<string, ReadonlySet<string>>();
+  #updating: Promise<void> = Promise.resolve();
   #settingsPolicies: readonly string[] = [];
   #dirty = new Dirty();
   #cancel: (() => void) | undefined;
@@ -58,12 +62,15 @@ export class MeshResources {
     this.#options = options;
   }
 
-  /** Call when the source has its first state; the store is complete when it returns. */
-  start(): void {
+  /** Call when the source has its first state; the store is complete when it resolves. */
+  async start(): Promise<void> {
     if (this.#unsubscribe.length > 0) return;
     const { source, authority } = this.#deps;
     const update = () => {
-      this.#cancel ??= this.#deps.clock.after(this.#options.debounceMs, () => this.#update());
+      this.#cancel ??= this.#deps.clock.after(this.#options.debounceMs, () => {
+        this.#cancel = undefined;
+        this.#updating = this.#updating.then(() => this.#update());
+      });
     };
     this.#unsubscribe = [
       source.onChange((change) => {
@@ -82,7 +89,8 @@ export class MeshResources {
       this.#dirty.nodes.add(workload.node);
     }
     for (const service of view.services()) this.#dirty.services.add(serviceKey(service));
-    this.#update();
+    this.#updating = this.#update();
+    await this.#updating;
   }
 
   stop(): void {
@@ -91,31 +99,48 @@ export class MeshResources {
     this.#cancel = undefined;
   }
 
-  #update(): void {
-    this.#cancel = undefined;
+  /**
+   * A whole mesh is encoded in slices, and what changes meanwhile is the next update's. Streams hear of it when all of it is there: a
+   * workload is never told before the policies that it names.
+   */
+  async #update(): Promise<void> {
+    const slices = new Slices();
     const dirty = this.#dirty;
     this.#dirty = new Dirty();
     const { source, store } = this.#deps;
     const { view } = source;
     if (dirty.everything || dirty.settings) this.#updateSettings(view);
-    const services = this.#updateServices(view, dirty);
-    this.#updatePolicies(view, dirty);
-    this.#updateWorkloads(view, dirty);
-    this.#findSelected(view, dirty);
+    const services = await this.#updateServices(view, dirty, slices);
+    await this.#updatePolicies(view, dirty, slices);
+    await this.#updateWorkloads(view, dirty, slices);
+    await this.#findSelected(view, dirty, slices);
     // After the workloads: in the order of the store a Service comes when its endpoints are there.
     for (const [key, service] of services) {
       if (service === undefined) store.delete("address", key);
       else store.set("address", encodeService(service));
+      if (slices.due) await slices.rest();
     }
     for (const node of dirty.nodes) {
-      const pods = [...view.localPods(node)].map((pod) => {
-        const networkPolicy = this.#selected.has(pod.workload) ? "selected" : "none";
-        return encodeLocalPod({ ...pod, networkPolicy });
-      });
-      for (const pod of pods) store.set("localPod", pod, node);
-      this.#keepOnly("localPod", new Set(pods.map(({ name }) => name)), (resource) => resource.node === node);
+      this.#updateNode(view, node);
+      if (slices.due) await slices.rest();
     }
     store.flush();
+  }
+
+  #updateNode(view: MeshIndex, node: string): void {
+    const { store } = this.#deps;
+    const names = new Set<string>();
+    for (const pod of view.localPods(node)) {
+      const networkPolicy = this.#selected.has(pod.workload) ? "selected" : "none";
+      store.set("localPod", encodeLocalPod({ ...pod, networkPolicy }), node);
+      names.add(pod.uid);
+    }
+    for (const name of this.#podsOf.get(node) ?? []) {
+      // It may be another node's by now.
+      if (!names.has(name) && store.get("localPod", name)?.node === node) store.delete("localPod", name);
+    }
+    if (names.size === 0) this.#podsOf.delete(node);
+    else this.#podsOf.set(node, names);
   }
 
   #updateSettings(view: MeshIndex): void {
@@ -129,7 +154,7 @@ export class MeshResources {
     this.#settingsPolicies = names;
   }
 
-  #updateServices(view: MeshIndex, dirty: Dirty): Map<string, Service | undefined> {
+  async #updateServices(view: MeshIndex, dirty: Dirty, slices: Slices): Promise<Map<string, Service | undefined>> {
     const { store } = this.#deps;
     const changed = new Map<string, Service | undefined>();
     for (const key of dirty.services) {
@@ -141,11 +166,12 @@ export class MeshResources {
       for (const uid of workloads) dirty.workloads.add(uid);
       for (const name of gone) store.delete("address", name);
       for (const endpoint of external) store.set("address", endpoint);
+      if (slices.due) await slices.rest();
     }
     return changed;
   }
 
-  #updatePolicies(view: MeshIndex, dirty: Dirty): void {
+  async #updatePolicies(view: MeshIndex, dirty: Dirty, slices: Slices): Promise<void> {
     const { rootNamespace } = view.settings;
     const touchWorkloads = (key: string): void => {
       const namespace = key.split("/", 1)[0] ?? "";
@@ -162,6 +188,7 @@ export class MeshResources {
         }
         this.#put("policy", `AuthorizationPolicy/${key}`, policy && encodeAuthorizationPolicy(policy));
         this.#put("authorization", key, policy && encodeAuthorization(policy, view.settings));
+        if (slices.due) await slices.rest();
       }
     }
     if (dirty.everything || dirty.peerAuthentications.size > 0) {
@@ -170,19 +197,22 @@ export class MeshResources {
         const policy = now.get(key);
         touchWorkloads(key);
         this.#put("policy", `PeerAuthentication/${key}`, policy && encodePeerAuthentication(policy));
+        if (slices.due) await slices.rest();
       }
     }
     const everywhere = dirty.everything || dirty.namespaces.has("");
     if (!everywhere && dirty.namespaces.size === 0) return;
     for (const { uid, namespace } of view.workloads()) {
       if (everywhere || dirty.namespaces.has(namespace)) dirty.workloads.add(uid);
+      if (slices.due) await slices.rest();
     }
   }
 
-  #updateWorkloads(view: MeshIndex, dirty: Dirty): void {
+  async #updateWorkloads(view: MeshIndex, dirty: Dirty, slices: Slices): Promise<void> {
     const { store } = this.#deps;
     const portsByNamespace = namedPorts(view);
     for (const uid of dirty.workloads) {
+      if (slices.due) await slices.rest();
       const workload = view.workload(uid);
       if (workload === undefined) {
         store.delete("address", uid);
@@ -194,13 +224,17 @@ export class MeshResources {
   }
 
   /** Agents are told no NetworkPolicies, only whom of their pods any selects. */
-  #findSelected(view: MeshIndex, dirty: Dirty): void {
+  async #findSelected(view: MeshIndex, dirty: Dirty, slices: Slices): Promise<void> {
     const namespaces = new Set([...dirty.networkPolicies].map((key) => key.split("/", 1)[0]));
     const touched = new Set(dirty.workloads);
     if (namespaces.size > 0) {
-      for (const { uid, namespace } of view.workloads()) if (namespaces.has(namespace)) touched.add(uid);
+      for (const { uid, namespace } of view.workloads()) {
+        if (namespaces.has(namespace)) touched.add(uid);
+        if (slices.due) await slices.rest();
+      }
     }
     for (const uid of touched) {
+      if (slices.due) await slices.rest();
       const workload = view.workload(uid);
       const selected = workload !== undefined && view.networkPolicySelects(workload);
       if (selected === this.#selected.has(uid)) continue;
@@ -230,16 +264,6 @@ export class MeshResources {
   #put(type: ResourceType, name: string, resource: NamedResource | undefined): void {
     if (resource === undefined) this.#deps.store.delete(type, name);
     else this.#deps.store.set(type, resource);
-  }
-
-  #keepOnly(
-    type: ResourceType,
-    names: ReadonlySet<string>,
-    of: (resource: { readonly node: string }) => boolean,
-  ): void {
-    for (const resource of this.#deps.store.all(type).values()) {
-      if (of(resource) && !names.has(resource.name)) this.#deps.store.delete(type, resource.name);
-    }
   }
 }
 

@@ -4,6 +4,7 @@
  */
 import { fromBinary } from "@bufbuild/protobuf";
 import { messageOf } from "../../lib/errors.ts";
+import { Slices } from "../../lib/slices.ts";
 import { MeshIndex } from "../../mesh/mesh-index.ts";
 import type { MeshSettings } from "../../model/mesh.ts";
 import { ResourceSchema } from "../gen/envoy/service/discovery/v3/discovery_pb.ts";
@@ -18,7 +19,6 @@ import {
 } from "./mesh-assembler.ts";
 import { ResourceVersions } from "./resource-versions.ts";
 import type { RawResponse } from "./response-reader.ts";
-import { Slices } from "./slices.ts";
 
 export interface DiscoveryProblem {
   /** Type and name of the resource; empty when the problem is not one resource's. */

@@ -8,6 +8,7 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import { z } from "zod";
 import { writeAtomically } from "../../lib/atomic-file.ts";
 import { MeshError, messageOf } from "../../lib/errors.ts";
+import { Slices } from "../../lib/slices.ts";
 import { DeltaDiscoveryResponseSchema, type Resource } from "../gen/envoy/service/discovery/v3/discovery_pb.ts";
 import { encodeLocalPod } from "../resources/local-pod.ts";
 import { encodeAuthorizationPolicy, encodePeerAuthentication } from "../resources/policy.ts";
@@ -18,7 +19,6 @@ import { encodeWorkload } from "../resources/workload.ts";
 import type { DiscoveryState } from "./discovery-state.ts";
 import type { AgentType } from "./mesh-assembler.ts";
 import { readResponse } from "./response-reader.ts";
-import { Slices } from "./slices.ts";
 
 export interface LastGoodStateOptions {
   readonly path: string;

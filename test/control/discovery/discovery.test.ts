@@ -114,6 +114,19 @@ it("sends a client that comes back only what it lacks, and names what is gone", 
   expect(response.removedResources).toEqual([uid("gone")]);
 });
 
+it("takes back a client that names 150 000 resources in one request", async () => {
+  const plane = await startControlPlane([], [...web]);
+  const client = await connect(plane);
+  const held = Array.from({ length: 150_000 }, (_, at): [string, string] => [
+    `Kubernetes//Pod/some-namespace-${at % 200}/a-deployment-with-a-name-7d9f8c6b5-${at}`,
+    "a-version-of-16-",
+  ]);
+  client.send(address, { initialResourceVersions: Object.fromEntries(held) });
+  const response = await client.response(1);
+  expect(namesIn(response)).toEqual([uid("web")]);
+  expect(response.removedResources.length).toBe(150_000);
+});
+
 it("answers by name and by address on demand, also that there is nothing, and tells when there is", async () => {
   const plane = await startControlPlane([], [...web]);
   const client = await connect(plane);
