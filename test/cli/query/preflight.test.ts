@@ -1,0 +1,134 @@
+import { describe, expect, test } from "vitest";
+import { clusterChecks } from "../../../src/cli/query/cluster-preflight.ts";
+import { type MachineFacts, machineChecks } from "../../../src/cli/query/preflight.ts";
+import { ApiError, type KubernetesApi } from "../../../src/control/kubernetes/api.ts";
+
+const good: MachineFacts = {
+  platform: "linux",
+  root: true,
+  machine: {
+    release: "6.1",
+    aes: "vaes",
+    descriptors: { used: 10, limit: 1_000_000 },
+    inotifyInstances: { used: 0, limit: 8192 },
+    conntrack: undefined,
+  },
+  kernel: { ebpfMissing: [], nftablesMissing: [] },
+  mounts: "none /sys/fs/cgroup cgroup2 rw 0 0\nbpf /sys/fs/bpf bpf rw 0 0\n",
+  takenPorts: [],
+  otherMeshes: [],
+};
+
+const notFine = (facts: Partial<MachineFacts>) =>
+  machineChecks({ ...good, ...facts })
+    .filter(({ result }) => result !== "ok")
+    .map(({ code, result }) => `${code} ${result}`);
+
+describe("this machine", () => {
+  test.each<[string, Partial<MachineFacts>, string[]]>([
+    ["is ready", {}, []],
+    ["is no Linux", { platform: "darwin" }, ["linux failure"]],
+    [
+      "is looked at by a user",
+      { root: false, kernel: { untried: "only root" } },
+      ["root warning", "kernel-features skipped"],
+    ],
+    ["lacks eBPF", { kernel: { ebpfMissing: ["sk_lookup"], nftablesMissing: [] } }, ["kernel-features warning"]],
+    ["can't capture", { kernel: { ebpfMissing: ["x"], nftablesMissing: ["y"] } }, ["kernel-features failure"]],
+    ["has no cgroup v2 and no bpffs", { mounts: "" }, ["cgroup2 warning", "bpffs warning"]],
+    ["has a port taken", { takenPorts: [15_020] }, ["ports failure"]],
+    ["runs another mesh", { otherMeshes: ["ztunnel"] }, ["other-meshes failure"]],
+  ])("%s", (_what, facts, expected) => {
+    expect(notFine(facts)).toEqual(expected);
+  });
+});
+
+const collections: Readonly<Record<string, readonly object[]>> = {};
+
+function cluster(
+  over: Readonly<Record<string, readonly object[] | ApiError>> = {},
+  minor = "33",
+  allowed = true,
+): KubernetesApi {
+  return {
+    call: async ({ path, method }) => {
+      if (path === "/version") return { major: "1", minor, gitVersion: `v1.${minor}.0` };
+      if (method === "POST") return { status: { allowed } };
+      const found = over[path] ?? collections[path] ?? [];
+      if (found instanceof ApiError) throw found;
+      return { items: found };
+    },
+    watch: async () => {},
+  };
+}
+
+const findings = async (api: KubernetesApi) =>
+  (await clusterChecks(api, new AbortController().signal))
+    .filter(({ result }) => result !== "ok")
+    .map(({ code, result, detail }) => `${code} ${result}: ${detail}`);
+
+describe("a cluster", () => {
+  test("that is ready has no findings", async () => {
+    expect(await findings(cluster())).toEqual([]);
+  });
+
+  test.each<[KubernetesApi, string]>([
+    [cluster({}, "27+"), "kubernetes-version failure: v1.27+.0"],
+    [
+      cluster({ "/apis/apps/v1/daemonsets": [{ metadata: { name: "ztunnel", namespace: "istio-system" } }] }),
+      "other-meshes warning: Istio's ambient mode (DaemonSet istio-system/ztunnel)",
+    ],
+    [
+      cluster({
+        "/api/v1/namespaces/kube-system/configmaps": [
+          { metadata: { name: "cilium-config" }, data: { "kube-proxy-replacement": "true" } },
+        ],
+      }),
+      "cilium warning: cni-exclusive is not false; bpf-lb-sock-hostns-only is not true",
+    ],
+    [
+      cluster({
+        "/api/v1/namespaces": [
+          { metadata: { name: "warren-system", labels: { "pod-security.kubernetes.io/enforce": "restricted" } } },
+        ],
+      }),
+      "pod-security failure: it enforces restricted",
+    ],
+    [
+      cluster({ "/api/v1/nodes": [{ metadata: { name: "win", labels: { "kubernetes.io/os": "windows" } } }] }),
+      "windows-nodes warning: win",
+    ],
+    [
+      cluster({ "/api/v1/pods": [{ metadata: { name: "p", namespace: "a" }, spec: { hostNetwork: true } }] }),
+      "host-network warning: a/p",
+    ],
+    [
+      cluster({
+        "/apis/apiextensions.k8s.io/v1/customresourcedefinitions": [
+          {
+            metadata: { name: "x.security.istio.io", labels: { release: "istio" } },
+            spec: { group: "security.istio.io" },
+          },
+        ],
+      }),
+      "crd-owner warning: x.security.istio.io is istio's",
+    ],
+    [cluster({ "/api/v1/nodes": new ApiError("forbidden", { status: 403 }) }), "windows-nodes skipped: forbidden"],
+  ])("%#: is told what an installation would meet", async (api, expected) => {
+    expect(await findings(api)).toEqual([expected]);
+  });
+
+  test("in which you may do nothing says what is missing", async () => {
+    expect(await findings(cluster({}, "33", false))).toEqual([
+      expect.stringMatching(/^rights failure: create namespaces; .* and 4 more$/),
+    ]);
+  });
+
+  test("that can't be reached rejects", async () => {
+    const api: KubernetesApi = {
+      call: () => Promise.reject(new ApiError("nobody", { status: 0 })),
+      watch: async () => {},
+    };
+    await expect(clusterChecks(api, new AbortController().signal)).rejects.toThrow("nobody");
+  });
+});

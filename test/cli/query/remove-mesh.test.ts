@@ -1,0 +1,142 @@
+import { describe, expect, test, vi } from "vitest";
+import type { ClusterObjects, LabelledObject } from "../../../src/cli/query/cluster-objects.ts";
+import { kubernetesObjects } from "../../../src/cli/query/cluster-objects.ts";
+import { removeWith } from "../../../src/cli/query/remove-mesh.ts";
+import { type ApiCall, ApiError, type KubernetesApi } from "../../../src/control/kubernetes/api.ts";
+
+const flags = { yes: true, unlabel: true, wait: 0, timeout: 1000, output: "json", color: false } as const;
+const signal = new AbortController().signal;
+
+/** A cluster in which un-labelling frees pods, unless it is `stuck`; every act is written down. */
+function cluster(options: { stuck?: true; silent?: true } = {}) {
+  const acts: string[] = [];
+  let labels: LabelledObject[] = [{ kind: "Namespace", namespace: "", name: "a" }];
+  const objects: ClusterObjects = {
+    setMode: async ({ name }, mode) => {
+      acts.push(`${name} ${mode ?? "unlabelled"}`);
+      labels = labels.filter((object) => object.name !== name);
+    },
+    labelled: async () => labels,
+    removeMesh: async () => void acts.push("removed"),
+  };
+  const held = async () => {
+    const pods = labels.length > 0 || options.stuck === true ? ["a/p"] : [];
+    const failures = options.silent === true ? [{ node: "w2", message: "away" }] : [];
+    return { pods, outcome: { asked: ["w1", "w2"], answered: ["w1"], failures } };
+  };
+  return { acts, parts: { objects, held, origin: "a test" } };
+}
+
+async function quietly(run: () => Promise<number>): Promise<{ code: number; document: Record<string, unknown> }> {
+  const out = vi.spyOn(process.stdout, "write").mockReturnValue(true);
+  const err = vi.spyOn(process.stderr, "write").mockReturnValue(true);
+  try {
+    const code = await run();
+    return {
+      code,
+      document: JSON.parse(out.mock.calls.map(([text]) => String(text)).join("")) as Record<string, unknown>,
+    };
+  } finally {
+    out.mockRestore();
+    err.mockRestore();
+  }
+}
+
+describe("uninstall", () => {
+  test("takes labels away, waits, then removes", async () => {
+    const { acts, parts } = cluster();
+    expect(await quietly(() => removeWith(parts, flags, signal))).toMatchObject({
+      code: 0,
+      document: { removed: true },
+    });
+    expect(acts).toEqual(["a unlabelled", "removed"]);
+  });
+
+  test("without --yes changes nothing and says what it would do", async () => {
+    const { acts, parts } = cluster();
+    const { yes: _, ...asked } = flags;
+    expect(await quietly(() => removeWith(parts, asked, signal))).toMatchObject({
+      code: 0,
+      document: { removed: false },
+    });
+    expect(acts).toEqual([]);
+  });
+
+  test("removes nothing while a pod stays captured", async () => {
+    const { acts, parts } = cluster({ stuck: true });
+    const { code, document } = await quietly(() => removeWith(parts, flags, signal));
+    expect({ code, captured: document["captured"] }).toEqual({ code: 4, captured: ["a/p"] });
+    expect(acts).toEqual(["a unlabelled"]);
+  });
+
+  test("refuses at once with --no-unlabel when a pod is captured", async () => {
+    const { acts, parts } = cluster();
+    expect(await quietly(() => removeWith(parts, { ...flags, unlabel: false }, signal))).toMatchObject({ code: 1 });
+    expect(acts).toEqual([]);
+  });
+
+  test("touches nothing when a node is silent, because what it holds is not known", async () => {
+    const { acts, parts } = cluster({ silent: true });
+    expect(await quietly(() => removeWith(parts, flags, signal))).toMatchObject({ code: 3 });
+    expect(acts).toEqual([]);
+  });
+});
+
+describe("objects of a Kubernetes cluster", () => {
+  function api(answer: (call: ApiCall) => object) {
+    const calls: ApiCall[] = [];
+    const fake: KubernetesApi = {
+      call: async (call) => {
+        calls.push(call);
+        return answer(call) as Readonly<Record<string, unknown>>;
+      },
+      watch: async () => {},
+    };
+    return { calls, objects: kubernetesObjects(fake) };
+  }
+
+  test("are labelled by merge patches, where null takes a label away", async () => {
+    const { calls, objects } = api(() => ({}));
+    await objects.setMode({ kind: "Namespace", namespace: "", name: "a" }, "ambient", signal);
+    await objects.setMode({ kind: "Pod", namespace: "a", name: "p" }, undefined, signal);
+    expect(calls).toMatchObject([
+      {
+        method: "PATCH",
+        path: "/api/v1/namespaces/a",
+        body: { metadata: { labels: { "warren.dev/mode": "ambient" } } },
+      },
+      {
+        method: "PATCH",
+        path: "/api/v1/namespaces/a/pods/p",
+        body: { metadata: { labels: { "warren.dev/mode": null } } },
+      },
+    ]);
+    expect(calls.map(({ contentType }) => contentType)).toEqual(Array(2).fill("application/merge-patch+json"));
+  });
+
+  test("that carry the label are found in both kinds", async () => {
+    const { calls, objects } = api(({ path }) => ({
+      items: path.endsWith("pods") ? [{ metadata: { name: "p", namespace: "a" } }] : [{ metadata: { name: "a" } }],
+    }));
+    expect(await objects.labelled(signal)).toEqual([
+      { kind: "Namespace", namespace: "", name: "a" },
+      { kind: "Pod", namespace: "a", name: "p" },
+    ]);
+    expect(calls.map(({ query }) => query)).toEqual([
+      { labelSelector: "warren.dev/mode" },
+      { labelSelector: "warren.dev/mode" },
+    ]);
+  });
+
+  test("are removed agents first; what is gone already is no fault, a refusal is", async () => {
+    const { calls, objects } = api(({ path }) => {
+      if (path.endsWith("/daemonsets/warren-node")) throw new ApiError("no such thing", { status: 404 });
+      if (path.endsWith("/services/warren-control")) throw new ApiError("you may not", { status: 403 });
+      return {};
+    });
+    const told: string[] = [];
+    await expect(objects.removeMesh((step) => void told.push(step), signal)).rejects.toThrow("you may not");
+    expect(told).toEqual(["DaemonSet warren-node is not there", "Deployment warren-control is being removed"]);
+    expect(calls.map(({ method }) => method)).toEqual(["DELETE", "DELETE", "DELETE"]);
+  });
+});

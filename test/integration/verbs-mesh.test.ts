@@ -1,0 +1,322 @@
+/** Every verb that looks at the whole mesh, in one lab of two nodes: its document against what the test itself caused. */
+import { spawn } from "node:child_process";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { gunzipSync } from "node:zlib";
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
+import type { CertificateLine } from "../../src/cli/query/certificate-rows.ts";
+import type { Check } from "../../src/cli/query/check-report.ts";
+import type { ConnectionRow } from "../../src/cli/query/connection-rows.ts";
+import type { NodeStatus } from "../../src/cli/query/node-statuses.ts";
+import type { PolicyRow } from "../../src/cli/query/policy-rows.ts";
+import type { ServiceRow } from "../../src/cli/query/service-rows.ts";
+import type { WorkloadRow } from "../../src/cli/query/workload-rows.ts";
+import { Lab } from "../../src/lab/lab.ts";
+import { operatorSockets, operatorTokenFile, rootCertificateFile } from "../../src/lab/operator-door.ts";
+import { document, warren } from "../cli/support/run-cli.ts";
+import { documents, idle, service, web } from "../lab/fixtures.ts";
+import { expectDocument } from "../support/documents.ts";
+
+const namespace = "{apiVersion: v1, kind: Namespace, metadata: {name: production, labels: {warren.dev/mode: ambient}}}";
+const outside = idle("outsider", "node-2").replace("name: outsider", "name: outsider, namespace: outside");
+const manifests = [documents(namespace, web({ replicas: 2 }), service("web"), idle("one", "node-2"), outside)];
+const eventually = { timeout: 30_000, interval: 200 };
+
+describe("the verbs of a mesh", () => {
+  let lab: Lab;
+  let stateRoot: string;
+  beforeAll(async () => {
+    stateRoot = mkdtempSync(join(tmpdir(), "verbs-"));
+    lab = await Lab.up({ manifests, stateRoot }, AbortSignal.timeout(60_000));
+    await lab.waitReady({ timeoutMs: 90_000 });
+    process.env["WARREN_LAB_STATE"] = stateRoot;
+    // Agents come to control by themselves, a moment after they are ready.
+    await vi.waitFor(async () => expect((await warren("status")).code).toBe(0), eventually);
+  });
+  afterAll(async () => {
+    delete process.env["WARREN_LAB_STATE"];
+    await lab?.down();
+    rmSync(stateRoot, { recursive: true, force: true });
+  });
+
+  const enrolled = () => lab.pods().filter((pod) => pod.namespace === "production");
+  const identity = "spiffe://cluster.local/ns/production/sa/default";
+
+  it("status tells of every node and of control", async () => {
+    const status = await document<{ nodes: NodeStatus[]; control: { agents: { node: string }[] }[] }>("status");
+    expectDocument(status, "warren.status/v1");
+    expect(status.nodes.map(({ node, ready, pods }) => ({ node, ready, captured: pods["captured"] }))).toEqual(
+      lab
+        .nodes()
+        .map((node) => ({ node, ready: true, captured: enrolled().filter((pod) => pod.node === node).length })),
+    );
+    expect(status.control.flatMap(({ agents }) => agents.map(({ node }) => node)).sort()).toEqual(lab.nodes());
+  });
+
+  it("workloads tells of every pod, and how far enrolment is", async () => {
+    const { workloads, ...rest } = await document<{ workloads: WorkloadRow[] }>("workloads");
+    expectDocument({ ...rest, workloads }, "warren.workloads/v1");
+    const found = workloads
+      .map((row) => `${row.namespace}/${row.name} ${row.node} ${row.protocol} ${row.state}`)
+      .sort();
+    const expected = lab
+      .pods()
+      .map(({ namespace: home, name, node }) =>
+        home === "production" ? `${home}/${name} ${node} HBONE captured` : `${home}/${name} ${node} TCP not enrolled`,
+      );
+    expect(found).toEqual(expected.sort());
+    for (const row of workloads)
+      expect([...row.addresses].sort()).toEqual([...lab.pod(`${row.namespace}/pod/${row.name}`).ips].sort());
+    const named = await warren("workloads", "deploy/web", "-o", "name", "--node", "node-1");
+    expect(named.stdout).toMatch(/^pod\/web-[-a-z0-9]+\.production\n$/);
+  });
+
+  it("services tells of addresses, ports and endpoints", async () => {
+    const found = await document<{ services: ServiceRow[] }>("services", "-n", "production");
+    expectDocument(found, "warren.services/v1");
+    const { spec } = lab.service("web");
+    expect(found.services).toHaveLength(1);
+    expect(found.services[0]).toMatchObject({
+      name: "web",
+      namespace: "production",
+      ports: [{ port: 80 }],
+      endpoints: 2,
+      ready: 2,
+      enrolled: 2,
+    });
+    expect([...(found.services[0]?.addresses ?? [])].sort()).toEqual([...(spec.clusterIPs ?? [])].sort());
+  });
+
+  it("certs tells of one certificate for each identity and node, and hands out no key", async () => {
+    const found = await document<{ certificates: CertificateLine[] }>("certs", "deploy/web");
+    expectDocument(found, "warren.certs/v1");
+    expect(found.certificates.map((one) => [one.identity, one.node, one.state, one.valid])).toEqual(
+      lab.nodes().map((node) => [identity, node, "ready", true]),
+    );
+    for (const { notBefore, notAfter, renewsAt } of found.certificates) {
+      expect(Date.parse(notBefore)).toBeLessThan(Date.parse(renewsAt));
+      expect(Date.parse(renewsAt)).toBeLessThan(Date.parse(notAfter));
+    }
+    expect(JSON.stringify(found)).not.toContain("PRIVATE KEY");
+  });
+
+  it("connections tells of one that is open, from both its ends", async () => {
+    const sent = 12_345;
+    const program = `const socket = require("node:net").connect(80, "web"); socket.write("GET /".padEnd(${sent}, "x")); setInterval(() => {}, 1e6);`;
+    const client = lab.spawn("one", ["node", "-e", program], { stdio: "ignore" });
+    onTestFinished(() => void client.kill("SIGKILL"));
+    const list = async () => (await document<{ connections: ConnectionRow[] }>("connections", "pod/one")).connections;
+    await expect
+      .poll(
+        async () => (await list()).map(({ direction, bytesSent }) => `${direction} ${bytesSent}`).sort(),
+        eventually,
+      )
+      .toEqual([`inbound ${sent}`, `outbound ${sent}`]);
+    const whole = await document<{ connections: ConnectionRow[] }>("connections", "pod/one");
+    expectDocument(whole, "warren.connections/v1");
+    for (const { source, destination, security, protocol } of whole.connections) {
+      expect({ security, protocol }).toEqual({ security: "mutual_tls", protocol: "HBONE" });
+      expect([source.identity, destination.identity]).toEqual([identity, identity]);
+      expect([source.pod, destination.owner]).toEqual(["one", "Deployment/web"]);
+    }
+    const outbound = await warren("connections", "--direction", "outbound", "--node", "node-2", "-o", "name");
+    expect(outbound.stdout).toMatch(/^connection\/node-2\/\d+\n$/);
+    const table = await warren("connections", "pod/one");
+    expect(table.stdout).toMatch(/^WORKLOAD +DIRECTION +LOCAL/);
+    expect(table.stdout).not.toContain("\u001b");
+  });
+
+  it("policies tells of what is in force and whom it selects; one that cannot be evaluated is a finding", async () => {
+    const policy = (name: string, rules: string) => `
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: ${name}, namespace: production}
+spec: {action: DENY, selector: {matchLabels: {app: web}}, rules: ${rules}}`;
+    const mode = `
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: default, namespace: production}
+spec: {mtls: {mode: STRICT}}`;
+    await lab.apply(documents(policy("nobody", '[{from: [{source: {namespaces: ["elsewhere"]}}]}]'), mode));
+    const list = () => document<{ policies: PolicyRow[] }>("policies");
+    await expect.poll(async () => (await list().catch(() => undefined))?.policies.length, eventually).toBe(2);
+    const found = await list();
+    expectDocument(found, "warren.policies/v1");
+    expect(found.code).toBe(0);
+    expect(found.policies).toMatchObject([
+      {
+        kind: "AuthorizationPolicy",
+        name: "nobody",
+        action: "DENY",
+        scope: "workload",
+        selector: "app=web",
+        selects: 2,
+      },
+      { kind: "PeerAuthentication", name: "default", action: "STRICT", scope: "namespace", selects: 3 },
+    ]);
+    await lab.apply(policy("nobody", '[{from: [{source: {ipBlocks: ["10.0.0.0/99"]}}]}]'));
+    await expect.poll(async () => (await list()).code, eventually).toBe(1);
+    await lab.delete("AuthorizationPolicy", "production", "nobody");
+    await lab.delete("PeerAuthentication", "production", "default");
+  });
+
+  it("log changes what one agent writes, and only that one", async () => {
+    const changed = await document<{ levels: object[] }>("log", "--level", "debug", "tunnel:trace", "--node", "node-1");
+    expectDocument(changed, "warren.log/v1");
+    expect(changed.levels).toEqual([{ node: "node-1", level: "debug", areas: { tunnel: "trace" } }]);
+    const levels = await Promise.all(
+      lab.nodes().map(async (node) => (await lab.adminGet(node, "/log-level")).body.trim()),
+    );
+    expect(levels).toEqual(["debug", "info"]);
+    expect(await warren("log", "--level", "loud")).toMatchObject({ code: 2 });
+    expect((await document<{ levels: object[] }>("log", "--reset")).levels).toEqual(
+      lab.nodes().map((node) => ({ node, level: "info", areas: {} })),
+    );
+  });
+
+  it("version tells of this program, control and every agent", async () => {
+    const found = await document<{
+      components: { component: string; where: string; openssl: string; fips: boolean }[];
+    }>("version");
+    expectDocument(found, "warren.version/v1");
+    const agents = found.components.filter(({ component }) => component === "agent");
+    expect(agents.map(({ where }) => where)).toEqual(lab.nodes());
+    for (const agent of agents) expect(agent).toMatchObject({ openssl: process.versions.openssl, fips: false });
+    expect(found.components.map(({ component }) => component)).toContain("control");
+  });
+
+  it("check finds nothing in a healthy mesh", async () => {
+    const found = await document<{ checks: Check[]; ok: boolean }>("check");
+    expectDocument(found, "warren.check/v1");
+    expect(found.checks.filter(({ result }) => result === "failure")).toEqual([]);
+    expect(found.checks.map(({ code }) => code)).toContain("capture-audit");
+    expect({ ok: found.ok, code: found.code }).toEqual({ ok: true, code: 0 });
+  });
+
+  it("a NetworkPolicy that closes 15008 is named by check, and its repair ends it", async () => {
+    const policy = (port: number) => `
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: web-only, namespace: production}
+spec: {podSelector: {matchLabels: {app: web}}, ingress: [{ports: [{port: 8080}, {port: ${port}}]}]}`;
+    const blocked = async () => {
+      const { checks } = await document<{ checks: Check[] }>("check");
+      return checks.find(({ code }) => code === "network-policies")?.detail ?? "";
+    };
+    await lab.apply(policy(9090));
+    await expect.poll(blocked, eventually).toMatch(/production\/web-.*web-only.*15008/);
+    await lab.apply(policy(15_008));
+    await expect.poll(blocked, eventually).toBe("");
+    await lab.delete("NetworkPolicy", "production", "web-only");
+  });
+
+  it("--watch goes on until it is interrupted, one document a line into a pipe", async () => {
+    const main = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
+    const child = spawn(process.execPath, [main, "services", "--watch", "-o", "json"], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    onTestFinished(() => void child.kill("SIGKILL"));
+    const lines: string[] = [];
+    for await (const line of createInterface({ input: child.stdout })) {
+      lines.push(line);
+      if (lines.length === 2) child.kill("SIGINT");
+    }
+    expect(lines.map((line) => (JSON.parse(line) as { schema: string }).schema)).toEqual(
+      Array(2).fill("warren.services/v1"),
+    );
+    if (child.exitCode === null) await new Promise((resolve) => child.once("exit", resolve));
+    expect(child.exitCode).toBe(0);
+  });
+
+  it("asks control by flags, and is refused with a token that is not known", async () => {
+    const token = join(stateRoot, "wrong-token");
+    const [socket = ""] = operatorSockets(lab.folder);
+    const flags = ["--control", `unix:${socket}`, "--root", rootCertificateFile(lab.folder), "--token-file"];
+    writeFileSync(token, "nobody-knows-it");
+    const refused = await warren("status", ...flags, token);
+    expect(refused).toMatchObject({ code: 3, stdout: "" });
+    expect(refused.stderr).toContain("MESH_UNREACHABLE_REFUSED");
+    expect(await warren("status", ...flags, operatorTokenFile(lab.folder))).toMatchObject({ code: 0 });
+  });
+
+  it("bundle writes an archive of all of it, in which no key and no token is", async () => {
+    const file = join(stateRoot, "bundle.tar.gz");
+    expect(await warren("bundle", "--file", file)).toMatchObject({ code: 0, stdout: `${file}\n` });
+    const archive = gunzipSync(readFileSync(file)).toString("latin1");
+    for (const name of [
+      "bundle.json",
+      "mesh/workloads.json",
+      "nodes/node-2/agent-config.json",
+      "logs/agent-node-1.log",
+    ])
+      expect(archive).toContain(name);
+    expect(archive).toContain(lab.pod("one").uid.length > 0 ? '"name": "one"' : "");
+    const tokens = readdirSync(join(lab.folder, "tokens")).map((name) => join(lab.folder, "tokens", name));
+    for (const path of [...tokens, operatorTokenFile(lab.folder)])
+      expect(archive).not.toContain(readFileSync(path, "utf8"));
+    expect(archive).not.toMatch(/-----BEGIN|PRIVATE KEY|Bearer [A-Za-z0-9]/);
+  });
+
+  it("enroll captures a namespace and says so; unenroll lets it go; what is not there is refused", async () => {
+    const enroll = await document<{ ok: boolean; pods: { name: string; state: string }[] }>("enroll", "ns/outside");
+    expectDocument(enroll, "warren.enroll/v1");
+    expect(enroll).toMatchObject({ code: 0, ok: true, pods: [{ name: "outsider", state: "captured" }] });
+    const dump = (await lab.adminJson("node-2", "/config_dump")) as { pods: { name: string; state: string }[] };
+    expect(dump.pods).toContainEqual(expect.objectContaining({ name: "outsider", state: "captured" }));
+    const leave = await document<{ pods: { enrolled: boolean }[] }>("unenroll", "ns/outside");
+    expect(leave).toMatchObject({ code: 0, pods: [{ enrolled: false }] });
+    const pod = await document<{ pods: { name: string; enrolled: boolean }[] }>("unenroll", "pod/one");
+    expect(pod).toMatchObject({ code: 0, pods: [{ name: "one", enrolled: false }] });
+    expect((await document<{ pods: object[] }>("enroll", "pod/one.production")).code).toBe(0);
+    expect(await warren("enroll", "ns/nowhere")).toMatchObject({ code: 1, stdout: "" });
+    expect(await warren("enroll", "deploy/web")).toMatchObject({ code: 2 });
+  });
+
+  it("an agent that does not answer is told, and makes the answer partial", async () => {
+    await lab.stopAgent("node-2");
+    await expect.poll(async () => (await warren("certs")).code, eventually).toBe(3);
+    const certs = await warren("certs");
+    expect(certs.stderr).toMatch(/^1\/2 nodes answered\n {2}node-2: /);
+    expect(certs.stdout).toContain("node-1");
+    const status = await document<{ nodes: NodeStatus[]; fanOut: object }>("status");
+    expectDocument(status, "warren.status/v1");
+    expect(status.nodes.map(({ node, answered }) => [node, answered])).toEqual([
+      ["node-1", true],
+      ["node-2", false],
+    ]);
+    expect(status.fanOut).toMatchObject({ asked: ["node-1", "node-2"], answered: ["node-1"] });
+    const { checks, code } = await document<{ checks: Check[] }>("check");
+    expect(checks.filter(({ result }) => result === "failure").map((check) => check.code)).toEqual(["agents-answer"]);
+    expect(code).toBe(3);
+    expect(await warren("uninstall", "--yes")).toMatchObject({ code: 3 });
+    await lab.startAgent("node-2");
+    await expect.poll(async () => (await warren("certs")).code, eventually).toBe(0);
+  });
+
+  it("uninstall refuses while pods are captured, and otherwise takes labels, pods and agents away in this order", async () => {
+    await lab.waitReady();
+    await expect.poll(async () => (await warren("status")).code, eventually).toBe(0);
+    const refused = await document<{ removed: boolean; captured: string[] }>("uninstall", "--yes", "--no-unlabel");
+    expectDocument(refused, "warren.uninstall/v1");
+    expect(refused).toMatchObject({ code: 1, removed: false });
+    expect(refused.captured).toEqual(
+      enrolled()
+        .map(({ namespace: home, name }) => `${home}/${name}`)
+        .sort(),
+    );
+    expect(lab.mesh?.agent("node-1").running).toBe(true);
+    const planned = await document<{ removed: boolean }>("uninstall");
+    expect(planned).toMatchObject({ code: 0, removed: false });
+    const done = await document<{ removed: boolean; steps: { step: string }[] }>("uninstall", "--yes");
+    expect(done).toMatchObject({ code: 0, removed: true });
+    const steps = done.steps.map(({ step }) => step);
+    expect(steps.indexOf("no pod is captured any more")).toBeGreaterThan(
+      steps.indexOf("took the label from ns/production"),
+    );
+    expect(lab.labelled("warren.dev/mode")).toEqual([]);
+    expect(lab.nodes().map((node) => lab.mesh?.agent(node).running)).toEqual([false, false]);
+  });
+});
