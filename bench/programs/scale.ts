@@ -3,7 +3,7 @@
  * double, `warren control` on its watches, discovery and certificates over TLS, the agent. Measures the first load, memory at rest,
  * and then, under churn, how long a changed policy takes from its write to being in force. Prints one JSON document.
  *
- *   node bench/programs/scale.ts --workloads 150000 [--policies 10000] [--pods 250] [--seconds 15]
+ *   node bench/programs/scale.ts --workloads 150000 [--policies 10000] [--pods 250] [--seconds 15] [--profile DIR]
  */
 import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
@@ -33,6 +33,7 @@ const { values: options } = parseArgs({
     policies: { type: "string", default: "10000" },
     pods: { type: "string", default: "250" },
     seconds: { type: "string", default: "15" },
+    profile: { type: "string" },
   },
 });
 const size = {
@@ -45,6 +46,8 @@ const churnPerSecond = 0.01;
 const probesPerSecond = 4;
 const patienceMs = 15 * 60_000;
 
+/** Of control and agent, for the folder asked for; Node writes them when a process ends by itself. */
+const profiling = options.profile === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${options.profile}`];
 const signal = AbortSignal.timeout(patienceMs);
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 const children: ChildProcess[] = [];
@@ -123,13 +126,13 @@ try {
       `--admin=127.0.0.1:${adminPort}`,
       "--log-level=warn",
     ],
-    ["--import", here("scale/loop-watch.ts")],
+    ["--import", here("scale/loop-watch.ts"), ...profiling],
   );
   await until("the control plane to be ready", () => isReady(adminPort), { signal, timeoutMs: patienceMs });
   const controlLoadMs = performance.now() - controlStarted;
   const controlLoading = await askLoop(control);
 
-  const agent = start(here("scale/agent.ts"));
+  const agent = start(here("scale/agent.ts"), [], profiling);
   const started = hear<FromAgent, "started">(agent, "started");
   const args = [
     `--node=${scaleNode}`,
@@ -187,6 +190,11 @@ try {
     enforcementMs: { p50: quantile(taken, 0.5), p99: quantile(taken, 0.99), seen: taken.length, written: lastProbe },
   };
   process.stdout.write(`${JSON.stringify(result)}\n`);
+  if (options.profile !== undefined) {
+    const gone = [control, agent].map((child) => once(child, "exit", { signal }));
+    for (const child of [control, agent]) child.disconnect();
+    await Promise.all(gone);
+  }
 } finally {
   for (const child of children) child.kill("SIGKILL");
   rmSync(folder, { recursive: true, force: true });
