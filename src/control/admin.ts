@@ -8,9 +8,11 @@ export interface AdminSources {
   readonly blockers: () => readonly string[];
   /** Who listens for the state of the mesh, and how it takes what it is sent. */
   readonly discoveryClients: () => readonly object[];
+  /** What control stands on: the watches of a cluster, whether this replica leads. */
+  readonly platform: () => object;
 }
 
-export function adminRoutes({ registry, blockers, discoveryClients }: AdminSources): Routes {
+export function adminRoutes({ registry, blockers, discoveryClients, platform }: AdminSources): Routes {
   return {
     "GET /healthz/ready": () => {
       const left = blockers();
@@ -18,5 +20,6 @@ export function adminRoutes({ registry, blockers, discoveryClients }: AdminSourc
     },
     "GET /metrics": async () => metricsPage(await registry.metrics()),
     "GET /discovery": () => json(discoveryClients()),
+    "GET /platform": () => json(platform()),
   };
 }

@@ -21,6 +21,8 @@ export interface ControlPlatform {
   plugIn(): PlugInReader | undefined;
   /** Everything is in force and agents are served: what is to be told the cluster may be told. */
   serve(authority: ServedAuthority): void;
+  /** For the admin port: how what it stands on is doing. No secrets. */
+  describe(): object;
   /** May be called twice and after a failed start. */
   stop(): Promise<void>;
 }
@@ -69,6 +71,10 @@ export class FilePlatform implements ControlPlatform {
   }
 
   serve(): void {}
+
+  describe(): object {
+    return { kind: "files" };
+  }
 
   stop(): Promise<void> {
     this.nodes.stop();

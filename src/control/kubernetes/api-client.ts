@@ -9,10 +9,11 @@ import { type Readable, Writable } from "node:stream";
 import { KubeConfig, PortForward, type RequestContext, Watch } from "@kubernetes/client-node";
 import { abortable } from "../../lib/abort.ts";
 import { MeshError, messageOf } from "../../lib/errors.ts";
+import { inCluster } from "../config.ts";
 import { type ApiCall, ApiError, type ApiQuery, type KubernetesApi, type RawObject, type WatchEvent } from "./api.ts";
 
 export interface ApiClientOptions {
-  /** Path of a kubeconfig; empty: the pod's own service account, or where there is none what kubectl would take. */
+  /** Path of a kubeconfig; `in-cluster`: the pod's own service account; empty: what kubectl would take. */
   readonly kubeconfig: string;
   /** Empty: the kubeconfig's current one. */
   readonly context: string;
@@ -106,7 +107,11 @@ export class ApiClient implements KubernetesApi {
     };
     try {
       const begun = watch.watch(path, { ...query }, hear, end);
-      begun.catch((error: unknown) => end(error));
+      // Connections that are not ours alone (a cluster whose certificate a public authority signed) are ended this way.
+      begun.then(
+        (controller) => signal.addEventListener("abort", () => controller.abort(), { once: true }),
+        (error: unknown) => end(error),
+      );
       await abortable(promise, signal);
     } finally {
       over = true;
@@ -162,13 +167,16 @@ export class ApiClient implements KubernetesApi {
 function findCluster({ kubeconfig, context }: ApiClientOptions): KubeConfig {
   const config = new KubeConfig();
   try {
-    if (kubeconfig !== "") config.loadFromFile(kubeconfig);
-    else if (context === "" && process.env["KUBERNETES_SERVICE_HOST"] !== undefined) config.loadFromCluster();
+    if (kubeconfig === inCluster) {
+      if (process.env["KUBERNETES_SERVICE_HOST"] === undefined) throw new Error("KUBERNETES_SERVICE_HOST is not set");
+      config.loadFromCluster();
+    } else if (kubeconfig !== "") config.loadFromFile(kubeconfig);
     else config.loadFromDefault();
     // What the library makes up when it has found nothing.
     if (config.getCurrentCluster()?.server === "http://localhost:8080") throw new Error("there is none");
   } catch (error) {
-    throw noCluster(`${kubeconfig === "" ? "the kubeconfig" : kubeconfig} cannot be read: ${messageOf(error)}`, error);
+    const what = kubeconfig === inCluster ? "the cluster that this would be a pod of" : kubeconfig || "the kubeconfig";
+    throw noCluster(`${what} cannot be found: ${messageOf(error)}`, error);
   }
   if (context !== "") {
     if (config.getContextObject(context) === null) {

@@ -7,7 +7,6 @@ import { systemClock } from "../../lib/clock.ts";
 import type { MeshSettings } from "../../model/mesh.ts";
 import type { Logger } from "../../telemetry/log.ts";
 import type { ControlConfig } from "../config.ts";
-import { inCluster } from "../config.ts";
 import type { KubernetesApi } from "./api.ts";
 import { ApiClient, apiClientDefaults } from "./api-client.ts";
 import { KubernetesPlatform } from "./kubernetes-platform.ts";
@@ -22,8 +21,7 @@ export function kubernetesParts(
   settings: MeshSettings,
   log: Logger,
 ): { readonly source: KubernetesSource; readonly platform: KubernetesPlatform } {
-  const kubeconfig = config.config === inCluster ? "" : config.config;
-  const api = new ApiClient({ ...apiClientDefaults, kubeconfig, context: config.context });
+  const api = new ApiClient({ ...apiClientDefaults, kubeconfig: config.config, context: config.context });
   return partsOn(api, config, settings, log.child({ scope: "kubernetes" }));
 }
 

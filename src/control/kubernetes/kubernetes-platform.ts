@@ -45,6 +45,7 @@ export class KubernetesPlatform implements ControlPlatform {
   readonly #options: KubernetesPlatformOptions;
   readonly #plugIn: PlugInSecret | undefined;
   #plugInFound = false;
+  #leader: Leader | undefined;
   #stopServing: () => Promise<void> = () => Promise.resolve();
 
   constructor(deps: KubernetesPlatformDeps, options: KubernetesPlatformOptions) {
@@ -113,11 +114,22 @@ export class KubernetesPlatform implements ControlPlatform {
       },
       { ...leaderDefaults, namespace, identity, ...this.#options.leader },
     );
+    this.#leader = leader;
     leader.start();
     this.#stopServing = async () => {
       forget();
       await leader.stop();
       await Promise.all([publisher.stop(), status.stop()]);
+    };
+  }
+
+  describe(): object {
+    return {
+      kind: "kubernetes",
+      leading: this.#leader?.leading ?? false,
+      plugIn: this.plugIn()?.where,
+      watches: Object.fromEntries(this.#deps.source.kinds()),
+      problems: this.#deps.source.problems(),
     };
   }
 

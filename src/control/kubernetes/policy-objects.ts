@@ -106,7 +106,8 @@ function readCondition(value: unknown): Condition[] {
       status: status === "True" || status === "False" ? status : "Unknown",
       reason: text(reason),
       message: text(message),
-      observedGeneration: typeof observedGeneration === "number" ? observedGeneration : 0,
+      // Istio's own schema lets it be a text as well.
+      observedGeneration: Number.isSafeInteger(Number(observedGeneration)) ? Number(observedGeneration) : 0,
       lastTransitionTime: text(lastTransitionTime),
     },
   ];

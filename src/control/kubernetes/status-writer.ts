@@ -16,7 +16,7 @@ import type { ReflectorLog } from "./reflector.ts";
 import { apiPath } from "./watched-kinds.ts";
 
 export interface StatusWriterDeps {
-  readonly api: KubernetesApi;
+  readonly api: Pick<KubernetesApi, "call">;
   readonly policies: PolicyObjects;
   readonly source: { readonly view: MeshView; onChange(listener: (change: MeshChange) => void): () => void };
   readonly clock: Clock;
@@ -46,6 +46,8 @@ const done: WriteOutcome = { kind: "done", retryMs: 0 };
 
 const plurals = { PeerAuthentication: "peerauthentications", AuthorizationPolicy: "authorizationpolicies" } as const;
 const component = "warren-control";
+/** Bytes, of which the API takes no more. */
+const longestNote = 1024;
 
 export class StatusWriter {
   readonly #deps: StatusWriterDeps;
@@ -55,6 +57,8 @@ export class StatusWriter {
   #stopper: AbortController | undefined;
   #running: Promise<void> = Promise.resolve();
   #dirty = false;
+  /** Verdicts that the API took and did not keep, by the object's uid. */
+  readonly #dropped = new Map<string, string>();
 
   constructor(deps: StatusWriterDeps, options: StatusWriterOptions) {
     this.#deps = deps;
@@ -125,6 +129,7 @@ export class StatusWriter {
     const due = [...policies]
       .map((object) => ({ object, verdict: verdictOf(object, source.view) }))
       .filter(({ object, verdict }) => !says(object, verdict))
+      .filter(({ object, verdict }) => this.#dropped.get(object.uid) !== JSON.stringify(verdict))
       .sort((one, other) => (one.verdict.status < other.verdict.status ? -1 : 1));
     let retryMs = 0;
     for (const { object, verdict } of due) {
@@ -151,7 +156,7 @@ export class StatusWriter {
       const before = conditionsOf(current).find(({ type }) => type === acceptedType);
       if (before !== undefined && says({ accepted: before }, verdict)) return done;
       const conditions = [...others(current), this.#dated(verdict, before)];
-      await api.call(
+      const kept = await api.call(
         {
           method: "PATCH",
           path: `${path}/status`,
@@ -161,6 +166,14 @@ export class StatusWriter {
         },
         bounded,
       );
+      if (!conditionsOf(kept).some((accepted) => says({ accepted }, verdict))) {
+        // A CRD whose schema drops parts of it: written again and again, it would never say what it should.
+        this.#dropped.set(object.uid, JSON.stringify(verdict));
+        log.warn(
+          { kind, object: `${namespace}/${name}` },
+          "the API does not keep the condition; update the CRD's status schema",
+        );
+      }
       log.debug({ kind, object: `${namespace}/${name}`, reason: verdict.reason }, "status written");
       if (verdict.status === "False" && (before?.reason !== verdict.reason || before.message !== verdict.message)) {
         await this.#event(object, verdict, bounded);
@@ -195,14 +208,25 @@ export class StatusWriter {
       type: "Warning",
       reason,
       action: "Evaluate",
-      // The API takes no longer ones.
-      note: message.slice(0, 1024),
+      note: bounded(message, longestNote),
       reportingController: "warren.dev/control",
       reportingInstance: this.#options.identity.slice(0, 128),
       regarding: { apiVersion, kind, namespace, name, uid, resourceVersion },
     };
     await api.call({ method: "POST", path: apiPath("events.k8s.io/v1", "events", namespace), body }, signal);
   }
+}
+
+/** As much of a text as fits into so many bytes of UTF-8. */
+function bounded(text: string, bytes: number): string {
+  const all = Buffer.from(text);
+  // A character that was cut in two decodes as U+FFFD.
+  return all.length <= bytes
+    ? text
+    : all
+        .subarray(0, bytes - 3)
+        .toString("utf8")
+        .replace(/\uFFFD$/, "");
 }
 
 /** Conditions of other writers, as they are: with fields that we know nothing of. */

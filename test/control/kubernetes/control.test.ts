@@ -59,8 +59,8 @@ async function controlOn(
   const log = createLog(sink, { level: "debug", format: "json" });
   const control = new Control(await controlParts(config, log), config);
   onTestFinished(() => control.stop());
-  const { port } = await control.start(AbortSignal.timeout(20_000));
-  return { control, port, lines, folder };
+  const { port, adminPort } = await control.start(AbortSignal.timeout(20_000));
+  return { control, port, adminPort, lines, folder };
 }
 
 /** The status that one call with this token gets. */
@@ -103,7 +103,7 @@ async function agentOn(server: ApiServer, folder: string, port: number) {
 
 test("on a cluster, control keeps its authority in a Secret, publishes its root and gives an agent what its node's pods may have", async () => {
   const server = await cluster();
-  const { port, lines, folder } = await controlOn(server);
+  const { port, adminPort, lines, folder } = await controlOn(server);
   const { ask, token } = await agentOn(server, folder, port);
   const [, , root] = await ask("api");
   expect(root?.trim()).toBe(publishedRoot(server)?.trim());
@@ -114,6 +114,13 @@ test("on a cluster, control keeps its authority in a Secret, publishes its root 
   server.apply(policyObject("PeerAuthentication", "bad", { mtls: { mode: "x" } }) as unknown as DraftObject);
   const status = () => server.object("security.istio.io/v1", "PeerAuthentication", "shop", "bad")?.["status"];
   await expect.poll(status, until).toMatchObject({ conditions: [{ type: "Accepted", status: "False" }] });
+  const described = await (await fetch(`http://127.0.0.1:${adminPort}/platform`)).json();
+  expect(described).toMatchObject({
+    kind: "kubernetes",
+    leading: true,
+    watches: { Pod: { kind: "watching", objects: 2 }, PeerAuthentication: { kind: "watching", objects: 1 } },
+    problems: [{ object: "PeerAuthentication shop/bad", field: "spec.mtls.mode" }],
+  });
   expect(JSON.stringify(lines)).not.toContain(token);
   expect(JSON.stringify(lines)).not.toContain("PRIVATE KEY");
 });

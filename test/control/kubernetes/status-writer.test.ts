@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import type { ApiCall } from "../../../src/control/kubernetes/api.ts";
 import { KubernetesSource } from "../../../src/control/kubernetes/kubernetes-source.ts";
 import type { Condition } from "../../../src/control/kubernetes/policy-objects.ts";
 import { StatusWriter, statusWriterDefaults } from "../../../src/control/kubernetes/status-writer.ts";
@@ -15,12 +16,13 @@ const policy = (kind: "PeerAuthentication" | "AuthorizationPolicy", name: string
   policyObject(kind, name, spec) as unknown as DraftObject;
 const shop = { apiVersion: "v1", kind: "Namespace", metadata: { name: "shop" } };
 
-async function writerOf(cluster: Reached) {
+async function writerOf(cluster: Reached, change: (call: ApiCall) => ApiCall = (call) => call) {
   const deps = await clientOf(cluster);
+  const api = { call: (call: ApiCall, signal: AbortSignal) => deps.api.call(change(call), signal) };
   const source = stopLater(new KubernetesSource(deps, { settings, reflector: quick }));
   const writer = stopLater(
     new StatusWriter(
-      { ...deps, policies: source.policies, source },
+      { ...deps, api, policies: source.policies, source },
       { ...statusWriterDefaults, identity: "control-0", settleMs: 10, spacingMs: 1, retryMs: 50 },
     ),
   );
@@ -203,6 +205,52 @@ test("a conflict is thought over, a failure tried again, and the object that is 
     await expect.poll(() => acceptedOf(server, "PeerAuthentication", name)?.status, until).toBe("True");
   }
   expect(log.messages("warn").join()).toMatch(/status could not be written/);
+});
+
+test("a missing right is asked for now and then, not once for every policy", async () => {
+  const server = await startApiServer();
+  server.apply(
+    shop,
+    ...["a", "b", "c", "d"].map((name) => policy("PeerAuthentication", name, { mtls: { mode: "x" } })),
+  );
+  const forbidden = { kind: "status", code: 403, reason: "Forbidden" } as const;
+  server.faults.add({ verb: "patch", plural: "peerauthentications", times: 2 }, forbidden);
+  const { log } = await writerOf(server);
+  for (const name of ["a", "b", "c", "d"]) {
+    await expect.poll(() => acceptedOf(server, "PeerAuthentication", name)?.status, until).toBe("False");
+  }
+  // Two refusals, in two rounds, before the four that went through.
+  expect(writes(server)).toHaveLength(6);
+  expect(log.messages("warn")).toHaveLength(2);
+});
+
+test("an API that takes a condition and does not keep it is not asked again and again", async () => {
+  const server = await startApiServer();
+  server.apply(shop, policy("PeerAuthentication", "p", { mtls: { mode: "x" } }));
+  // As a CRD whose schema has no conditions does: unknown fields are dropped without a word.
+  const { log } = await writerOf(server, (call) =>
+    call.method === "PATCH" ? { ...call, body: { status: { observedGeneration: 1 } } } : call,
+  );
+  await expect
+    .poll(() => log.messages("warn"), until)
+    .toEqual([expect.stringContaining("does not keep the condition")]);
+  server.apply(policy("PeerAuthentication", "q", { mtls: { mode: "x" } }));
+  await expect.poll(() => log.messages("warn").length, until).toBe(2);
+  expect(writes(server).map(({ name }) => name)).toEqual(["p", "q"]);
+});
+
+test("a long list of problems fits into a condition and an Event, whatever characters it has", async () => {
+  const server = await startApiServer();
+  const ports = Array.from({ length: 200 }, (_, index) => `ü${"é".repeat(80)}${index}`);
+  server.apply(shop, policy("AuthorizationPolicy", "p", { rules: [{ to: [{ operation: { ports } }] }] }));
+  await writerOf(server);
+  await expect.poll(() => events(server).length, until).toBe(1);
+  const note = String(eventsOf(server)[0]?.["note"]);
+  expect(Buffer.byteLength(note)).toBeLessThanOrEqual(1024);
+  expect(note).not.toContain("\uFFFD");
+  const { message } = acceptedOf(server, "AuthorizationPolicy", "p") ?? { message: "" };
+  expect(message).toMatch(/and \d+ more/);
+  expect(message.length).toBeLessThanOrEqual(4096);
 });
 
 test("who is not the leader writes nothing", async () => {
