@@ -5,6 +5,8 @@ import {
   ExtendedKeyUsageExtension,
   type Extension,
   type JsonGeneralName,
+  KeyUsageFlags,
+  KeyUsagesExtension,
   SubjectAlternativeNameExtension,
   type X509Certificate,
   X509CertificateGenerator,
@@ -32,6 +34,8 @@ export interface PartyOptions {
   readonly notBefore?: number;
   readonly notAfter?: number;
   readonly serial?: string;
+  /** Absent: no such extension. */
+  readonly usages?: readonly ("keyCertSign" | "cRLSign")[];
 }
 
 /** A certificate as nobody but a test would make it: every field as asked, good or bad. Without an issuer it signs itself. */
@@ -42,6 +46,11 @@ export async function makeParty(options: PartyOptions, issuer?: Party): Promise<
   if (options.purposes !== undefined) {
     const oids = options.purposes.map((purpose) => (purpose === "client" ? "1.3.6.1.5.5.7.3.2" : "1.3.6.1.5.5.7.3.1"));
     extensions.push(new ExtendedKeyUsageExtension(oids));
+  }
+  if (options.usages !== undefined) {
+    let flags = 0 as KeyUsageFlags;
+    for (const usage of options.usages) flags |= KeyUsageFlags[usage];
+    extensions.push(new KeyUsagesExtension(flags, true));
   }
   const certificate = await X509CertificateGenerator.create({
     subject: options.subject ?? "",

@@ -194,7 +194,7 @@ function authorityProblems(certificate: X509Certificate, below: number, { now }:
   const selfSigned = certificate.checkIssued(certificate);
   const found: string[] = [];
   const who = named(certificate);
-  if (!certificate.ca)
+  if (constraints?.ca !== true)
     found.push(`${who} is not a certificate authority; have it issued with basicConstraints CA:TRUE`);
   if (constraints?.pathLength !== undefined && constraints.pathLength < below)
     found.push(
