@@ -72,7 +72,7 @@ async function plaintext(flags: PlaintextFlags): Promise<number> {
       if (flags.to === undefined) process.stdout.write(text);
       else writeFileSync(flags.to, text);
     } else if (output === "json" || output === "yaml") {
-      const document = { ...listings.listingDocument(words.plaintextListing, { rows, outcome }), summary };
+      const document = listings.listingDocument(words.plaintextListing, { rows, outcome, extra: { summary } });
       const text =
         output === "json" ? JSON.stringify(document, undefined, 2) : (await import("yaml")).stringify(document);
       process.stdout.write(`${text.trimEnd()}\n`);

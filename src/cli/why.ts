@@ -49,7 +49,7 @@ async function why(from: string, to: string, flags: WhyFlags): Promise<number> {
   return withMesh(flags, async (mesh, signal) => {
     const { namespace = mesh.defaultNamespace, since: window, timeout: timeoutMs } = flags;
     const { answers, outcome } = await explainPair(mesh, { from, to, namespace, window, timeoutMs }, signal);
-    const document = { schema: "warren.why/v1", nodes: outcome, answers };
+    const document = { schema: "warren.why/v1", fanOut: outcome, answers };
     if (flags.output === "json") process.stdout.write(`${JSON.stringify(document, undefined, 2)}\n`);
     else if (flags.output === "yaml") process.stdout.write((await import("yaml")).stringify(document));
     else process.stdout.write(`${answers.flatMap((one) => answerLines(one, coloursFor(flags))).join("\n")}\n`);

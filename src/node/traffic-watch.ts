@@ -26,8 +26,8 @@ export interface TrafficWatchDeps {
 
 /** About 3 MB when full, some 650 bytes a row: 250 pods with 16 ports-and-peers each. */
 const observedLimits = { rows: 4096, peersPerPort: 256 };
-/** A queue of 2000 events is about 1 MB; two seconds at the full rate. */
-const tapLimits = { maxRate: 1000, queue: 2000, taps: 16, lookEvery: 250 };
+/** A queue of 4096 events is about 2 MB. */
+const tapLimits = { maxRate: 10_000, queue: 4096, taps: 8, lookEvery: 250 };
 
 export class TrafficWatch {
   readonly answers: Answers;

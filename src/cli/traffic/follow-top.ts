@@ -37,10 +37,9 @@ export async function followTop(mesh: MeshClient, options: TopOptions, signal: A
     const now = await look();
     const rows = topRows(view, before.rows, now.seen.rows, (now.at - before.at) / 1000).filter(wanted);
     const { outcome } = now.seen;
-    const listed = { rows, outcome };
+    const listed = { rows, outcome, extra: { at: new Date().toISOString() } };
     if (documents) {
-      const at = new Date().toISOString();
-      process.stdout.write(`${JSON.stringify({ ...listingDocument(topListing, listed), at })}\n`);
+      process.stdout.write(`${JSON.stringify(listingDocument(topListing, listed))}\n`);
     } else {
       const text = await renderListing(topListing, listed, "table", coloursFor(options));
       process.stdout.write(`${redraw ? clearScreen : ""}${text === "" ? topListing.none : text}\n`);
