@@ -48,8 +48,7 @@ export async function makeParty(options: PartyOptions, issuer?: Party): Promise<
     extensions.push(new ExtendedKeyUsageExtension(oids));
   }
   if (options.usages !== undefined) {
-    let flags = 0 as KeyUsageFlags;
-    for (const usage of options.usages) flags |= KeyUsageFlags[usage];
+    const flags = options.usages.map((usage) => KeyUsageFlags[usage]).reduce((all, one) => all | one);
     extensions.push(new KeyUsagesExtension(flags, true));
   }
   const certificate = await X509CertificateGenerator.create({
