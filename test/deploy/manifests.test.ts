@@ -1,0 +1,240 @@
+/** What a cluster is given: the manifests and the chart say the same, are what the source renders, and ask for no more than they need. */
+import { execFile } from "node:child_process";
+import { access, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { describe, expect, it } from "vitest";
+import { parse, parseAllDocuments } from "yaml";
+import type { z } from "zod";
+import { nodeObjects } from "../../deploy/source/node.ts";
+import { reasonsIn } from "../../deploy/source/plain.ts";
+import { rendered } from "../../deploy/source/render.ts";
+import { defaultValues, type Values } from "../../deploy/source/values.ts";
+import { controlConfigSchema } from "../../src/control/config.ts";
+import { loadConfig } from "../../src/lib/config.ts";
+import { nodeConfigSchema } from "../../src/node/config.ts";
+import { temporaryFolder } from "../support/temporary-folder.ts";
+import { helmTemplate } from "./helm-template.ts";
+
+const run = promisify(execFile);
+const deploy = fileURLToPath(new URL("../../deploy", import.meta.url));
+
+interface KubernetesObject {
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly metadata: { readonly name: string; readonly namespace?: string; readonly labels?: Record<string, string> };
+  readonly data?: Record<string, string>;
+  readonly roleRef?: { readonly name: string };
+  readonly subjects?: readonly { readonly name: string }[];
+  readonly spec?: { readonly template?: { readonly spec: PodSpec } };
+}
+interface PodSpec {
+  readonly containers: readonly Container[];
+  readonly volumes: readonly { readonly name: string; readonly configMap?: { readonly name: string } }[];
+  readonly [key: string]: unknown;
+}
+interface Container {
+  readonly command: readonly string[];
+  readonly env: readonly { readonly name: string; readonly value?: string }[];
+  readonly securityContext: Readonly<Record<string, unknown>>;
+  readonly volumeMounts: readonly { readonly name: string; readonly mountPath: string }[];
+  readonly [key: string]: unknown;
+}
+
+async function file(path: string): Promise<string> {
+  return readFile(join(deploy, path), "utf8");
+}
+
+function objectsIn(yaml: string): KubernetesObject[] {
+  const documents = parseAllDocuments(yaml);
+  return "empty" in documents
+    ? []
+    : documents.map((one) => one.toJS({ maxAliasCount: -1 }) as KubernetesObject | null).filter((one) => one !== null);
+}
+
+async function workload(
+  path: string,
+  kind: string,
+): Promise<{ pod: PodSpec; container: Container; all: KubernetesObject[] }> {
+  const all = objectsIn(await file(path));
+  const pod = all.find((one) => one.kind === kind)?.spec?.template?.spec;
+  const [container] = pod?.containers ?? [];
+  if (pod === undefined || container === undefined) throw new Error(`${path} has no ${kind} with a container`);
+  return { pod, container, all };
+}
+
+/** Reads a workload's configuration as the process would: its ConfigMap as file, its environment as it is set. */
+async function configOf<S extends z.ZodObject>(schema: S, path: string, kind: string) {
+  const { container, all } = await workload(path, kind);
+  const text = all.find((one) => one.kind === "ConfigMap")?.data?.["config.yaml"] ?? "";
+  const config = join(await temporaryFolder(), "config.yaml");
+  await writeFile(config, text);
+  const environment = Object.fromEntries(
+    container.env.map(({ name, value }) => [name, value ?? "from-the-downward-api"]),
+  );
+  return (await loadConfig(schema, { args: [`--config=${config}`], environment })).value;
+}
+
+describe("the manifests in deploy/", () => {
+  it("are what the source renders", async () => {
+    for (const [path, text] of await rendered()) expect(`${path}\n${await file(path)}`).toBe(`${path}\n${text}`);
+  });
+
+  it.each<[string, string[], string[]]>([
+    ["nodes", ["daemonset.yaml"], ["chart/templates/node.yaml"]],
+    ["control", ["control.yaml"], ["chart/templates/control.yaml"]],
+    ["operators", ["operators.yaml"], ["chart/templates/operators.yaml"]],
+    ["admission", ["admission.yaml"], ["chart/templates/admission.yaml"]],
+    ["policy kinds", ["crds/authorizationpolicies.yaml"], ["chart/templates/crd-authorizationpolicies.yaml"]],
+    ["policy kinds", ["crds/peerauthentications.yaml"], ["chart/templates/crd-peerauthentications.yaml"]],
+  ])("for %s say what the chart says with its defaults", async (_, plain, chart) => {
+    const values = parse(await file("chart/values.yaml")) as Values;
+    expect(values).toEqual(defaultValues);
+    const fromChart = await Promise.all(
+      chart.map(async (path) => helmTemplate(await file(path), values, "warren-system")),
+    );
+    const plainText = await Promise.all(plain.map(file));
+    expect(fromChart.flatMap(objectsIn)).toEqual(plainText.flatMap(objectsIn));
+  });
+
+  it("leave out of the chart what its values turn off", async () => {
+    const { node, control } = defaultValues;
+    const values: Values = {
+      ...defaultValues,
+      node: { ...node, cni: { ...node.cni, enabled: false } },
+      control: { ...control, networkPolicy: false },
+      crds: false,
+      admission: false,
+    };
+    const chart = async (path: string) =>
+      objectsIn(helmTemplate(await file(`chart/templates/${path}`), values, "mesh"));
+    expect(await chart("crd-peerauthentications.yaml")).toEqual([]);
+    expect(await chart("admission.yaml")).toEqual([]);
+    expect((await chart("control.yaml")).map(({ kind }) => kind)).not.toContain("NetworkPolicy");
+    expect(JSON.stringify(await chart("node.yaml"))).not.toContain("cni");
+    for (const { metadata } of await chart("node.yaml")) expect(metadata.namespace).toBe("mesh");
+  });
+
+  it("are all in the kustomization", async () => {
+    const { resources } = parse(await file("kustomization.yaml")) as { resources: string[] };
+    const plain = [...(await rendered()).keys()].filter((path) => !path.startsWith("chart/"));
+    expect(resources.toSorted()).toEqual(
+      [...plain, "admission.yaml", "crds/authorizationpolicies.yaml", "crds/peerauthentications.yaml"].toSorted(),
+    );
+    await Promise.all(resources.map((path) => access(join(deploy, path))));
+  });
+
+  it("are read by kubectl and helm where these are", async () => {
+    const expected = (await Promise.all([...parse(await file("kustomization.yaml")).resources].map(file))).flatMap(
+      objectsIn,
+    );
+    const built = await outputOf("kubectl", ["kustomize", deploy]);
+    const charted = await outputOf("helm", [
+      "template",
+      "warren",
+      join(deploy, "chart"),
+      "--namespace",
+      "warren-system",
+    ]);
+    const names = (objects: readonly KubernetesObject[]) =>
+      objects.map(({ kind, metadata }) => `${kind}/${metadata.name}`).toSorted();
+    if (built !== undefined) expect(names(objectsIn(built))).toEqual(names(expected));
+    const inChart = expected.filter(({ kind }) => kind !== "Namespace");
+    if (charted !== undefined) expect(names(objectsIn(charted))).toEqual(names(inChart));
+  });
+});
+
+/** Undefined where there is no such program. */
+async function outputOf(program: string, args: readonly string[]): Promise<string | undefined> {
+  try {
+    return (await run(program, args, { maxBuffer: 64 * 1024 * 1024 })).stdout;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
+}
+
+describe("the agents' DaemonSet", () => {
+  it("gives agents a configuration that they take", async () => {
+    const config = await configOf(nodeConfigSchema, "daemonset.yaml", "DaemonSet");
+    const { container } = await workload("daemonset.yaml", "DaemonSet");
+    expect(config.control.address).toEqual({ host: "warren-control.warren-system.svc", port: 15_012 });
+    const mounted = (path: string) => container.volumeMounts.some(({ mountPath }) => path.startsWith(`${mountPath}/`));
+    const { control, discovery, capture, cni } = config;
+    for (const path of [
+      control.rootCertificate,
+      control.tokenFile,
+      discovery.stateFile,
+      capture.pinDirectory,
+      cni.socket,
+    ]) {
+      expect(mounted(path ?? "")).toBe(true);
+    }
+  });
+
+  it("drops every capability but those with a reason, and is not privileged", async () => {
+    const { container } = await workload("daemonset.yaml", "DaemonSet");
+    const { capabilities, privileged, readOnlyRootFilesystem } = container.securityContext as {
+      capabilities: { drop: string[]; add: string[] };
+      privileged: boolean;
+      readOnlyRootFilesystem: boolean;
+    };
+    expect({ privileged, readOnlyRootFilesystem, drop: capabilities.drop }).toEqual({
+      privileged: false,
+      readOnlyRootFilesystem: true,
+      drop: ["ALL"],
+    });
+    const text = await file("daemonset.yaml");
+    const reasons = nodeObjects.flatMap(reasonsIn);
+    expect(reasons.map(({ value }) => value)).toEqual(capabilities.add);
+    for (const { value, reason } of reasons) expect(text).toContain(`- ${value} # ${reason}`);
+  });
+
+  it("replaces agents without a moment in which a node has none, and never by a liveness probe", async () => {
+    const { container, all } = await workload("daemonset.yaml", "DaemonSet");
+    expect(all.find(({ kind }) => kind === "DaemonSet")).toMatchObject({
+      spec: { updateStrategy: { rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } } },
+    });
+    expect(container).toHaveProperty("readinessProbe");
+    expect(container).not.toHaveProperty("livenessProbe");
+  });
+
+  it("mounts every volume that it names and names every volume that it mounts", async () => {
+    for (const [path, kind] of [
+      ["daemonset.yaml", "DaemonSet"],
+      ["control.yaml", "Deployment"],
+    ] as const) {
+      const { pod, container } = await workload(path, kind);
+      expect(container.volumeMounts.map(({ name }) => name)).toEqual(pod.volumes.map(({ name }) => name));
+    }
+  });
+
+  it("has an account that no role is bound to, and no token of the API", async () => {
+    const { pod } = await workload("daemonset.yaml", "DaemonSet");
+    expect(pod["automountServiceAccountToken"]).toBe(false);
+    const bound = ["control.yaml", "operators.yaml", "daemonset.yaml"].map(file);
+    const subjects = (await Promise.all(bound)).flatMap(objectsIn).flatMap(({ subjects: all }) => all ?? []);
+    expect(subjects.map(({ name }) => name)).not.toContain("warren-node");
+  });
+});
+
+describe("control's Deployment", () => {
+  it("gives control a configuration that it takes", async () => {
+    const config = await configOf(controlConfigSchema, "control.yaml", "Deployment");
+    expect(config.kubernetes).toMatchObject({ config: "in-cluster", trustedAccounts: ["warren-system/warren-node"] });
+    expect(config.servingNames).toContain("warren-control.warren-system.svc");
+    expect(config.mesh.rootNamespace).toBe("warren-system");
+  });
+
+  it("needs no root and no capability", async () => {
+    const { pod, container } = await workload("control.yaml", "Deployment");
+    expect(pod["securityContext"]).toMatchObject({ runAsNonRoot: true, seccompProfile: { type: "RuntimeDefault" } });
+    expect(container.securityContext).toEqual({
+      privileged: false,
+      allowPrivilegeEscalation: false,
+      readOnlyRootFilesystem: true,
+      capabilities: { drop: ["ALL"] },
+    });
+  });
+});
