@@ -1,8 +1,10 @@
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
+import { MeshClient } from "../../../src/cli/query/mesh-client.ts";
 import { controlConfigSchema } from "../../../src/control/config.ts";
 import { Control } from "../../../src/control/control.ts";
+import { openOperatorTunnel } from "../../../src/control/kubernetes/operator-tunnel.ts";
 import { controlParts } from "../../../src/control/parts.ts";
 import { CaClient } from "../../../src/identity/ca-client.ts";
 import { createCertificateRequest } from "../../../src/identity/certificate-request.ts";
@@ -162,6 +164,40 @@ test("the rights that deploy/control.yaml gives are enough for all of it, and no
   ] as const) {
     expect([method, path, await codeOf(server, own, method, path)]).toEqual([method, path, 403]);
   }
+});
+
+test("a person reaches both replicas through the cluster's API, and may what the roles of deploy/operators.yaml say", async () => {
+  const server = await cluster();
+  const [first, second] = await Promise.all([controlOn(server), controlOn(server)]);
+  for (const [name, { port }] of Object.entries({ "control-0": first, "control-1": second })) {
+    server.apply(pod({ name, namespace, labels: { "app.kubernetes.io/name": "warren-control" } }));
+    server.portForwards.listen(namespace, name, 15012, port);
+  }
+  await expect.poll(() => publishedRoot(server), until).toContain("BEGIN CERTIFICATE");
+  server.apply({ apiVersion: "v1", kind: "ServiceAccount", metadata: { name: "warren-operator", namespace } });
+  const file = await kubeconfig(server, { token: server.adminToken });
+  const meshOf = async () => {
+    const tunnel = await openOperatorTunnel({ kubeconfig: file }, AbortSignal.timeout(15_000));
+    const mesh = new MeshClient({
+      ...tunnel,
+      ground: { kind: "kubernetes", context: undefined },
+      close: () => tunnel.close(),
+    });
+    onTestFinished(() => mesh.close());
+    return mesh;
+  };
+  // Known, and without a role.
+  const refused = await (await meshOf()).controls(AbortSignal.timeout(15_000)).catch((error: unknown) => error);
+  expect(String(refused)).not.toBe("");
+  expect(refused).toBeInstanceOf(Error);
+  const why = [...first.lines, ...second.lines].map((line) => JSON.stringify(line)).join("\n");
+  expect(why).toMatch(/warren-operator may not get agents\.warren\.dev/);
+  server.applyYaml(await readFile(new URL("../../../deploy/operators.yaml", import.meta.url), "utf8"));
+  const mesh = await meshOf();
+  const controls = await mesh.controls(AbortSignal.timeout(15_000));
+  expect(controls).toHaveLength(2);
+  const view = await mesh.mesh(AbortSignal.timeout(15_000));
+  expect([...view.workloads()].map(({ name }) => name).sort()).toContain("api");
 });
 
 test("two replicas have one authority, one of them writes, and either may go", async () => {
