@@ -37,8 +37,17 @@ export class Child {
     execFileSync("prlimit", [`--pid=${this.#process.pid}`, `--nofile=${most}:`]);
   }
 
-  startEngine(credential: CredentialSpec, to: Destination, options: OptionOverrides = {}): Promise<Started> {
-    return this.#ask({ do: "start", credential, to, options }) as Promise<Started>;
+  startEngine(
+    credential: CredentialSpec,
+    to: Destination,
+    options: OptionOverrides = {},
+    remember = false,
+  ): Promise<Started> {
+    return this.#ask({ do: "start", credential, to, options, remember }) as Promise<Started>;
+  }
+
+  async disturb(credential: CredentialSpec): Promise<void> {
+    await this.#ask({ do: "disturb", credential });
   }
 
   report(): Promise<Report> {

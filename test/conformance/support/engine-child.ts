@@ -3,7 +3,7 @@
  * them, or hold more flows than one process may have sockets. Arguments: an engine's name, or `echo`.
  */
 import type { SocketAddress } from "../../../src/model/address.ts";
-import type { CredentialSpec, EngineStats } from "../../../src/tunnel/engine.ts";
+import type { CredentialSpec, Decision, EngineStats, RememberField, TunnelId } from "../../../src/tunnel/engine.ts";
 import type { OptionOverrides } from "./options.ts";
 import { descriptors, engineNamed, type PlainApp, PlainNode, type PlainPod, plainApp } from "./plain-node.ts";
 
@@ -18,10 +18,14 @@ export type Order =
       readonly options: OptionOverrides;
       readonly credential: CredentialSpec;
       readonly to: Destination;
+      /** Whether decisions may be repeated by the engine alone. */
+      readonly remember?: boolean;
     }
   | { readonly do: "report" }
   /** Garbage, so that what is left is in use. */
   | { readonly do: "collect" }
+  /** What nodes live through: another certificate, a new state of the mesh, every tunnel lost, a pod that came and went. */
+  | { readonly do: "disturb"; readonly credential: CredentialSpec }
   | { readonly do: "stop" };
 
 export interface Started {
@@ -41,12 +45,27 @@ export interface Report {
 const [role = ""] = process.argv.slice(2);
 let node: PlainNode | undefined;
 let app: PlainApp | undefined;
+let disturb: (credential: CredentialSpec) => Promise<void> = () => Promise.resolve();
 
 async function startEngine(order: Extract<Order, { do: "start" }>): Promise<Started> {
   const { to, credential } = order;
   const started = new PlainNode(engineNamed(role), order.options);
   const who = credential.identity;
-  const pod = await started.addPod(started.credential(credential), who, { address: "10.0.0.1", port: 80 });
+  const handle = started.credential(credential);
+  const destination = { address: "10.0.0.1", port: 80 };
+  const pod = await started.addPod(handle, who, destination);
+  let epoch = 1;
+  disturb = async (renewed) => {
+    const { engine } = started;
+    engine.setCredential(handle, renewed);
+    epoch += 1;
+    engine.advanceEpoch(epoch);
+    const tunnels: TunnelId[] = [];
+    engine.tunnels(({ tunnel }) => tunnels.push(tunnel));
+    engine.closeTunnels(tunnels, "closed-by-operator");
+    const passing = await started.addPod(handle, who, destination);
+    await engine.removePod(passing.handle, { graceMs: 0, reason: "pod-removed" });
+  };
   const decide = () =>
     to.kind === "dial"
       ? started.dial(pod, to.app)
@@ -55,8 +74,12 @@ async function startEngine(order: Extract<Order, { do: "start" }>): Promise<Star
           { ...pod, address: to.peer.address, hbone: to.peer, identity: to.identity } satisfies PlainPod,
           80,
         );
-  started.decideFlow = decide;
-  started.decideConnect = decide;
+  const remembered = (field: RememberField) => (): Decision => ({
+    ...decide(),
+    ...(order.remember === true && { remember: { fields: [field], epoch } }),
+  });
+  started.decideFlow = remembered("destination");
+  started.decideConnect = remembered("peer-identity");
   node = started;
   return { outbound: pod.outbound, hbone: pod.hbone };
 }
@@ -80,6 +103,8 @@ async function carryOut(order: Order): Promise<unknown> {
       return report();
     case "collect":
       return globalThis.gc?.();
+    case "disturb":
+      return disturb(order.credential);
     case "stop":
       await node?.engine.stop();
       return undefined;
