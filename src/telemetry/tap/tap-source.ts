@@ -178,6 +178,8 @@ class OpenTap implements Tap {
 
   onReady(listener: () => void): void {
     this.#ready = listener;
+    // Whoever listened before was told; this one was not.
+    this.#told = false;
     if (this.#events.length + this.#dropped > 0) this.#tellReady();
   }
 

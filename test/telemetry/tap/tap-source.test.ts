@@ -131,6 +131,17 @@ describe("TapSource", () => {
     expect(ready).toHaveBeenCalledTimes(2);
   });
 
+  it("tells a listener that came late of what waits, whoever was told before", () => {
+    const { source, close } = tapped();
+    const tap = source.open(everything);
+    tap?.onReady(() => undefined);
+    close();
+    const late = vi.fn();
+    tap?.onReady(late);
+    expect(late).toHaveBeenCalledTimes(1);
+    expect(kinds(tap)).toEqual(["opened", "ended"]);
+  });
+
   const wanted: [string, TapFilter, number][] = [
     ["everything", {}, 2],
     ["a source by its pod", { source: { namespace: "production", workload: "web" } }, 2],
