@@ -2,6 +2,7 @@
 import {
   type Client,
   type ClientReadableStream,
+  connectivityState,
   Metadata,
   type MethodDefinition,
   type ServiceError,
@@ -81,16 +82,29 @@ function metadataOf({ token }: OperatorTarget): Metadata {
 
 /** A call on a channel that can't connect would fail only after gRPC's own, much longer patience. */
 async function connected(client: Client, target: OperatorTarget, signal: AbortSignal): Promise<void> {
-  await new Promise<void>((resolve, reject) => {
-    client.waitForReady(Date.now() + connectMs, (error) => {
-      if (error === undefined || error === null) resolve();
-      else reject(unreachable(target, error));
-    });
-    signal.addEventListener("abort", () => reject(signal.reason as Error), { once: true });
-  });
+  const channel = client.getChannel();
+  const deadline = Date.now() + connectMs;
+  for (;;) {
+    signal.throwIfAborted();
+    const state = channel.getConnectivityState(true);
+    if (state === connectivityState.READY) return;
+    if (state === connectivityState.TRANSIENT_FAILURE || state === connectivityState.SHUTDOWN)
+      throw unreachable(target);
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const onAbort = () => resolve();
+    signal.addEventListener("abort", onAbort, { once: true });
+    channel.watchConnectivityState(state, deadline, (error) => (error === undefined ? resolve() : reject(error)));
+    try {
+      await promise;
+    } catch (error) {
+      throw unreachable(target, error);
+    } finally {
+      signal.removeEventListener("abort", onAbort);
+    }
+  }
 }
 
-function unreachable({ address }: OperatorTarget, cause: unknown): MeshError {
+function unreachable({ address }: OperatorTarget, cause?: unknown): MeshError {
   const what = "it may not run, or its certificate does not lead to the root that was given";
   return new MeshError("MESH_UNREACHABLE_CONTROL", `the control plane at ${address} cannot be reached: ${what}`, {
     cause,
