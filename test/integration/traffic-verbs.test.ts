@@ -1,0 +1,334 @@
+/** The commands that show what is encrypted, on a lab of two nodes: what they say is what the test caused, to the last byte. */
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { EdgeRow } from "../../src/cli/traffic/edge-rows.ts";
+import type { PairAnswer } from "../../src/cli/traffic/explain-pair.ts";
+import type { TopRow } from "../../src/cli/traffic/rates.ts";
+import type { TapRow } from "../../src/cli/traffic/tap-lines.ts";
+import type { TlsCheckRow } from "../../src/cli/traffic/tls-check-rows.ts";
+import { eventually } from "../../src/lab/demo/stage.ts";
+import { examplePath, readExample } from "../../src/lab/examples.ts";
+import { Lab } from "../../src/lab/lab.ts";
+import { WarrenShell } from "./support/warren-shell.ts";
+
+const flows = 10_000;
+
+/** Connections that each send one ECHO of their own length and read it back; prints what it moved. */
+const generator = `
+const { connect } = require("node:net");
+let left = ${flows}, sent = 0, received = 0, failed = 0;
+const one = () => new Promise((done) => {
+  const text = "x".repeat(1 + (left * 7919) % 4000), request = "ECHO " + text + "\\r\\n";
+  const answer = "$" + text.length + "\\r\\n" + text + "\\r\\n";
+  let got = "";
+  const socket = connect(6379, "database", () => socket.write(request));
+  socket.setEncoding("utf8").on("data", (data) => { got += data; if (got.length >= answer.length) socket.end(); });
+  socket.on("error", () => {}).on("close", () => {
+    sent += request.length; received += got.length; if (got !== answer) failed++; done();
+  });
+});
+const worker = async () => { while (left-- > 0) await one(); };
+Promise.all(Array.from({ length: 16 }, worker)).then(() => console.log(JSON.stringify({ sent, received, failed })));`;
+
+describe("verbs about traffic", () => {
+  const shell = new WarrenShell();
+  let lab: Lab;
+  let serverNode: string;
+  beforeAll(async () => {
+    lab = await Lab.up(
+      {
+        nodes: 2,
+        files: [examplePath("shop.yaml")],
+        stateRoot: shell.stateRoot,
+        agentSettings: { log: { format: "json" } },
+      },
+      AbortSignal.timeout(100_000),
+    );
+    await lab.waitReady();
+    serverNode = lab.pod("deploy/api").node;
+    await eventually("mutual TLS", 30_000, async () => {
+      await lab.exec("frontend", ["redis-cli", "-h", "database", "ping"]);
+      const { ports } = (await shell.json("warren tls-check deploy/database -o json")) as { ports: TlsCheckRow[] };
+      return ports.some(({ clients }) => clients.mutualTls > 0) ? true : undefined;
+    });
+  });
+  afterAll(async () => {
+    await lab?.down();
+    shell.close();
+  });
+
+  const get = (pod: string, host = "api") =>
+    lab.exec(pod, ["curl", "-s", "--max-time", "5", `http://${host}:8080/orders`]);
+
+  test("the commands of the mission work as they are written, with Warren's name", async () => {
+    const tapped = shell.watch("warren tap deploy/api");
+    const database = shell.watch("warren tap deploy/frontend --to deploy/database");
+    await eventually("lines of both taps", 30_000, async () => {
+      await get("frontend");
+      await get("outside/client", "api.production");
+      await lab.exec("frontend", ["redis-cli", "-h", "database", "ping"]);
+      const wanted = [
+        /^req +id=\S+ proxy=in src=\S+ dst=\S+ tls=true client=production\/frontend server=production\/api/,
+        /^req +id=\S+ proxy=in src=\S+ dst=\S+ tls=false client=outside\/client server=production\/api/,
+        /^close +id=\S+ proxy=out src=\S+ dst=\S+ tls=true client=production\/frontend server=production\/api/,
+      ];
+      if (!wanted.every((pattern) => tapped.lines.some((line) => pattern.test(line)))) return undefined;
+      const toDatabase = /^req +id=\S+ proxy=in src=\S+ dst=\S+:6379 tls=true client=production\/frontend/;
+      return database.lines.some((line) => toDatabase.test(line)) ? true : undefined;
+    });
+    expect(database.lines.filter((line) => !line.includes("server=production/database"))).toEqual([]);
+    expect([await tapped.stop(), await database.stop()]).toEqual([0, 0]);
+
+    const chain = await shell.json(
+      "warren proxy-config secret deploy/api -o json | jq '.dynamicActiveSecrets[0].secret.tlsCertificate'",
+    );
+    const pem = (chain as { certificateChain: { inlineBytes: string } }).certificateChain.inlineBytes;
+    expect(Buffer.from(pem, "base64").toString()).toMatch(/^-----BEGIN CERTIFICATE-----/);
+    const whole = await shell.run(
+      "warren proxy-config secret deploy/api -o json | jq -r '.. | strings' | base64 -di 2>/dev/null; true",
+    );
+    expect(whole.stdout).not.toContain("PRIVATE KEY");
+
+    const secrets = await shell.run("warren proxy-config secret deploy/api | grep VALID");
+    expect(secrets.code).toBe(0);
+    const [head, ...rows] = secrets.stdout.trim().split("\n");
+    expect(head).toMatch(/RESOURCE NAME.*STATUS.*VALID CERT.*NOT AFTER.*NOT BEFORE/);
+    expect(rows).toHaveLength(2);
+    for (const row of rows) expect(row).toMatch(/ VALID +true .*\d{4}-\d\d-\d\dT.*\d{4}-\d\d-\d\dT/);
+
+    const check = await shell.run("warren authn tls-check deploy/api.production");
+    expect(check).toMatchObject({ code: 0 });
+    expect(check.stdout).toMatch(/api\.production\.svc\.cluster\.local:8080 +MIXED +PERMISSIVE +1 mTLS \/ 1 plain/);
+    expect(check.stdout).toMatch(/ago outside\/client/);
+
+    const listeners = await shell.run("warren proxy-config listeners deploy/api --port 8080");
+    expect(listeners.stdout.trim().split("\n")).toHaveLength(2);
+    expect(listeners.stdout).toMatch(/ 8080 +MIXED +PERMISSIVE .* ago outside\/client/);
+  });
+
+  test("edges and why tell who talks to whom, and join what both agents know of a refusal", async () => {
+    await lab.apply(readExample("policies/strict.yaml"));
+    const { value } = await eventually("the refusal in both", 30_000, async () => {
+      if ((await get("outside/client", "api.production")).code === 0) return undefined;
+      const [edges, why] = [
+        (await shell.json("warren edges deploy/api -o json")) as { edges: EdgeRow[] },
+        (await shell.json("warren why deploy/client.outside deploy/api -o json")) as { answers: PairAnswer[] },
+      ];
+      const refused = edges.edges.some(({ security, refused: count }) => security === "none" && count > 0);
+      return refused && why.answers[0]?.refusals.length === 1 ? { edges: edges.edges, why: why.answers } : undefined;
+    });
+    const identity = (name: string) => `spiffe://cluster.local/ns/production/sa/${name}`;
+    expect(value.edges.find(({ security }) => security === "none")).toMatchObject({
+      source: { namespace: "outside", owner: "Deployment/client" },
+      port: 8080,
+      lastReason: "strict-plaintext",
+    });
+    expect(value.edges.filter(({ security }) => security === "mutual_tls")).toMatchObject([
+      {
+        source: { owner: "Deployment/frontend", identity: identity("frontend") },
+        destination: { owner: "Deployment/api", identity: identity("api") },
+        port: 8080,
+        refused: 0,
+        reporters: ["source", "destination"],
+      },
+    ]);
+    expect(value.why).toMatchObject([
+      {
+        outcome: "DENY",
+        port: 8080,
+        source: { enrolled: false },
+        destination: {
+          enrolled: true,
+          captureState: "captured",
+          certificate: "ready",
+          listening: true,
+          node: serverNode,
+        },
+        verdict: { allowed: false, reason: "strict-plaintext", policy: "production/default", mode: "STRICT" },
+        refusals: [{ side: "destination", reason: "strict-plaintext", policy: "production/default" }],
+      },
+    ]);
+    expect(value.why[0]?.causes[0]).toMatchObject({ code: "client-not-enrolled", certainty: "sure" });
+    expect(await shell.run("warren why deploy/client.outside deploy/api")).toMatchObject({ code: 1 });
+    const fine = await shell.run("warren why deploy/frontend deploy/api:8080");
+    expect(fine).toMatchObject({ code: 0 });
+    expect(fine.stdout).toMatch(/^ALLOW .*with mutual TLS/);
+
+    const denied = shell.watch("warren tap deploy/api --verdict refused -o jsonl");
+    await eventually("a deny", 30_000, async () => {
+      await get("outside/client", "api.production");
+      return denied.lines.length > 0 ? true : undefined;
+    });
+    await denied.stop();
+    expect(JSON.parse(denied.lines[0] ?? "") as TapRow).toMatchObject({
+      event: "deny",
+      proxy: "in",
+      security: "none",
+      reason: "strict-plaintext",
+      policy: "production/default",
+      source: { namespace: "outside" },
+    });
+    await lab.delete("PeerAuthentication", "production", "default");
+  });
+
+  test("what is not there is a usage error", async () => {
+    expect(await shell.run("warren tls-check deploy/nobody")).toMatchObject({ code: 2 });
+    expect(await shell.run("warren plaintext --rehearse-strict ns/nowhere")).toMatchObject({ code: 2 });
+  });
+
+  test("tap and top go on over a restart of an agent", { timeout: 120_000 }, async () => {
+    const tapped = shell.watch("warren tap deploy/api --proxy in");
+    const top = shell.watch("warren top deploy/api --interval 300ms -o json");
+    const documents = () =>
+      top.lines.map((line) => JSON.parse(line) as { edges: TopRow[]; fanOut: { answered: string[] } });
+    const inbound = () =>
+      tapped.lines.filter((line) => line.startsWith("req") && line.includes(`id=${serverNode}:`)).length;
+    const moving = async (from: number) => {
+      await get("frontend");
+      const busy = documents()
+        .slice(from)
+        .some(
+          ({ edges, fanOut }) =>
+            fanOut.answered.includes(serverNode) && edges.some(({ connections }) => connections > 0),
+        );
+      return busy && inbound() > 0 ? true : undefined;
+    };
+    await eventually("traffic in both", 30_000, () => moving(0));
+    await lab.killAgent(serverNode);
+    await eventually("a look without the node", 30_000, async () =>
+      documents().some(({ fanOut }) => !fanOut.answered.includes(serverNode)) ? true : undefined,
+    );
+    tapped.lines.splice(0);
+    const before = top.lines.length;
+    await lab.startAgent(serverNode);
+    await eventually("traffic in both again", 60_000, () => moving(before));
+    await tapped.stop();
+    await top.stop();
+  });
+
+  const patience = { timeout: 180_000 };
+  test(`closing records, metrics, tap and log agree on ${flows} connections to the last byte`, patience, async () => {
+    await lab.waitReady();
+    const nodes = [...lab.nodes()];
+    // An agent that was restarted knows of nobody: from here on both know of these two.
+    await eventually("both agents' view", 30_000, async () => {
+      await lab.exec("frontend", ["redis-cli", "-h", "database", "ping"]);
+      return (await edge()).reporters.length === 2 ? true : undefined;
+    });
+    const marks = new Map(
+      await Promise.all(nodes.map(async (node) => [node, (await lab.agentLog(node)).length] as const)),
+    );
+    const metricsBefore = await metrics();
+    const edgeBefore = await edge();
+    const tapped = shell.watch("warren tap deploy/frontend --to deploy/database --max-rate 10000 -o jsonl");
+    await eventually("the tap", 30_000, async () => {
+      await lab.exec("frontend", ["redis-cli", "-h", "database", "ping"]);
+      const seen = new Set(taps().map(({ proxy }) => proxy));
+      return seen.has("in") && seen.has("out") ? true : undefined;
+    });
+    const { stdout } = await lab.exec("frontend", ["node", "-e", generator], { timeoutMs: 120_000 });
+    const moved = JSON.parse(stdout) as { sent: number; received: number; failed: number };
+    expect(moved.failed).toBe(0);
+
+    function taps(): TapRow[] {
+      return tapped.lines.map((line) => JSON.parse(line) as TapRow).filter(({ event }) => event === "close");
+    }
+    const summed = (rows: readonly { sent: number; received: number }[]) => {
+      const sum = { count: rows.length, sent: 0, received: 0 };
+      for (const { sent, received } of rows) {
+        sum.sent += sent;
+        sum.received += received;
+      }
+      return sum;
+    };
+    async function logged(direction: "inbound" | "outbound") {
+      const lines: { sent: number; received: number }[] = [];
+      for (const node of nodes) {
+        for (const text of (await lab.agentLog(node)).slice(marks.get(node) ?? 0).split("\n")) {
+          if (!text.includes('"access"') || !text.endsWith("}")) continue;
+          const line = JSON.parse(text) as Record<string, string | number>;
+          if (line["direction"] !== direction || !String(line["dst.workload"]).startsWith("database")) continue;
+          const [ours, theirs] = [Number(line["bytes_sent"]), Number(line["bytes_recv"])];
+          lines.push(direction === "outbound" ? { sent: ours, received: theirs } : { sent: theirs, received: ours });
+        }
+      }
+      return summed(lines);
+    }
+    const tappedSide = (proxy: "in" | "out") =>
+      summed(
+        taps().flatMap((row) =>
+          row.proxy === proxy ? [{ sent: row.bytesSent ?? 0, received: row.bytesReceived ?? 0 }] : [],
+        ),
+      );
+
+    // The pings that waited for the tap are in every account alike; what the generator moved is in all of them.
+    const { value: outbound } = await eventually("every end in every account", 60_000, async () => {
+      const [out, inn, tapOut, tapIn] = [
+        await logged("outbound"),
+        await logged("inbound"),
+        tappedSide("out"),
+        tappedSide("in"),
+      ];
+      const enough = [out, inn].every(({ count }) => count >= flows + 1) && out.count === inn.count;
+      if (enough && tapOut.count >= flows && tapIn.count >= flows) return out;
+      throw new Error(JSON.stringify({ out, inn, tapOut, tapIn, advice: tapped.errors }));
+    });
+    const pings = outbound.count - flows;
+    const all = { count: outbound.count, sent: moved.sent + pings * 14, received: moved.received + pings * 7 };
+    expect(outbound).toEqual(all);
+    expect(await logged("inbound")).toEqual(all);
+    const metricsAfter = await metrics();
+    for (const reporter of ["source", "destination"]) {
+      const of = (family: string) =>
+        (metricsAfter.get(`${family} ${reporter}`) ?? 0) - (metricsBefore.get(`${family} ${reporter}`) ?? 0);
+      expect({
+        reporter,
+        opened: of("istio_tcp_connections_opened_total"),
+        closed: of("istio_tcp_connections_closed_total"),
+        // Istio names them from the server's point of view.
+        received: of("istio_tcp_received_bytes_total"),
+        sent: of("istio_tcp_sent_bytes_total"),
+      }).toEqual({ reporter, opened: all.count, closed: all.count, received: all.sent, sent: all.received });
+    }
+    const edgeAfter = await edge();
+    expect({
+      count: edgeAfter.connections - edgeBefore.connections,
+      sent: edgeAfter.bytesSent - edgeBefore.bytesSent,
+      received: edgeAfter.bytesReceived - edgeBefore.bytesReceived,
+    }).toEqual(all);
+    // The tap began within the pings, and missed nothing since.
+    for (const proxy of ["in", "out"] as const) {
+      const side = tappedSide(proxy);
+      const missed = all.count - side.count;
+      expect(missed).toBeLessThanOrEqual(pings);
+      expect(side).toEqual({ count: side.count, sent: all.sent - missed * 14, received: all.received - missed * 7 });
+    }
+    await tapped.stop();
+    expect(tapped.errors.filter((line) => line.includes("left out"))).toEqual([]);
+
+    async function edge(): Promise<EdgeRow> {
+      const { edges } = (await shell.json("warren edges deploy/database -o json")) as { edges: EdgeRow[] };
+      const found = edges.find(
+        ({ source, security }) => source.owner === "Deployment/frontend" && security === "mutual_tls",
+      );
+      if (found === undefined) throw new Error(`no edge from frontend to database in ${JSON.stringify(edges)}`);
+      return found;
+    }
+
+    /** Sums over both agents, of what frontend and database say to each other. */
+    async function metrics(): Promise<Map<string, number>> {
+      const sums = new Map<string, number>();
+      for (const node of nodes) {
+        const { stdout: text } = await lab.execOnNode(node, ["curl", "-s", "http://127.0.0.1:15020/metrics"]);
+        expect(text).toMatch(/^warren_log_access_dropped_total 0$/m);
+        for (const line of text.split("\n")) {
+          const [, family = "", labels = "", value = ""] = /^(istio_tcp_\w+)\{(.*)\} (\S+)$/.exec(line) ?? [];
+          if (!labels.includes('destination_workload="database"')) continue;
+          const [, reporter = ""] = /reporter="(\w+)"/.exec(labels) ?? [];
+          const key = `${family} ${reporter}`;
+          sums.set(key, (sums.get(key) ?? 0) + Number(value));
+        }
+      }
+      return sums;
+    }
+  });
+});
