@@ -45,8 +45,9 @@ async function control(flags: readonly string[] = []) {
   return { plane, manager, reader: await person(plane, "reads") };
 }
 
-async function person({ port, clientOptions }: ControlPlane, token: string) {
-  const root = await readFile(clientOptions("w1").rootFile, "utf8");
+async function person(plane: ControlPlane, token: string) {
+  const { port } = plane;
+  const root = await readFile(plane.clientOptions("w1").rootFile, "utf8");
   const mesh = new MeshClient({
     targets: [{ address: `127.0.0.1:${port}`, token, root, serverName: "" }],
     namespace: "production",
