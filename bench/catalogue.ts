@@ -1,5 +1,6 @@
 /** Every scenario there is, in the order in which they run: those that share beds stand together. */
 import { bareRelay } from "./scenarios/bare-relay.ts";
+import { commandStart } from "./scenarios/command-start.ts";
 import { enforcement } from "./scenarios/enforcement.ts";
 import { footprint } from "./scenarios/footprint.ts";
 import { httpRules } from "./scenarios/http-rules.ts";
@@ -35,6 +36,7 @@ export function catalogue(pace: Pace): readonly (Scenario | ProgramScenario)[] {
     footprint("nftables"),
     bareRelay(),
     policyDecisions(),
+    commandStart(),
     enforcement(),
     scale(),
   ];

@@ -1,7 +1,7 @@
 /** `warren enroll` and `warren unenroll`: set the label, wait until agents have acted on it, and say what came of it. */
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { Exit } from "./exit.ts";
-import { addMeshOptions, type MeshFlags, milliseconds } from "./output/mesh-flags.ts";
+import { addMeshOptions, durationOption, type MeshFlags } from "./output/mesh-flags.ts";
 import type { LabelledObject } from "./query/cluster-objects.ts";
 
 export interface EnrollFlags extends MeshFlags {
@@ -57,7 +57,7 @@ function addTarget(command: Command): Command {
   return addMeshOptions(command)
     .argument("<target>", "ns/x, or pod/x.namespace", checkedTarget)
     .option("-n, --namespace <namespace>", "of a pod")
-    .option("--wait <duration>", "how long agents may take", milliseconds, 60_000)
+    .addOption(durationOption("--wait <duration>", "how long agents may take", 60_000, "1m"))
     .addOption(new Option("-o, --output <format>", "how to print").choices(["text", "json"]).default("text"));
 }
 

@@ -1,7 +1,7 @@
 /** `warren uninstall`: the order that people get wrong by hand: labels first, then wait, then the parts. */
 import { type Command, Option } from "commander";
 import type { Exit } from "./exit.ts";
-import { addMeshOptions, type MeshFlags, milliseconds } from "./output/mesh-flags.ts";
+import { addMeshOptions, durationOption, type MeshFlags } from "./output/mesh-flags.ts";
 
 export interface UninstallFlags extends MeshFlags {
   readonly yes?: true;
@@ -36,7 +36,7 @@ export function registerUninstall(program: Command, exit: Exit): void {
   addMeshOptions(command)
     .option("--yes", "do it")
     .option("--no-unlabel", "leave labels alone, and refuse while a pod is captured")
-    .option("--wait <duration>", "how long agents may take", milliseconds, 120_000)
+    .addOption(durationOption("--wait <duration>", "how long agents may take", 120_000, "2m"))
     .addOption(new Option("-o, --output <format>", "how to print").choices(["text", "json"]).default("text"))
     .addHelpText("after", help)
     .action(async (flags: UninstallFlags) => exit(await uninstall(flags)));

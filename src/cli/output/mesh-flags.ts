@@ -26,7 +26,7 @@ export function addMeshOptions(command: Command): Command {
     .option("--control <address>", "host:port, or unix:/path, of control; with --token-file and --root")
     .option("--token-file <file>", "with --control: the token that says who asks")
     .option("--root <file>", "with --control: PEM of the root to trust")
-    .option("--timeout <duration>", "how long a node may take to answer", milliseconds, 5000)
+    .addOption(durationOption("--timeout <duration>", "how long a node may take to answer", 5000, "5s"))
     .option("--no-color", "no colours on a terminal either");
 }
 
@@ -45,6 +45,11 @@ Exit status:
   1  something is wrong with what was found
   2  the command line is wrong
   3  there is no mesh to ask, or not every node answered`;
+
+/** Help shows the default as people write it. */
+export function durationOption(flags: string, description: string, defaultMs: number, shown: string): Option {
+  return new Option(flags, description).argParser(milliseconds).default(defaultMs, shown);
+}
 
 export function milliseconds(text: string): number {
   const value = parseDuration(text);
