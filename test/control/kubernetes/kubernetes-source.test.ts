@@ -10,7 +10,20 @@ import { clientOf, quick, stopLater, until } from "./support.ts";
 const object = (value: Record<string, unknown>) => value as unknown as DraftObject;
 const shop = (labels: Record<string, string> = { "warren.dev/mode": "ambient" }) =>
   object({ apiVersion: "v1", kind: "Namespace", metadata: { name: "shop", labels } });
-const pod = (input: Parameters<typeof podObject>[0]) => object(podObject(input));
+/** Whole enough for an API server that checks: an image, and both ways to say the address. */
+const pod = (input: Parameters<typeof podObject>[0]) => {
+  const { name, ips = ["10.0.0.1"], spec } = input;
+  const made = podObject({
+    ...input,
+    spec: {
+      serviceAccountName: name,
+      nodeName: "n1",
+      containers: [{ name: "main", image: "example.org/none" }],
+      ...spec,
+    },
+  });
+  return object({ ...made, status: { ...(made["status"] as object), podIP: ips[0] } });
+};
 const strict = object(policyObject("PeerAuthentication", "default", { mtls: { mode: "STRICT" } }));
 
 async function sourceOf(cluster: { readonly url: string; readonly root: string; readonly adminToken: string }) {

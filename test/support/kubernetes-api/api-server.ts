@@ -24,6 +24,8 @@ import { WatchStream } from "./watch-stream.ts";
 export interface ApiServerOptions {
   /** Groups of custom resources whose CRDs are not installed. */
   readonly without?: readonly string[];
+  /** Writes that a watch may lie behind before it is told 410. */
+  readonly historyLimit?: number;
 }
 
 /** One request as it was answered. */
@@ -41,9 +43,9 @@ export interface ServedRequest {
 const mebibyte = 1024 * 1024;
 
 export class ApiServer {
-  readonly store = new Store();
-  readonly tokens = new Tokens(this.store);
-  readonly rules = new AccessRules(this.store);
+  readonly store: Store;
+  readonly tokens: Tokens;
+  readonly rules: AccessRules;
   readonly faults = new FaultPlan();
   readonly requests: ServedRequest[] = [];
   readonly portForwards: PortForwards;
@@ -56,6 +58,9 @@ export class ApiServer {
 
   constructor(options: ApiServerOptions = {}) {
     this.#without = new Set(options.without);
+    this.store = new Store(options.historyLimit);
+    this.tokens = new Tokens(this.store);
+    this.rules = new AccessRules(this.store);
     this.portForwards = new PortForwards(this.store);
   }
 

@@ -27,10 +27,16 @@ export class Store {
   readonly #objects = new Map<Resource, Map<string, ApiObject>>();
   readonly #listeners = new Set<(event: StoredEvent) => void>();
   readonly #snapshots = new Map<string, Snapshot>();
+  readonly #historyLimit: number;
   #history: StoredEvent[] = [];
   #version = 1;
   /** Nothing up to here can be watched any more. */
   #compacted = 0;
+
+  /** `historyLimit`: writes that a watch may lie behind. */
+  constructor(historyLimit = 10_000) {
+    this.#historyLimit = historyLimit;
+  }
 
   get version(): number {
     return this.#version;
@@ -175,6 +181,10 @@ export class Store {
     else byKey.set(`${namespace}/${name}`, stored);
     const event = { version: this.#version, resource, type, object: stored, before };
     this.#history.push(event);
+    if (this.#history.length > this.#historyLimit) {
+      const dropped = this.#history.splice(0, this.#history.length - this.#historyLimit);
+      this.#compacted = dropped.at(-1)?.version ?? this.#compacted;
+    }
     for (const listener of this.#listeners) listener(event);
     return stored;
   }
