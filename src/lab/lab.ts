@@ -25,7 +25,7 @@ import { Cgroup } from "./machine/cgroup.ts";
 import { launch, type Place, type RunOptions, type RunResult, run } from "./machine/launch.ts";
 import type { Sandbox } from "./machine/sandbox.ts";
 import { claimLab, defaultStateRoot, type FoundLab, removeLab, sweepLabs } from "./machine/state-folder.ts";
-import { adminPort } from "./mesh/agents.ts";
+import type { Daemon } from "./mesh/daemon.ts";
 import type { LabMesh } from "./mesh/mesh.ts";
 import type { LabNode } from "./node.ts";
 import { currentNamespace, type LabOptions } from "./options.ts";
@@ -271,7 +271,7 @@ export class Lab {
 
   /** What an agent's admin endpoint answers, asked from inside its node. */
   adminGet(node: string, path: string, timeoutMs = 10_000): Promise<{ status: number; body: string }> {
-    return this.node(node).prober.get("127.0.0.1", adminPort, path, timeoutMs);
+    return this.node(node).prober.get("127.0.0.1", this.#meshOrThrow().portsOf(node).admin, path, timeoutMs);
   }
 
   async adminJson(node: string, path: string): Promise<unknown> {
@@ -289,6 +289,11 @@ export class Lab {
   /** SIGTERM; resolves when the agent drained and ended. */
   stopAgent(node: string): Promise<void> {
     return this.#meshOrThrow().agent(node).stop();
+  }
+
+  /** The next agent of a node beside the present one, which is returned when the next is ready; stop it to end the overlap. */
+  surgeAgent(node: string, signal: AbortSignal): Promise<Daemon> {
+    return this.#meshOrThrow().surgeAgent(node, signal);
   }
 
   /** SIGKILL. */

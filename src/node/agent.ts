@@ -48,6 +48,7 @@ import {
   requestTelemetry,
   tunnelTelemetry,
 } from "./reporting.ts";
+import type { Succession, SuccessionDeps } from "./succession.ts";
 import { TrafficWatch, type TrafficWatchDeps } from "./traffic-watch.ts";
 import type { ZdsClientDeps } from "./zds/zds-client.ts";
 
@@ -59,6 +60,8 @@ export interface AgentParts {
   readonly handover: (() => PodHandover) | undefined;
   /** The door for the CNI plugin and what installs that; undefined where pods are captured without it. */
   readonly cni: ((deps: Pick<CniServerDeps, "answer" | "log">) => CniDoor) | undefined;
+  /** Other agents of this node; undefined where there can be none. */
+  readonly succession?: (log: SuccessionDeps["log"]) => Succession;
   readonly source: ReportingSource;
   /** The cgroup whose probes are exempt; undefined while no kubelet is seen. */
   readonly findKubelet: (capture: Capture) => Promise<string | undefined>;
@@ -132,6 +135,7 @@ export class Agent {
   #enrolment: Enrolment | undefined;
   #cni: CniDoor | undefined;
   #handover: PodHandover | undefined;
+  #succession: Succession | undefined;
   readonly #traffic: TrafficWatch;
   readonly #inspection: { start(): void; stop(): Promise<void> };
   #engineKind = "";
@@ -294,6 +298,11 @@ export class Agent {
     );
     driver.start();
     credentials.start();
+    this.#succession = parts.succession?.(this.#log.scope("succession"));
+    await this.#succession?.begin({
+      stepBack: () => this.#stepBack(),
+      stepForward: () => this.#stepForward(capture, driver, credentials),
+    });
     const enrolled = enrolment.start();
     await this.#openCni(enrolment);
     await enrolled;
@@ -316,8 +325,11 @@ export class Agent {
 
   async #stop(): Promise<void> {
     const { parts } = this.#deps;
-    const { drain, releaseOnExit } = this.#config;
+    const { drain } = this.#config;
     this.#readiness.block("draining");
+    await this.#succession?.stop();
+    // What a newer agent has captured is not this one's to release.
+    const releaseOnExit = this.#config.releaseOnExit && this.#succession?.acting !== false;
     // What makes new things goes first: a pod that is enrolled during the drain would be cut by it.
     const steps: readonly (readonly [string, () => unknown])[] = [
       ["the CNI plugin", () => (releaseOnExit ? this.#cni?.installer?.uninstall() : this.#cni?.installer?.stop())],
@@ -347,6 +359,26 @@ export class Agent {
       }
     }
     this.#log.root.info("stopped");
+  }
+
+  /** A newer agent captures from here on. What is open here goes on, under policy as before. */
+  async #stepBack(): Promise<void> {
+    await this.#cni?.installer?.stop();
+    await this.#cni?.server.stop();
+    await this.#handover?.stop();
+    await this.#enrolment?.stop({ release: false, deadlineMs: 0 });
+  }
+
+  async #stepForward(capture: Capture, driver: Driver, credentials: Credentials): Promise<void> {
+    this.#handover = this.#deps.parts.handover?.();
+    const enrolment = this.#makeEnrolment(capture, driver, credentials);
+    this.#enrolment = enrolment;
+    await enrolment.start();
+    await this.#openCni(enrolment);
+    const log = this.#log.scope("zds");
+    this.#handover
+      ?.start({ enrolment, log })
+      .catch((error: unknown) => log.error({ error }, "no pods are handed over"));
   }
 
   #unsubscribeAll(): void {

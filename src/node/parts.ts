@@ -1,4 +1,6 @@
 /** The agent's real parts, loaded when an agent is made and not before: `--help` and a wrong configuration need none of them. */
+import { createHash } from "node:crypto";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { loadCaptureAddon } from "../capture/addon.ts";
 import { createCapture, createExternalCapture } from "../capture/create-capture.ts";
@@ -24,6 +26,7 @@ import type { NodeConfig } from "./config.ts";
 import { chooseEngine } from "./engine-choice.ts";
 import { InspectionClient } from "./inspection/inspection-client.ts";
 import type { ReportingSource } from "./reporting.ts";
+import { Succession } from "./succession.ts";
 import { Handover } from "./zds/handover.ts";
 
 const ports = { outbound: outboundPort, inbound: inboundPort, hbone: hbonePort };
@@ -130,6 +133,12 @@ export function agentParts(config: NodeConfig): AgentParts {
     findNetns: netnsSearch(config),
     cni: cniParts(config),
     handover: handoverOf(config),
+    succession: (log) => {
+      // Agents that share a state folder and pins are those of one node.
+      const pins = createHash("sha256").update(capture.pinDirectory).digest("hex").slice(0, 8);
+      const folder = join(dirname(config.discovery.stateFile), `agents-${pins}`);
+      return new Succession({ clock: systemClock, log }, { folder, pid: process.pid });
+    },
     source: meshSource(config),
     findKubelet: async ({ support }) =>
       capture.kubeletCgroup ?? (support.cgroup2 === undefined ? undefined : findKubeletCgroup(support.cgroup2)),

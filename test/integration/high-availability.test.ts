@@ -57,13 +57,11 @@ describe("a control plane of two replicas", () => {
     const load = new SteadyLoad(lab, "one", "http://web/");
     const known = (await dump("node-1")).workloads.length;
     let fewest = known;
-    let watching = true;
+    const watching = new AbortController();
     const watch = (async () => {
-      while (watching) fewest = Math.min(fewest, (await dump("node-1")).workloads.length);
+      while (!watching.signal.aborted) fewest = Math.min(fewest, (await dump("node-1")).workloads.length);
     })();
-    onTestFinished(() => {
-      watching = false;
-    });
+    onTestFinished(() => watching.abort());
     for (const [round, { daemon }] of replicas().entries()) {
       const name = `late-${round}`;
       const before = await serials();
@@ -79,7 +77,7 @@ describe("a control plane of two replicas", () => {
       await daemon.start();
       await lab.waitReady();
     }
-    watching = false;
+    watching.abort();
     await watch;
     const { answered, failed } = await load.stop();
     expect(failed).toEqual([]);

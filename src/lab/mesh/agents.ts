@@ -2,6 +2,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { stringify } from "yaml";
+import type { Cgroup } from "../machine/cgroup.ts";
 import type { LabNode } from "../node.ts";
 import { controlPort, controlServerName } from "./control.ts";
 import { Daemon } from "./daemon.ts";
@@ -10,9 +11,25 @@ import { warrenCommand } from "./program.ts";
 import { overlay, type SettingOverrides } from "./settings.ts";
 
 export const adminPort = 15_000;
+export const metricsPort = 15_020;
 export const readinessPort = 15_021;
 
+/** On a cluster each agent has a network of its own; here two that overlap share their node's, on other ports and in other cgroups. */
+export type AgentSlot = 0 | 1;
+
+export interface AgentPorts {
+  readonly admin: number;
+  readonly metrics: number;
+  readonly readiness: number;
+}
+
+export function agentPorts(slot: AgentSlot): AgentPorts {
+  const offset = slot * 100;
+  return { admin: adminPort + offset, metrics: metricsPort + offset, readiness: readinessPort + offset };
+}
+
 export interface AgentRequest {
+  readonly slot: AgentSlot;
   readonly node: LabNode;
   readonly folder: string;
   readonly rootCertificate: string;
@@ -27,10 +44,14 @@ export interface AgentRequest {
 
 /** The configuration file of a node's agent. */
 export function agentConfig(request: AgentRequest): Record<string, unknown> {
-  const { node, tokens, engine, backend } = request;
+  const { node, tokens, engine, backend, slot } = request;
+  const ports = agentPorts(slot);
   return overlay(
     {
       node: node.name,
+      ...(slot === 0
+        ? {}
+        : { admin: `127.0.0.1:${ports.admin}`, metrics: `:${ports.metrics}`, readiness: `:${ports.readiness}` }),
       discovery: { stateFile: join(node.tmpfs, "last-good-state") },
       control: {
         address: `${controlServerName}:${controlPort}`,
@@ -41,7 +62,7 @@ export function agentConfig(request: AgentRequest): Record<string, unknown> {
         pinDirectory: join(node.bpffs, "warren"),
         podsCgroup: node.kubepods.path,
         kubeletCgroup: node.kubeletCgroup.path,
-        agentCgroup: node.agentCgroup.path,
+        agentCgroup: agentCgroup(node, slot).path,
         criSocket: node.paths.criSocket,
         ...(backend === undefined ? {} : { backend }),
       },
@@ -54,16 +75,20 @@ export function agentConfig(request: AgentRequest): Record<string, unknown> {
   );
 }
 
+function agentCgroup(node: LabNode, slot: AgentSlot): Cgroup {
+  return slot === 0 ? node.agentCgroup : node.cgroup.child("agent-surge").create();
+}
+
 export function makeAgent(request: AgentRequest): Daemon {
-  const { node, folder } = request;
-  const config = join(folder, "nodes", node.name, "agent.yaml");
+  const { node, folder, slot } = request;
+  const config = join(folder, "nodes", node.name, slot === 0 ? "agent.yaml" : "agent-surge.yaml");
   mkdirSync(join(folder, "nodes", node.name), { recursive: true });
   writeFileSync(config, stringify(agentConfig(request)));
   return new Daemon(
     { event: request.event },
     {
       name: `agent/${node.name}`,
-      place: node.sandbox.place(node.agentCgroup),
+      place: node.sandbox.place(agentCgroup(node, slot)),
       argv: [...warrenCommand(), "node", "--config", config],
       env: { PATH: process.env["PATH"] ?? "" },
       logPath: join(folder, "logs", `agent-${node.name}.log`),

@@ -7,7 +7,7 @@ import type { Sandbox } from "../machine/sandbox.ts";
 import type { LabNode } from "../node.ts";
 import { rootCertificateFile } from "../operator-door.ts";
 import type { LabOptions } from "../options.ts";
-import { makeAgent, readinessPort } from "./agents.ts";
+import { type AgentPorts, type AgentSlot, agentPorts, makeAgent } from "./agents.ts";
 import { controlAdminPort, LabControl } from "./control.ts";
 import type { Daemon } from "./daemon.ts";
 import { makeNodeTokens } from "./node-tokens.ts";
@@ -36,17 +36,20 @@ const controlStartMs = 30_000;
 export class LabMesh {
   /** Its replicas. */
   readonly controls: readonly LabControl[];
-  readonly agents: ReadonlyMap<string, Daemon>;
+  readonly #agents: Map<string, Daemon>;
+  readonly #slots = new Map<string, AgentSlot>();
+  readonly #makeAgent: (node: LabNode, slot: AgentSlot) => Daemon;
   readonly #nodes: readonly LabNode[];
   readonly #event: (line: string) => void;
 
   private constructor(
     controls: readonly LabControl[],
-    agents: ReadonlyMap<string, Daemon>,
+    makeAgent: (node: LabNode, slot: AgentSlot) => Daemon,
     { nodes, event }: MeshRequest,
   ) {
     this.controls = controls;
-    this.agents = agents;
+    this.#makeAgent = makeAgent;
+    this.#agents = new Map(nodes.map((node) => [node.name, makeAgent(node, 0)]));
     this.#nodes = nodes;
     this.#event = event;
   }
@@ -75,9 +78,9 @@ export class LabMesh {
       controls.push(await LabControl.create({ ...controlRequest, replica }, signal));
     const rootCertificate = rootCertificateFile(folder);
     const { engine, backend, cni = true, agentSettings: settings = {} } = options;
-    const agents = nodes.map((node): [string, Daemon] => [
-      node.name,
+    const make = (node: LabNode, slot: AgentSlot) =>
       makeAgent({
+        slot,
         node,
         folder,
         rootCertificate,
@@ -87,9 +90,8 @@ export class LabMesh {
         cni,
         settings,
         event,
-      }),
-    ]);
-    return new LabMesh(controls, new Map(agents), request);
+      });
+    return new LabMesh(controls, make, request);
   }
 
   /** The control plane, when it has one replica; the first of several. */
@@ -97,6 +99,11 @@ export class LabMesh {
     const [first] = this.controls;
     if (first === undefined) throw new MeshError("MESH_LAB_CONTROL", "this lab has no control plane");
     return first;
+  }
+
+  /** By node; of two that overlap the newer one. */
+  get agents(): ReadonlyMap<string, Daemon> {
+    return this.#agents;
   }
 
   get #daemons(): Daemon[] {
@@ -136,6 +143,32 @@ export class LabMesh {
     return agent;
   }
 
+  portsOf(node: string): AgentPorts {
+    return agentPorts(this.#slots.get(node) ?? 0);
+  }
+
+  /**
+   * Brings up a second agent beside the one of a node, as a rolling update with a surge does. Resolves to the first one, still running,
+   * when the second is ready; from then on the second is the node's.
+   */
+  async surgeAgent(name: string, signal: AbortSignal): Promise<Daemon> {
+    const former = this.agent(name);
+    const node = this.#nodes.find((candidate) => candidate.name === name);
+    const slot = this.#slots.get(name) === 1 ? 0 : 1;
+    if (node === undefined) return former;
+    const next = this.#makeAgent(node, slot);
+    await next.start();
+    while (!(await this.#statusOf(next, node, "127.0.0.1", agentPorts(slot).readiness)).ready) {
+      if (next.failure !== undefined)
+        throw new MeshError("MESH_LAB_ENDED", `the next agent of ${name} ended ${next.failure}: ${next.lastWords()}`);
+      signal.throwIfAborted();
+      await delay(20);
+    }
+    this.#agents.set(name, next);
+    this.#slots.set(name, slot);
+    return former;
+  }
+
   /** By the name that logs and status use: `control`, `control-2` or `agent/<node>`. */
   daemon(name: string): Daemon | undefined {
     return this.#daemons.find((daemon) => daemon.name === name);
@@ -146,7 +179,9 @@ export class LabMesh {
       ...this.controls.map(({ daemon, address }) =>
         this.#statusOf(daemon, this.#nodes[0], address.v4, controlAdminPort),
       ),
-      ...this.#nodes.map((node) => this.#statusOf(this.agent(node.name), node, "127.0.0.1", readinessPort)),
+      ...this.#nodes.map((node) =>
+        this.#statusOf(this.agent(node.name), node, "127.0.0.1", this.portsOf(node.name).readiness),
+      ),
     ];
     return Promise.all(asked);
   }

@@ -1,0 +1,75 @@
+/** A rolling update of the agents under load: two overlap on a node, no new connection fails, and what the drain cut is named. */
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { Lab } from "../../src/lab/lab.ts";
+import { client, documents, HeldConnection, httpPort, namespaces, server } from "./support/cast.ts";
+import { SteadyLoad } from "./support/steady-load.ts";
+
+const tries = { timeout: 20_000, interval: 50 };
+
+interface Row {
+  readonly name: string;
+  readonly state: string;
+}
+
+describe.each(["native", "typescript"] as const)("agents of the %s engine that are replaced", (engine) => {
+  let lab: Lab;
+  beforeAll(async () => {
+    const manifests = [documents(namespaces, server("node-1"), client("near", "node-1"), client("far", "node-2"))];
+    const agentSettings = { log: { format: "json" }, drain: { deadline: "1s" } };
+    lab = await Lab.up({ manifests, engine, agentSettings }, AbortSignal.timeout(60_000));
+    await lab.waitReady();
+  });
+  afterAll(() => lab?.down());
+
+  const captured = async (node: string) =>
+    ((await lab.adminJson(node, "/config_dump")) as { pods: Row[] }).pods
+      .filter(({ state }) => state === "captured")
+      .map(({ name }) => name)
+      .sort();
+  const lines = async (node: string, scope: string) =>
+    (await lab.agentLog(node))
+      .split("\n")
+      .filter((line) => line.startsWith("{") && line.endsWith("}"))
+      .map((line) => JSON.parse(line) as Record<string, unknown>)
+      .filter((line) => line["scope"] === scope);
+
+  it("overlap on each node in turn; connections open at the deadline are cut and named, new ones never fail", async () => {
+    const url = `http://server:${httpPort}/`;
+    const loads = ["near", "far"].map((pod) => new SteadyLoad(lab, pod, url));
+    const held = await HeldConnection.open(lab, "far", "server");
+    for (const node of ["node-1", "node-2"]) {
+      const former = await lab.surgeAgent(node, AbortSignal.timeout(30_000));
+      expect(await captured(node)).toEqual(node === "node-1" ? ["near", "server"] : ["far"]);
+      // The former carries what it has while the next one takes what comes.
+      if (node === "node-1") await held.echo();
+      const late = `late-${node}`;
+      await lab.apply(client(late, node));
+      await expect.poll(() => captured(node), tries).toContain(late);
+      expect((await lab.exec(late, ["curl", "-sS", "--max-time", "5", url])).code).toBe(0);
+      await former.stop();
+      expect(await captured(node)).toContain(late);
+    }
+    await held.ended();
+    const reports = await Promise.all(loads.map((load) => load.stop()));
+    for (const { answered, failed } of reports) {
+      expect(failed).toEqual([]);
+      expect(answered).toBeGreaterThan(50);
+    }
+    const cut = (await lines("node-1", "drain")).filter(({ message }) => message === "connection cut");
+    expect(cut).toContainEqual(expect.objectContaining({ role: expect.stringMatching(/inbound/) }));
+    expect((await lines("node-1", "succession")).map(({ message }) => message)).toEqual([
+      expect.stringContaining("a newer agent takes over"),
+    ]);
+    expect((await lab.exec("far", ["curl", "-sS", "--max-time", "5", url])).code).toBe(0);
+  }, 120_000);
+
+  it("take their place again when the next one vanishes", async () => {
+    const former = await lab.surgeAgent("node-2", AbortSignal.timeout(30_000));
+    await lab.killAgent("node-2");
+    const url = `http://server:${httpPort}/`;
+    const ask = async () => (await lab.exec("far", ["curl", "-sS", "--max-time", "5", url])).code;
+    await expect.poll(ask, tries).toBe(0);
+    expect((await lines("node-2", "succession")).at(-1)).toMatchObject({ message: expect.stringContaining("is gone") });
+    await former.stop();
+  });
+});
