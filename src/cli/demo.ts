@@ -25,13 +25,17 @@ export function registerDemo(program: Command, exit: Exit): void {
 async function runDemoCommand(options: DemoOptions): Promise<number> {
   const { default: colours } = await import("picocolors");
   const { Checklist } = await import("../lab/demo/checklist.ts");
-  const { runDemo, startDemoLab, keepHint, logTails } = await import("../lab/demo/demo.ts");
+  const { runDemo, startDemoLab, keepHint, logTails, openHint } = await import("../lab/demo/demo.ts");
   const quiet = options.json === true;
   const say = (line: string) => {
     if (!quiet) process.stdout.write(`${line}\n`);
   };
   const checklist = new Checklist({
     onScene: (title) => say(`\n${colours.bold(title)}`),
+    onOutput: (command, lines) => {
+      say(`\n   ${colours.bold(`$ ${command}`)}`);
+      for (const line of lines) say(`   ${line}`);
+    },
     onCheck: ({ name, ok, detail }) =>
       say(` ${ok ? colours.green("✔") : colours.red("✘")} ${name}  ${colours.dim(detail)}`),
   });
@@ -64,6 +68,7 @@ async function runDemoCommand(options: DemoOptions): Promise<number> {
   const failed = checklist.checks.filter((check) => !check.ok).length;
   if (quiet) process.stdout.write(`${JSON.stringify({ checks: checklist.checks, ok: checklist.ok })}\n`);
   say(`\n${checklist.checks.length - failed} of ${checklist.checks.length} hold (${seconds()} s)`);
+  if (!kept) say(openHint);
   if (kept) {
     say(keepHint(lab));
     await lab.handOver();

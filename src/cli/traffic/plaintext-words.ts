@@ -139,7 +139,7 @@ export function summaryLines(summary: PlaintextSummary): string[] {
   const { rehearsal, conversations, refusedByStrict, window, watched, nodes, blindSpots } = summary;
   const verdict =
     rehearsal === ""
-      ? `${conversations} conversations in clear; STRICT would refuse ${refusedByStrict} of them`
+      ? `${conversations} ${conversations === 1 ? "conversation" : "conversations"} in clear; STRICT refuses or would refuse ${refusedByStrict}`
       : refusedByStrict === 0
         ? `STRICT for ${rehearsal} would refuse nothing that was seen`
         : `STRICT for ${rehearsal} would refuse ${refusedByStrict} of ${conversations} conversations`;

@@ -28,6 +28,8 @@ export interface ChecklistDeps {
   /** Called once per check, in order. */
   readonly onCheck: (check: Check) => void;
   readonly onScene: (title: string) => void;
+  /** What a command that a person can type printed. */
+  readonly onOutput?: (command: string, lines: readonly string[]) => void;
 }
 
 export class Checklist {
@@ -59,6 +61,11 @@ export class Checklist {
     } catch (error) {
       this.#record({ name, ok: false, detail: messageOf(error) });
     }
+  }
+
+  /** Shows what a command printed, before the check that rests on it. */
+  show(command: string, lines: readonly string[]): void {
+    this.#deps.onOutput?.(command, lines);
   }
 
   #record(check: Check): void {

@@ -11,6 +11,7 @@ import type { Checklist } from "./checklist.ts";
 import { agentLoss } from "./scenes/agent-loss.ts";
 import { enrolment } from "./scenes/enrolment.ts";
 import { modes } from "./scenes/modes.ts";
+import { operatorsView } from "./scenes/operators-view.ts";
 import { programs } from "./scenes/programs.ts";
 import { requests } from "./scenes/requests.ts";
 import { rotation } from "./scenes/rotation.ts";
@@ -55,6 +56,7 @@ export async function runDemo(lab: Lab, checklist: Checklist): Promise<void> {
   await checklist.scene("Who may do what", () => requests(stage));
   await checklist.scene("Certificates", () => rotation(stage));
   await checklist.scene("The agent is killed (-9)", () => agentLoss(stage));
+  await checklist.scene("What an operator sees", () => operatorsView(stage));
 }
 
 /** The last lines of every daemon's log: where to look when a line is ✘. */
@@ -67,6 +69,15 @@ export function logTails(lab: Lab): string {
     .join("\n");
 }
 
+/** How to see the last scene's output again; a lab needs no flags. */
+export const openHint = [
+  "",
+  "To see them yourself, in a lab that stays (npx warren demo --keep, or npx warren lab up), in another terminal:",
+  "  npx warren tls-check                          what every port accepts, and who came",
+  "  npx warren plaintext --rehearse-strict mesh   what STRICT would break",
+  "  npx warren tap deploy/api                     connections as they happen; then use the shop",
+].join("\n");
+
 /** What to try in a lab that was kept. */
 export function keepHint(lab: Lab): string {
   const flag = `--name ${lab.id}`;
@@ -78,6 +89,9 @@ export function keepHint(lab: Lab): string {
     `  npx warren lab apply ${flag} -f examples/policies/strict.yaml`,
     `  npx warren lab exec ${flag} -n outside client -- curl -s http://api.production:8080/`,
     `  npx warren lab logs ${flag} agent/node-1`,
+    `  npx warren tls-check ${flag}`,
+    `  npx warren plaintext ${flag} --rehearse-strict mesh`,
+    `  npx warren tap ${flag} deploy/api`,
     `  npx warren lab down ${flag}`,
   ].join("\n");
 }
