@@ -15,3 +15,21 @@ export function identityParts(identity: Identity): IdentityParts {
   const [trustDomain = "", , namespace = "", , serviceAccount = ""] = identity.slice(scheme.length).split("/");
   return { trustDomain, namespace, serviceAccount };
 }
+
+/**
+ * The identity and what it is called in the mesh's other trust domains, which mean the same: itself first. An identity of a stranger's
+ * domain is only itself.
+ */
+export function equivalentIdentities(
+  identity: Identity,
+  {
+    trustDomain: own,
+    trustDomainAliases,
+  }: { readonly trustDomain: string; readonly trustDomainAliases: readonly string[] },
+): readonly Identity[] {
+  const domains = [own, ...trustDomainAliases];
+  const { trustDomain, namespace, serviceAccount } = identityParts(identity);
+  if (trustDomainAliases.length === 0 || !domains.includes(trustDomain)) return [identity];
+  const same = domains.map((domain) => `${scheme}${domain}/ns/${namespace}/sa/${serviceAccount}` as Identity);
+  return [...new Set([identity, ...same])];
+}

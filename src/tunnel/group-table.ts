@@ -5,7 +5,7 @@
  */
 import { formatHostPort } from "../lib/host-port.ts";
 import type { SocketAddress } from "../model/address.ts";
-import type { Identity } from "../model/identity.ts";
+import { equivalentIdentities, type Identity } from "../model/identity.ts";
 import type { MeshView } from "../model/mesh.ts";
 import type { Engine, GroupHandle, PodHandle } from "./engine.ts";
 
@@ -13,7 +13,8 @@ interface Group {
   readonly handle: GroupHandle;
   readonly pod: PodHandle;
   readonly peer: SocketAddress;
-  readonly expected: Identity;
+  /** Identities that its peer may prove: one, and what it is called in the mesh's other trust domains. */
+  readonly expected: readonly Identity[];
   /** Epoch of the last decision that named it. */
   usedIn: number;
   usedAt: number;
@@ -32,11 +33,11 @@ export class GroupTable {
   }
 
   /** The group's handle, made on first use. `now` is any clock in milliseconds. */
-  handle(pod: PodHandle, peer: SocketAddress, expected: Identity, epoch: number, now: number): GroupHandle {
-    const key = `${pod} ${formatHostPort(peer.address, peer.port)} ${expected}`;
+  handle(pod: PodHandle, peer: SocketAddress, expected: readonly Identity[], epoch: number, now: number): GroupHandle {
+    const key = `${pod} ${formatHostPort(peer.address, peer.port)} ${expected.join(" ")}`;
     let group = this.#groups.get(key);
     if (group === undefined) {
-      const handle = this.#engine.group({ pod, peer, expectedIdentities: [expected] });
+      const handle = this.#engine.group({ pod, peer, expectedIdentities: expected });
       group = { handle, pod, peer, expected, usedIn: epoch, usedAt: now };
       this.#groups.set(key, group);
     }
@@ -49,7 +50,8 @@ export class GroupTable {
   prune(view: MeshView): void {
     this.#release(({ peer, expected }) => {
       const workload = view.workloadByAddress(peer.address);
-      return workload === undefined || workload.identity !== expected || workload.tunnel !== "hbone";
+      if (workload?.tunnel !== "hbone") return true;
+      return equivalentIdentities(workload.identity, view.settings).join() !== expected.join();
     });
   }
 

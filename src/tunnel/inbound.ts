@@ -5,7 +5,7 @@
 import { parseHostPort } from "../lib/host-port.ts";
 import { canonicalIp } from "../lib/ip.ts";
 import type { SocketAddress } from "../model/address.ts";
-import type { Identity } from "../model/identity.ts";
+import { equivalentIdentities, type Identity } from "../model/identity.ts";
 import type { MeshView } from "../model/mesh.ts";
 import { isMeshPort } from "../model/ports.ts";
 import type { LocalPod } from "../model/workload.ts";
@@ -30,7 +30,7 @@ export function decideConnect(view: MeshView, pod: LocalPod, request: ConnectReq
     pod,
     workload,
     // An address whose pod has another identity tells nothing about the peer.
-    source: claimed?.identity === request.peer ? claimed : undefined,
+    source: claimed && isCalled(claimed.identity, request.peer, view) ? claimed : undefined,
     peer: request.peer,
     sourceAddress: request.source.address,
     dependsOn,
@@ -42,4 +42,8 @@ export function decideConnect(view: MeshView, pod: LocalPod, request: ConnectReq
   if (address === undefined || !pod.addresses.includes(address)) return refuse("not-this-pod");
   if (isMeshPort(target.port)) return refuse("illegal-port");
   return deliver(view, arrival, { address, port: target.port }, http);
+}
+
+function isCalled(identity: Identity, peer: Identity, { settings }: MeshView): boolean {
+  return identity === peer || equivalentIdentities(identity, settings).includes(peer);
 }

@@ -3,7 +3,7 @@ import type { Duplex } from "node:stream";
 import { parseHostPort } from "../lib/host-port.ts";
 import { canonicalIp } from "../lib/ip.ts";
 import type { FlowLabel } from "../model/flow-label.ts";
-import type { Identity } from "../model/identity.ts";
+import { equivalentIdentities, type Identity } from "../model/identity.ts";
 import type { MeshChange } from "../model/mesh.ts";
 import type { Reason } from "../model/reason.ts";
 import type { LocalPod } from "../model/workload.ts";
@@ -374,8 +374,9 @@ export class TunnelDriver implements Driver, EngineEvents {
     switch (verdict.kind) {
       case "carry": {
         const now = performance.now();
+        const { settings } = this.#deps.mesh.view;
         const targets = verdict.targets.map(({ peer, expected, authority, weight }) => ({
-          group: this.#groups.handle(pod.handle, peer, expected, this.#epoch, now),
+          group: this.#groups.handle(pod.handle, peer, equivalentIdentities(expected, settings), this.#epoch, now),
           authority,
           weight,
         }));
@@ -399,8 +400,8 @@ export class TunnelDriver implements Driver, EngineEvents {
 
   #meshChanged(change: MeshChange): void {
     this.#advance();
+    if (change.settings || change.workloads.size > 0) this.#groups.prune(this.#deps.mesh.view);
     if (change.workloads.size > 0) {
-      this.#groups.prune(this.#deps.mesh.view);
       this.#held.review((flow, arrived) => this.#judge(flow, arrived));
     }
     const { policyScope } = change;

@@ -7,7 +7,7 @@ import type { ServiceDefinition, UntypedServiceImplementation } from "@grpc/grpc
 import { writeAtomically } from "../../lib/atomic-file.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { messageOf } from "../../lib/errors.ts";
-import type { Identity } from "../../model/identity.ts";
+import { equivalentIdentities, type Identity } from "../../model/identity.ts";
 import type { MeshSettings, MeshView } from "../../model/mesh.ts";
 import { AuthorityService as AuthorityProto } from "../../xds/gen/warren/authority/v1/authority_pb.ts";
 import { grpcService } from "../../xds/grpc-service.ts";
@@ -149,7 +149,12 @@ export class OnlineAuthority {
       ...settings,
       crl,
       ...(this.#options.distributeRoots ? { trustBundle, issuingRoot } : {}),
-      deniedIdentities: [...new Set([...settings.deniedIdentities, ...deniedIdentities])],
+      // By every name that they go by: an alias must be no way around a denial.
+      deniedIdentities: [
+        ...new Set(
+          [...settings.deniedIdentities, ...deniedIdentities].flatMap((one) => equivalentIdentities(one, settings)),
+        ),
+      ],
     };
   }
 
