@@ -37,7 +37,7 @@ describe.each(clusterKinds)("$name", ({ start }) => {
     const patch = (value: string, resourceVersion: string) =>
       api.call("PATCH", `${configMaps}/a`, { metadata: { resourceVersion }, data: { value } }, mergePatch);
     const [one, other] = await Promise.all([patch("one", version), patch("other", version)]);
-    expect([one.code, other.code].sort()).toEqual([200, 409]);
+    expect([one, other].filter(({ code }) => code === 200)).toHaveLength(1);
     const lost = [one, other].find(({ code }) => code === 409);
     expect(lost?.body).toMatchObject({ reason: "Conflict", status: "Failure" });
     const put = { ...configMap("a", "put"), metadata: { name: "a", namespace: "default", resourceVersion: version } };

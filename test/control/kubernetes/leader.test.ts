@@ -29,7 +29,9 @@ async function candidate(cluster: Reached, identity: string, options: Partial<Le
 describe.each(clusterKinds)("against $name", ({ start }) => {
   test("one of many leads, and when it gives up another does", async () => {
     const cluster = await start();
-    const all = await Promise.all(["a", "b", "c"].map((name) => candidate(cluster, name, { leaseMs: 60_000 })));
+    const all = await Promise.all(
+      ["a", "b", "c"].map((name) => candidate(cluster, name, { leaseMs: 60_000, renewWithinMs: 30_000 })),
+    );
     for (const { leader } of all) leader.start();
     const leading = () => all.filter(({ leader }) => leader.leading);
     await expect.poll(() => leading().length, until).toBe(1);
@@ -62,7 +64,7 @@ test("who vanishes without a word is followed by another after the Lease has end
 
 test("who cannot renew stops leading, and leads again when it can", async () => {
   const server = await startApiServer();
-  const { leader, turns, log } = await candidate(server, "a");
+  const { leader, turns, log } = await candidate(server, "a", { leaseMs: 6000, renewWithinMs: 3000 });
   leader.start();
   await expect.poll(() => turns, until).toEqual([true]);
   await server.restart(async () => {
