@@ -12,7 +12,7 @@ export interface UninstallFlags extends MeshFlags {
 
 const help = `
 Takes the opt-in label from every namespace and pod that carries it, waits until no agent holds a pod, and removes agents and control.
-CRDs, policies and the authority's Secret stay: a mesh that comes back finds its root again. While a pod is captured nothing is removed,
+The namespace, CRDs, policies and Secrets stay: a mesh that comes back finds its root again. While a pod is captured nothing is removed,
 because without its agent its connections would be refused.
 
 Without --yes it only says what it would do. In a lab the agents are stopped and the lab stays up.

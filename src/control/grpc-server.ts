@@ -1,5 +1,5 @@
 /** The control plane's listener for agents: gRPC over TLS 1.3. Services are handed in; it owns nothing but the port. */
-import { mkdir, rm, stat } from "node:fs/promises";
+import { chmod, mkdir, rm, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import {
   Server,
@@ -59,6 +59,8 @@ export class GrpcServer {
     if (socket !== undefined) {
       await makeWay(socket);
       await this.#bind(`unix:${socket}`);
+      // Callers show a token all the same; others of this machine need not even try.
+      await chmod(socket, 0o600);
     }
     if (host !== "") return await this.#bind(formatHostPort(host, port));
     try {

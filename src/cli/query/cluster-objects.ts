@@ -2,7 +2,7 @@
 
 import type { KubernetesApi, RawObject } from "../../control/kubernetes/api.ts";
 import { MeshError } from "../../lib/errors.ts";
-import { modeLabel } from "../../manifests/translate/enrolment.ts";
+import { modeLabel, partOfLabel, partOfWarren } from "../../manifests/translate/enrolment.ts";
 import type { MeshGround } from "./mesh-client.ts";
 
 export interface LabelledObject {
@@ -55,11 +55,31 @@ async function labObjects(name: string): Promise<ClusterObjects> {
 
 const meshNamespace = "warren-system";
 
-/** In this order: agents go while control is still there to hear of it. The namespace, CRDs and policies stay. */
-const parts = [
-  { path: `/apis/apps/v1/namespaces/${meshNamespace}/daemonsets/warren-node`, what: "DaemonSet warren-node" },
-  { path: `/apis/apps/v1/namespaces/${meshNamespace}/deployments/warren-control`, what: "Deployment warren-control" },
-  { path: `/api/v1/namespaces/${meshNamespace}/services/warren-control`, what: "Service warren-control" },
+/**
+ * In this order: agents go while control is still there to hear of it, and rights last. What is ours carries `part-of`. The namespace,
+ * CRDs, policies and Secrets stay: with them goes what people wrote, and the root that everything was proven by.
+ */
+const collections = [
+  { kind: "DaemonSet", group: "/apis/apps/v1", plural: "daemonsets", namespaced: true },
+  { kind: "Deployment", group: "/apis/apps/v1", plural: "deployments", namespaced: true },
+  { kind: "Service", group: "/api/v1", plural: "services", namespaced: true },
+  { kind: "PodDisruptionBudget", group: "/apis/policy/v1", plural: "poddisruptionbudgets", namespaced: true },
+  { kind: "NetworkPolicy", group: "/apis/networking.k8s.io/v1", plural: "networkpolicies", namespaced: true },
+  { kind: "ConfigMap", group: "/api/v1", plural: "configmaps", namespaced: true },
+  ...["validatingadmissionpolicybindings", "validatingadmissionpolicies"].map((plural) => {
+    const kind = plural.endsWith("bindings") ? "ValidatingAdmissionPolicyBinding" : "ValidatingAdmissionPolicy";
+    return { kind, group: "/apis/admissionregistration.k8s.io/v1", plural, namespaced: false };
+  }),
+  { kind: "RoleBinding", group: "/apis/rbac.authorization.k8s.io/v1", plural: "rolebindings", namespaced: true },
+  { kind: "Role", group: "/apis/rbac.authorization.k8s.io/v1", plural: "roles", namespaced: true },
+  { kind: "ServiceAccount", group: "/api/v1", plural: "serviceaccounts", namespaced: true },
+  {
+    kind: "ClusterRoleBinding",
+    group: "/apis/rbac.authorization.k8s.io/v1",
+    plural: "clusterrolebindings",
+    namespaced: false,
+  },
+  { kind: "ClusterRole", group: "/apis/rbac.authorization.k8s.io/v1", plural: "clusterroles", namespaced: false },
 ] as const;
 
 export function kubernetesObjects(api: KubernetesApi): ClusterObjects {
@@ -82,13 +102,13 @@ export function kubernetesObjects(api: KubernetesApi): ClusterObjects {
       ...(await list("Pod", "/api/v1/pods", signal)),
     ],
     removeMesh: async (told, signal) => {
-      for (const { path, what } of parts) {
-        try {
-          await api.call({ method: "DELETE", path, query: { propagationPolicy: "Foreground" } }, signal);
-          told(`${what} is being removed`);
-        } catch (error) {
-          if (!(error instanceof MeshError && "status" in error && error.status === 404)) throw error;
-          told(`${what} is not there`);
+      const query = { labelSelector: `${partOfLabel}=${partOfWarren}` };
+      for (const { kind, group, plural, namespaced } of collections) {
+        const path = `${group}${namespaced ? `/namespaces/${meshNamespace}` : ""}/${plural}`;
+        for (const { name } of itemsOf(await api.call({ method: "GET", path, query }, signal))) {
+          const one = `${path}/${encodeURIComponent(name)}`;
+          await api.call({ method: "DELETE", path: one, query: { propagationPolicy: "Foreground" } }, signal);
+          told(`${kind} ${name} is removed`);
         }
       }
     },

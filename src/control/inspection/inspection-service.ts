@@ -81,17 +81,29 @@ export class InspectionService {
       call.end();
     });
     call.on("data", (message: AgentMessage) => {
-      const before = stream.hello;
-      const wrong = stream.receive(message);
-      if (wrong !== undefined) {
-        log.warn({ node, peer }, `an agent's inspection stream is ended: ${wrong}`);
-        return end(call, status.INVALID_ARGUMENT, wrong);
+      try {
+        this.#take(call, stream, message);
+      } catch (error) {
+        // One agent's stream must not be able to end the control plane.
+        log.warn({ node, peer }, `an agent's message failed: ${messageOf(error)}`);
+        end(call, status.INTERNAL, messageOf(error));
       }
-      const { hello } = stream;
-      if (hello === undefined || hello === before) return;
-      agents.add(stream);
-      log.info({ node, peer, version: hello.version }, "agent can be inspected");
     });
+  }
+
+  #take(call: Call, stream: AgentStream, message: AgentMessage): void {
+    const { agents, log } = this.#deps;
+    const { node, peer, hello: before } = stream;
+    const wrong = stream.receive(message);
+    if (wrong !== undefined) {
+      log.warn({ node, peer }, `an agent's inspection stream is ended: ${wrong}`);
+      end(call, status.INVALID_ARGUMENT, wrong);
+      return;
+    }
+    const { hello } = stream;
+    if (hello === undefined || hello === before) return;
+    agents.add(stream);
+    log.info({ node, peer, version: hello.version }, "agent can be inspected");
   }
 }
 

@@ -128,15 +128,19 @@ describe("objects of a Kubernetes cluster", () => {
     ]);
   });
 
-  test("are removed agents first; what is gone already is no fault, a refusal is", async () => {
-    const { calls, objects } = api(({ path }) => {
-      if (path.endsWith("/daemonsets/warren-node")) throw new ApiError("no such thing", { status: 404 });
-      if (path.endsWith("/services/warren-control")) throw new ApiError("you may not", { status: 403 });
+  test("are removed agents first, then control; a refusal ends it", async () => {
+    const { calls, objects } = api(({ method, path }) => {
+      const name = /\/(daemonsets|deployments|services)$/.exec(path)?.[1];
+      if (method === "GET") return { items: name === undefined ? [] : [{ metadata: { name: `our-${name}` } }] };
+      if (path.endsWith("our-services")) throw new ApiError("you may not", { status: 403 });
       return {};
     });
     const told: string[] = [];
     await expect(objects.removeMesh((step) => void told.push(step), signal)).rejects.toThrow("you may not");
-    expect(told).toEqual(["DaemonSet warren-node is not there", "Deployment warren-control is being removed"]);
-    expect(calls.map(({ method }) => method)).toEqual(["DELETE", "DELETE", "DELETE"]);
+    expect(told).toEqual(["DaemonSet our-daemonsets is removed", "Deployment our-deployments is removed"]);
+    const listed = calls.filter(({ method }) => method === "GET");
+    expect(new Set(listed.map(({ query }) => query?.["labelSelector"]))).toEqual(
+      new Set(["app.kubernetes.io/part-of=warren"]),
+    );
   });
 });

@@ -42,10 +42,16 @@ async function control(objects: object[] = []): Promise<ControlPlane> {
   return plane;
 }
 
-async function person(plane: ControlPlane, token: string): Promise<MeshClient> {
-  const root = await readFile(plane.clientOptions("w1").rootFile, "utf8");
+/** Somebody with a token, who asks every one of these replicas. */
+async function person(planes: ControlPlane | readonly ControlPlane[], token: string): Promise<MeshClient> {
+  const targets = await Promise.all(
+    [planes].flat().map(async ({ port, folder }) => {
+      const root = await readFile(join(folder, "published/root.pem"), "utf8");
+      return { address: `127.0.0.1:${port}`, token, root, serverName: "" };
+    }),
+  );
   const client = new MeshClient({
-    targets: [{ address: `127.0.0.1:${plane.port}`, token, root, serverName: "" }],
+    targets,
     namespace: "production",
     origin: "a test",
     ground: { kind: "control" },
@@ -123,6 +129,20 @@ describe("agents asked through control", () => {
       ]),
     ]);
     expect([long.found.length, long.outcome.answered, short]).toEqual([40_000, ["w1"], ["debug"]]);
+  });
+
+  test("are heard whichever replica they are connected to", async () => {
+    const [one, two] = [await control(podManifest("api", "w1")), await control(podManifest("api", "w1"))];
+    agent(one, "w1", named("first"));
+    agent(two, "w2", named("second"));
+    const reader = await person([one, two], "reads");
+    await expect.poll(async () => (await pods(reader)).found, eventually).toEqual(["w1 first", "w2 second"]);
+    // The second replica knows that w1 should have an agent, and does not know it: that is no failure.
+    expect((await pods(reader)).outcome).toEqual({ asked: ["w1", "w2"], answered: ["w1", "w2"], failures: [] });
+    await two.control.stop();
+    const { found, outcome } = await pods(reader);
+    expect([found, outcome.answered]).toEqual([["w1 first"], ["w1"]]);
+    expect(await reader.controls(never)).toHaveLength(1);
   });
 
   test("that are asked what they don't know say so, without harm to the rest", async () => {

@@ -1,0 +1,118 @@
+/** The verbs' way into a cluster, with the API's double: found by kubeconfig, through a port-forward, to a real control plane. */
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
+import { parseAllDocuments } from "yaml";
+import { kubernetesObjects } from "../../../src/cli/query/cluster-objects.ts";
+import { removeWith } from "../../../src/cli/query/remove-mesh.ts";
+import { ApiClient, apiClientDefaults } from "../../../src/control/kubernetes/api-client.ts";
+import { podObject } from "../../manifests/objects.ts";
+import { podManifest, startControlPlane } from "../../support/control-plane.ts";
+import { kubeconfig, startApiServer } from "../../support/kubernetes-api/cluster.ts";
+import type { DraftObject } from "../../support/kubernetes-api/objects.ts";
+import { document, warren } from "../support/run-cli.ts";
+
+const signal = AbortSignal.timeout(60_000);
+const system = "warren-system";
+const draft = (object: object) => object as DraftObject;
+
+describe("a mesh in a cluster", () => {
+  test("is found by the kubeconfig and asked through a port-forward, with the user's own token", async () => {
+    const plane = await startControlPlane([], podManifest("api", "w1"));
+    const api = await startApiServer();
+    const digest = createHash("sha256").update(api.adminToken).digest("hex");
+    await writeFile(
+      join(plane.folder, "tokens.yaml"),
+      JSON.stringify({ tokens: {}, operators: { admin: { token: digest, actions: ["inspect"] } } }),
+    );
+    const root = await readFile(join(plane.folder, "published/root.pem"), "utf8");
+    api.apply(
+      draft({
+        apiVersion: "v1",
+        kind: "ConfigMap",
+        metadata: { name: "warren-ca-root", namespace: system },
+        data: { "root-cert.pem": root },
+      }),
+      draft(
+        podObject({
+          name: "control-0",
+          namespace: system,
+          labels: { "app.kubernetes.io/name": "warren-control" },
+          ready: true,
+        }),
+      ),
+    );
+    api.portForwards.listen(system, "control-0", 15_012, plane.port);
+    vi.stubEnv("KUBECONFIG", await kubeconfig(api, { token: api.adminToken }));
+    onTestFinished(() => void vi.unstubAllEnvs());
+    // Control takes the new token file within a second.
+    await expect.poll(async () => (await warren("services", "--context", "test")).code, { timeout: 20_000 }).toBe(0);
+    const { workloads, fanOut, code } = await document<{ workloads: object[]; fanOut: object }>(
+      "workloads",
+      "--context",
+      "test",
+    );
+    expect(workloads).toMatchObject([
+      { name: "api", namespace: "production", node: "w1", protocol: "HBONE", state: "unknown" },
+    ]);
+    expect({ fanOut, code }).toMatchObject({ code: 3, fanOut: { asked: ["w1"], answered: [] } });
+  });
+
+  test("whose control does not run is unreachable", async () => {
+    const api = await startApiServer();
+    vi.stubEnv("KUBECONFIG", await kubeconfig(api, { token: api.adminToken }));
+    onTestFinished(() => void vi.unstubAllEnvs());
+    const result = await warren("status", "--context", "test");
+    expect(result).toMatchObject({ code: 3, stdout: "" });
+    expect(result.stderr).toContain("MESH_UNREACHABLE");
+  });
+});
+
+const ours = { "app.kubernetes.io/part-of": "warren" };
+
+/** What deploy/ installs, without the namespace, CRDs and kustomization. */
+const deployed = ["control", "daemonset", "admission", "operators"].flatMap((name) =>
+  parseAllDocuments(readFileSync(fileURLToPath(new URL(`../../../deploy/${name}.yaml`, import.meta.url)), "utf8")).map(
+    (one) => one.toJS() as object,
+  ),
+);
+
+test("uninstall takes labels and parts away through the API, and leaves policies and the root's Secret", async () => {
+  const api = await startApiServer();
+  api.apply(
+    draft({
+      apiVersion: "v1",
+      kind: "Namespace",
+      metadata: { name: "shop", labels: { "warren.dev/mode": "ambient" } },
+    }),
+    draft(podObject({ name: "cart", namespace: "shop", labels: { "warren.dev/mode": "none" } })),
+    ...deployed.map(draft),
+    draft({ apiVersion: "apps/v1", kind: "DaemonSet", metadata: { name: "another", namespace: system } }),
+    draft({ apiVersion: "v1", kind: "Secret", metadata: { name: "warren-ca", namespace: system, labels: ours } }),
+  );
+  const client = new ApiClient({ ...apiClientDefaults, kubeconfig: await kubeconfig(api, { token: api.adminToken }) });
+  const objects = kubernetesObjects(client);
+  const outcome = { asked: ["w1"], answered: ["w1"], failures: [] };
+  const held = async () => ({ pods: (await objects.labelled(signal)).length > 0 ? ["shop/cart"] : [], outcome });
+  const flags = { unlabel: true, wait: 1000, timeout: 1000, output: "json", color: false } as const;
+  const out = vi.spyOn(process.stdout, "write").mockReturnValue(true);
+  onTestFinished(() => out.mockRestore());
+  expect(await removeWith({ objects, held, origin: "test" }, { ...flags, unlabel: false, yes: true }, signal)).toBe(1);
+  expect(await objects.labelled(signal)).toHaveLength(2);
+  expect(await removeWith({ objects, held, origin: "test" }, { ...flags, yes: true }, signal)).toBe(0);
+  expect(await objects.labelled(signal)).toEqual([]);
+  const names = async (path: string) => {
+    const { items } = (await client.call({ method: "GET", path }, signal)) as unknown as {
+      items: { metadata: { name: string } }[];
+    };
+    return items.map(({ metadata }) => metadata.name);
+  };
+  expect(await names(`/apis/apps/v1/namespaces/${system}/daemonsets`)).toEqual(["another"]);
+  expect(await names(`/apis/apps/v1/namespaces/${system}/deployments`)).toEqual([]);
+  expect(await names("/apis/rbac.authorization.k8s.io/v1/clusterroles")).toEqual([]);
+  expect(await names("/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies")).toEqual([]);
+  expect(await names(`/api/v1/namespaces/${system}/secrets`)).toEqual(["warren-ca"]);
+});
