@@ -113,10 +113,17 @@ export async function clusterProblems(
     problems.push(...deploymentProblems(machine.root));
     if (images.mesh === undefined)
       problems.push("--image: no Warren runs in the cluster, and the image to deploy must be one that it can pull");
+    // Taking away what was deployed would take them away too, and every policy in the cluster with them.
+    const { code } = await kubectl.try(["get", "crd", policyCrd]);
+    if (code === 0)
+      problems.push(
+        `a cluster without ${policyCrd}: somebody's policies may be there; install Warren yourself and measure that`,
+      );
   }
   return problems;
 }
 
+const policyCrd = "authorizationpolicies.security.istio.io";
 export const meshNamespace = "warren-system";
 export const agentDaemonSet = "warren-node";
 export const controlDeployment = "warren-control";

@@ -3,12 +3,15 @@ import { execFile } from "node:child_process";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { clusterProblems, kindProblems, workers } from "../../../bench/cluster/preflight.ts";
 import { Kubectl } from "../../../bench/cluster/tool.ts";
 import { temporaryFolder } from "../../support/temporary-folder.ts";
 import { type FakeTools, fakeTools } from "./support/fake-tools.ts";
 import { kindReplies, kubectlReplies, nodes, noMesh, someMesh } from "./support/recordings.ts";
+
+// Every command line starts a program that stands in for the real one.
+vi.setConfig({ testTimeout: 60_000 });
 
 const { signal } = new AbortController();
 const all = [...kindReplies, noMesh, ...kubectlReplies];
@@ -83,10 +86,19 @@ test("an existing cluster needs two nodes, a right, and images that it can pull"
     "permission: this user may not create namespaces in the cluster",
     expect.stringMatching(/^--image: no Warren runs in the cluster/),
   ]);
+  const images = { mesh: "registry.example/warren:1", load: "registry.example/load:1" };
+  const crd = {
+    tool: "kubectl",
+    args: "get crd authorizationpolicies.security.istio.io$",
+    stdout: "authorizationpolicies\n",
+  };
+  expect(await ofCluster([noMesh, crd, ...kubectlReplies], images)).toEqual([
+    expect.stringMatching(/^a cluster without authorizationpolicies\.security\.istio\.io: somebody's policies/),
+  ]);
   expect(await ofCluster([someMesh, ...kubectlReplies], { load: "registry.example/load:1" })).toEqual([]);
 });
 
-test("the command exits 3 and names what is missing", { timeout: 60_000 }, async () => {
+test("the command exits 3 and names what is missing", async () => {
   const empty = await temporaryFolder();
   mkdirSync(join(empty, "bin"));
   const main = fileURLToPath(new URL("../../../bench/main.ts", import.meta.url));

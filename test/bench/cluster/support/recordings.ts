@@ -76,6 +76,12 @@ export const kubectlReplies: readonly Reply[] = [
   { tool: "kubectl", args: "-- warren_load openloop", stdout: JSON.stringify(openLoop) },
   { tool: "kubectl", args: "-- warren_load flows", stdout: JSON.stringify(flows) },
   { tool: "kubectl", args: "-- warren_load idle", stdout: JSON.stringify(idle) },
+  {
+    tool: "kubectl",
+    args: "get crd",
+    code: 1,
+    stderr: 'Error from server (NotFound): customresourcedefinitions.apiextensions.k8s.io "x" not found\n',
+  },
   { tool: "kubectl", args: "delete", stdout: "deleted\n" },
 ];
 
