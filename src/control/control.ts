@@ -102,6 +102,7 @@ export class Control {
       () => certificates.inFlight,
       () => this.#discovery.clients().length,
     );
+    deps.platform.register(metrics.registry);
     const certificates = new CertificateService(
       {
         authority: this.#authority.signer,

@@ -2,6 +2,7 @@
  * What the control plane stands on: where the authority is kept, and how callers prove who they are. Files for meshes without
  * Kubernetes, the cluster's own API otherwise.
  */
+import type { Registry } from "prom-client";
 import type { Clock } from "../lib/clock.ts";
 import type { NodeAuthenticator } from "./access/node-authenticator.ts";
 import { NodeTokens } from "./access/node-tokens.ts";
@@ -21,6 +22,8 @@ export interface ControlPlatform {
   plugIn(): PlugInReader | undefined;
   /** Everything is in force and agents are served: what is to be told the cluster may be told. */
   serve(authority: ServedAuthority): void;
+  /** Adds metrics of its own. */
+  register(registry: Registry): void;
   /** For the admin port: how what it stands on is doing. No secrets. */
   describe(): object;
   /** May be called twice and after a failed start. */
@@ -71,6 +74,8 @@ export class FilePlatform implements ControlPlatform {
   }
 
   serve(): void {}
+
+  register(): void {}
 
   describe(): object {
     return { kind: "files" };

@@ -1,9 +1,11 @@
 /** The cluster as what the control plane stands on. */
+import type { Registry } from "prom-client";
 import { backoffDelay } from "../../lib/backoff.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { messageOf } from "../../lib/errors.ts";
 import type { ControlPlatform, ServedAuthority } from "../platform.ts";
 import { ApiError, type KubernetesApi } from "./api.ts";
+import { registerKubernetesMetrics } from "./kubernetes-metrics.ts";
 import type { KubernetesSource } from "./kubernetes-source.ts";
 import { Leader, type LeaderOptions, leaderDefaults } from "./leader.ts";
 import { NodeReview } from "./node-review.ts";
@@ -121,6 +123,14 @@ export class KubernetesPlatform implements ControlPlatform {
       await leader.stop();
       await Promise.all([publisher.stop(), status.stop()]);
     };
+  }
+
+  register(registry: Registry): void {
+    registerKubernetesMetrics(registry, {
+      kinds: () => this.#deps.source.kinds(),
+      problems: () => this.#deps.source.problems().length,
+      leading: () => this.#leader?.leading ?? false,
+    });
   }
 
   describe(): object {

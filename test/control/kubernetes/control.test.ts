@@ -123,6 +123,15 @@ test("on a cluster, control keeps its authority in a Secret, publishes its root 
     watches: { Pod: { kind: "watching", objects: 2 }, PeerAuthentication: { kind: "watching", objects: 1 } },
     problems: [{ object: "PeerAuthentication shop/bad", field: "spec.mtls.mode" }],
   });
+  const metrics = await (await fetch(`http://127.0.0.1:${adminPort}/metrics`)).text();
+  for (const line of [
+    'warren_kubernetes_watch_up{kind="AuthorizationPolicy"} 1',
+    'warren_kubernetes_watch_objects{kind="Pod"} 2',
+    "warren_kubernetes_object_problems 1",
+    "warren_control_leading 1",
+  ]) {
+    expect(metrics).toContain(line);
+  }
   expect(JSON.stringify(lines)).not.toContain(token);
   expect(JSON.stringify(lines)).not.toContain("PRIVATE KEY");
 });
