@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { parse, stringify } from "yaml";
 import { Lab } from "../../src/lab/lab.ts";
 import { rootCertificateFile } from "../../src/lab/operator-door.ts";
 import { documents, idle, service, web } from "../lab/fixtures.ts";
@@ -46,6 +47,11 @@ describe("a mesh under load whose certificates are exchanged", () => {
     handshakes = new Handshakes(lab, "two");
   });
 
+  const replicas = () =>
+    (lab.mesh?.controls ?? []).map(({ daemon }, index) => {
+      const name = index === 0 ? "control" : `control-${index + 1}`;
+      return { daemon, config: join(lab.folder, "control", `${name}.yaml`) };
+    });
   const ca = (...args: readonly string[]): Promise<Said> => warren(lab, "ca", ...args);
   const certificates = async (node: string) => (await lab.adminJson(node, "/certs")) as Certificate[];
   const published = () => readFileSync(rootCertificateFile(lab.folder), "utf8");
@@ -120,6 +126,26 @@ describe("a mesh under load whose certificates are exchanged", () => {
     expect(await verify(former)).toMatchObject({ code: 1, results: [{ verdict: "refused", reason: "tls-failed" }] });
     await nothingFailed();
   });
+
+  it("moves to another trust domain: first every agent accepts it, then it is the mesh's own", async () => {
+    const configure = async (trustDomain: string, alias: string) => {
+      for (const { daemon, config } of replicas()) {
+        const settings = parse(readFileSync(config, "utf8")) as Record<string, unknown>;
+        writeFileSync(config, stringify({ ...settings, trustDomain, mesh: { trustDomainAliases: [alias] } }));
+        await daemon.kill();
+        await daemon.start();
+      }
+      const aliases = async (node: string) =>
+        ((await lab.adminJson(node, "/config_dump")) as { settings: { trustDomainAliases: string[] } }).settings;
+      for (const node of lab.nodes())
+        await expect.poll(() => aliases(node), tries).toMatchObject({ trustDomain, trustDomainAliases: [alias] });
+    };
+    await configure("cluster.local", "new.example");
+    await configure("new.example", "cluster.local");
+    const identities = async () => (await certificates("node-2")).map(({ identity }) => identity);
+    await expect.poll(identities, tries).toEqual(["spiffe://new.example/ns/production/sa/default"]);
+    await nothingFailed();
+  }, 120_000);
 
   it("goes on without an agent that somebody excuses by name, and takes it back when it returns", async () => {
     await lab.stopAgent("node-3");
