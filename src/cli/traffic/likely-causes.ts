@@ -218,7 +218,7 @@ function uncarried({ uncarried: count, source }: CauseFacts): Cause[] {
       code: "open-before-enrolment",
       certainty: "sure",
       text: `${count} of their connections were open before enrolment: they go on in clear, past the mesh`,
-      fix: `warren enroll --cut pod/${source.name.split("/")[1] ?? source.name}`,
+      fix: `warren enroll ns/${source.name.split("/")[0]} --cut`,
     },
   ];
 }

@@ -120,7 +120,7 @@ function openBefore(input: PlaintextInput, nodes: NodeAddresses, pod: SeenSocket
       lastSeen: "",
       ...modeFields(mode),
       ...noEffect("it passes the mesh by until it is opened anew"),
-      fix: `warren enroll --cut pod/${local.pod} -n ${local.namespace} closes it; its application connects anew, through the mesh`,
+      fix: `warren enroll ns/${local.namespace} --cut closes it; its application connects anew, through the mesh`,
     };
   });
 }
@@ -249,7 +249,7 @@ function fixOf(why: PlaintextWhy, client: PeerRow, destination: PlaintextRow["de
     case "destination-outside":
       return "it leaves the cluster: use TLS of the application's own, or an egress gateway";
     case "open-before-enrolment":
-      return "warren enroll --cut";
+      return `warren enroll ns/${destination.namespace || client.namespace} --cut`;
     case "unknown":
       return "too many peers to tell one by one: see the access log of the destination's node";
   }
