@@ -13,7 +13,7 @@ import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
 const run = promisify(execFile);
 const here = fileURLToPath(new URL(".", import.meta.url));
 const build = fileURLToPath(new URL("../../build/fuzz", import.meta.url));
-const targets = ["authority", "spiffe", "decision"] as const;
+const targets = ["authority", "decision", "events", "forwarded", "spiffe"] as const;
 /** Of all targets together; `WARREN_FUZZ_SECONDS` for longer. */
 const seconds = Number(process.env["WARREN_FUZZ_SECONDS"] ?? 45);
 

@@ -129,6 +129,9 @@ class Engine {
   void release(const Pod& pod);
   void residentLeft(const Pod& pod, Worker& worker);
   [[nodiscard]] bool overMemory() const;
+  // Of the process's memory limit, for each flow that is open.
+  [[nodiscard]] int64_t equalShare() const;
+  void relieveOthers(const Worker& worker);
   [[nodiscard]] Worker& fewestTunnels(Worker& preferred) const;
   [[nodiscard]] Worker& lighter(Worker& preferred) const;
   void leaveSeat(const std::shared_ptr<Group>& group, uint64_t tunnel);

@@ -45,6 +45,16 @@ bool Engine::overMemory() const {
   return sum(&Counters::bufferedBytes) > options_.limits.memory;
 }
 
+int64_t Engine::equalShare() const {
+  return options_.limits.memory / std::max<int64_t>(1, flows_.load(std::memory_order_relaxed));
+}
+
+void Engine::relieveOthers(const Worker& worker) {
+  for (const auto& other : workers_) {
+    if (other.get() != &worker) other->post(Task([](Worker& at) { at.relieve(); }));
+  }
+}
+
 Worker& Engine::fewestTunnels(Worker& preferred) const {
   Worker* best = &preferred;
   for (const auto& worker : workers_) {

@@ -3,6 +3,7 @@
 // slow reader slows its writer.
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -110,11 +111,14 @@ void Flow::pumpSockets(Side from) {
   FlowSocket& in = socket(from);
   FlowSocket& out = socket(opposite(from));
   uint8_t* buffer = worker_->scratch().plain.get();
+  // What is read and not taken waits here: half of the flow's limit each way.
+  const auto limit = static_cast<size_t>(worker_->engine().options().limits.bufferPerFlow / 2);
+  const size_t most = std::clamp<size_t>(limit, 1, Scratch::kPlain);
   for (size_t moved = 0; moved < kTurn;) {
     if (!flush(from)) return;
     if (half.endIn) return passEnd(from);
     if (!in.readable || !out.writable) return;
-    const ssize_t got = recv(in.fd.get(), buffer, Scratch::kPlain, 0);
+    const ssize_t got = recv(in.fd.get(), buffer, most, 0);
     if (got == 0) {
       half.endIn = true;
       continue;
@@ -125,7 +129,7 @@ void Flow::pumpSockets(Side from) {
       return;
     }
     const auto size = static_cast<size_t>(got);
-    if (size < Scratch::kPlain && !in.ended) in.readable = false;
+    if (size < most && !in.ended) in.readable = false;
     moved += size;
     ssize_t sent = send(out.fd.get(), buffer, size, MSG_NOSIGNAL);
     if (sent < 0) {

@@ -123,6 +123,8 @@ class Worker {
   void leaveFlow(uint64_t flow, Reason reason, bool finished);
   void credentialChanged(uint64_t credential);
   void renewTunnels(const Pod& pod);
+  // Ends flows of this worker while the process is above its limit of memory; false if the cause is elsewhere.
+  bool relieve();
   void closePod(const std::shared_ptr<Pod>& pod, int64_t graceMs, Reason reason);
   void groupReleased(uint64_t group);
   void drain();
@@ -161,7 +163,6 @@ class Worker {
   bool oneConversation(std::span<const epoll_event> events);
   void runTasks();
   void runSoon();
-  void relieve();
   // The flow if it is this worker's now; else the command is passed on to where it is.
   template <typename Command>
   void withFlow(uint64_t id, Command command);

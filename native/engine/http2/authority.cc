@@ -9,7 +9,9 @@ namespace warren::engine {
 
 namespace {
 
-constexpr size_t kLongestHost = 253;  // RFC 1035 §2.3.4, without the trailing dot
+// RFC 1035 §2.3.4, without the trailing dot.
+constexpr size_t kLongestHost = 253;
+constexpr size_t kLongestLabel = 63;
 
 std::optional<uint16_t> parsePort(std::string_view text) {
   unsigned port = 0;
@@ -19,16 +21,45 @@ std::optional<uint16_t> parsePort(std::string_view text) {
   return static_cast<uint16_t>(port);
 }
 
-bool isHostChar(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_';
+bool isLabelChar(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
 }
 
-// A name that ends in a number would be read as an address by others (WHATWG URL, "ends in a number").
+bool isDigit(char c) {
+  return c >= '0' && c <= '9';
+}
+
+bool isHexDigit(char c) {
+  return isDigit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+}
+
+bool isLabel(std::string_view label) {
+  return !label.empty() && label.size() <= kLongestLabel && label.front() != '-' && label.back() != '-' &&
+         std::all_of(label.begin(), label.end(), isLabelChar);
+}
+
+// RFC 1123 §2.1. A name that ends in a number would be read as an address by others (WHATWG URL, "ends in a number").
 bool isHostName(std::string_view host) {
-  if (host.empty() || host.size() > kLongestHost || !std::all_of(host.begin(), host.end(), isHostChar)) return false;
-  if (host.front() == '.' || host.front() == '-' || host.find("..") != std::string_view::npos) return false;
-  const std::string_view last = host.substr(host.rfind('.') + 1);
-  return last.empty() || !std::all_of(last.begin(), last.end(), [](char c) { return c >= '0' && c <= '9'; });
+  if (host.empty() || host.size() > kLongestHost) return false;
+  std::string_view last;
+  for (size_t start = 0; start <= host.size();) {
+    const size_t dot = std::min(host.find('.', start), host.size());
+    last = host.substr(start, dot - start);
+    if (!isLabel(last)) return false;
+    start = dot + 1;
+  }
+  const bool hex = last.size() >= 2 && last[0] == '0' && (last[1] == 'x' || last[1] == 'X');
+  return hex ? !std::all_of(last.begin() + 2, last.end(), isHexDigit) : !std::all_of(last.begin(), last.end(), isDigit);
+}
+
+// RFC 9110 §5.6.2.
+bool isTokenChar(char c) {
+  return isDigit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+         std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos;
+}
+
+bool isToken(std::string_view text) {
+  return !text.empty() && std::all_of(text.begin(), text.end(), isTokenChar);
 }
 
 bool isLowerHex(std::string_view text) {
@@ -83,7 +114,15 @@ bool isTraceparent(std::string_view value) {
 
 std::string formatForwarded(const Address& source, std::string_view host) {
   std::string out = "for=\"" + source.text() + "\"";
-  if (!host.empty()) out.append(";host=").append(host);
+  if (host.empty()) return out;
+  out.append(";host=");
+  if (isToken(host)) return out.append(host);
+  out.push_back('"');
+  for (const char c : host) {
+    if (c == '"' || c == '\\') out.push_back('\\');
+    out.push_back(c);
+  }
+  out.push_back('"');
   return out;
 }
 

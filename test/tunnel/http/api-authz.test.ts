@@ -16,7 +16,7 @@ import type { FlowClosed } from "../../../src/tunnel/engine.ts";
 import type { HttpRequestRecord } from "../../../src/tunnel/http/enforcement.ts";
 import { httpRequests } from "../../../src/tunnel/http/requests.ts";
 import { TunnelDriver } from "../../../src/tunnel/tunnel-driver.ts";
-import { type EngineKind, engines } from "../../conformance/support/engines.ts";
+import { type EngineKind, enginePairs } from "../../conformance/support/engines.ts";
 import { addon, freshAddress, listen as listenAs, netns } from "../../conformance/support/loopback.ts";
 import { MeshPki } from "../../conformance/support/mesh-pki.ts";
 import { engineOptions } from "../../conformance/support/options.ts";
@@ -43,7 +43,7 @@ const production = { namespace: "production" };
 
 afterEach(() => stage.close());
 
-describe.each(engines)("api-authz.yaml on the $name engine", (kind: EngineKind) => {
+describe.each(enginePairs)("api-authz.yaml from $name", (kinds) => {
   let index: MeshIndex;
   let policy: AuthorizationPolicy;
   let pki: MeshPki;
@@ -54,7 +54,7 @@ describe.each(engines)("api-authz.yaml on the $name engine", (kind: EngineKind) 
   let closed: FlowClosed[];
   let errors: unknown[];
 
-  function node(): TunnelDriver {
+  function node(kind: EngineKind): TunnelDriver {
     const mesh: MeshSource = {
       view: index,
       onChange: (listener) => index.onChange(listener),
@@ -134,8 +134,8 @@ describe.each(engines)("api-authz.yaml on the $name engine", (kind: EngineKind) 
     batch = workload("batch", freshAddress(), production);
     index = new MeshIndex(settings);
     index.apply({ workloads: [api, frontend, batch], authorizationPolicies: [policy] });
-    clients = node();
-    servers = node();
+    clients = node(kinds.client);
+    servers = node(kinds.server);
     await capture(servers, api);
     await capture(clients, frontend);
     await capture(clients, batch);

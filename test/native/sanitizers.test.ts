@@ -2,6 +2,11 @@
  * The conformance suite again, on builds of the engine that watch themselves: AddressSanitizer with UndefinedBehaviorSanitizer, and
  * ThreadSanitizer. The real addon in the real Node, with the sanitizer's library loaded first; whatever it reports fails the test.
  *
+ * What runs is everything that the native engine takes part in, with two workers: captured and carried flows, CONNECT requests, hand-over,
+ * life and end, the pool, remembered decisions and their race, floods, peers that vanish or stall; and the tests of several workers, with four.
+ * Left out are what needs minutes or a machine for itself without showing the engine anything new: 10 000 flows, exhausted descriptors, the
+ * long path, greedy neighbours.
+ *
  * Leaks are not looked for, because V8's heap hides pointers from LeakSanitizer: counted bytes and descriptors are (`robustness-*`). TSan
  * does not see into Node, OpenSSL and nghttp2, which are not instrumented, and is told so.
  */
@@ -14,10 +19,16 @@ import { promisify } from "node:util";
 import { describe, expect, it, onTestFinished } from "vitest";
 
 const run = promisify(execFile);
-const root = fileURLToPath(new URL("../../..", import.meta.url));
-/** What the native engine takes part in, but for three tests that count the tunnels of a single worker: here there are two. */
-const chosen = "^(?!.*(on one tunnel|by weight|waits for a peer at once)).*(native|several workers)";
-const suites = ["captured", "carrying", "connect-requests", "hand-over", "lifecycle", "pool", "remembered"];
+const root = fileURLToPath(new URL("../..", import.meta.url));
+/**
+ * Not three tests that count the tunnels of a single worker: here there are two. Of those that move 100 MiB the one that has the native engine
+ * at both ends.
+ */
+const left = ["on one tunnel", "by weight", "waits for a peer at once", "typescript.*100 MiB"];
+const chosen = `^(?!.*(${left.join("|")})).*(native|several workers)`;
+const suites =
+  "captured carrying connect-requests floods hand-over lifecycle pool remembered remembered-race robustness-peers".split(" ");
+const fewestTests = 180;
 
 interface Sanitizer {
   readonly title: string;
@@ -75,8 +86,11 @@ describe("the native engine, watched for", () => {
     const tests = [...suites.map((name) => `test/conformance/${name}.test.ts`), "test/tunnel/native/workers.test.ts"];
     const summary = join(logs, "..", `${basename(logs)}.json`);
     const arguments_ = ["node_modules/vitest/vitest.mjs", "run", "--project", "unit", "--testNamePattern", chosen];
-    arguments_.push("--reporter", "json", "--outputFile", summary, "--maxWorkers", "1", "--testTimeout", "60000");
-    await run(process.execPath, [...arguments_, ...tests], {
+    arguments_.push("--reporter", "json", "--outputFile", summary, "--maxWorkers", "2", "--testTimeout", "60000");
+    // Code is several times slower here: a test that waited in vain once may wait again. The sanitizers' silence is what counts, and they
+    // do not forget.
+    arguments_.push("--retry", "2");
+    const output = await run(process.execPath, [...arguments_, ...tests], {
       cwd: root,
       maxBuffer: 64 * 1024 * 1024,
       env: {
@@ -86,14 +100,16 @@ describe("the native engine, watched for", () => {
         WARREN_ENGINE_ADDON: addon,
         WARREN_TEST_WORKERS: "2",
       },
-    }).catch(() => {}); // what failed stands in the summary
+    }).catch((error: unknown) => error as { stdout?: string; stderr?: string }); // what failed stands in the summary
     onTestFinished(() => rm(summary, { force: true }));
     expect(await reportsIn(logs)).toEqual([]);
-    const { numPassedTests, testResults } = JSON.parse(await readFile(summary, "utf8")) as Summary;
+    const text = await readFile(summary, "utf8").catch(() => "");
+    expect(text, `no summary; the run said: ${output.stdout} ${output.stderr}`).not.toBe("");
+    const { numPassedTests, testResults } = JSON.parse(text) as Summary;
     const failed = testResults.flatMap(({ assertionResults }) =>
       assertionResults.filter(({ status }) => status === "failed").map(({ fullName }) => fullName),
     );
     expect(failed).toEqual([]);
-    expect(numPassedTests).toBeGreaterThan(100);
+    expect(numPassedTests).toBeGreaterThan(fewestTests);
   });
 });
