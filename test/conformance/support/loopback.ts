@@ -16,9 +16,12 @@ export const netns: number = openSync("/proc/self/ns/net", "r");
 
 let lastHost = 0;
 
-/** 127.a.b.n with a and b from the process id: test files run side by side in processes of their own. */
+/**
+ * 127.a.b.n with a and b from the process id: test files run side by side in processes of their own. In a process that asks for hundreds,
+ * the later ones come around again; whoever took them is long done with them.
+ */
 export function freshAddress(): string {
-  lastHost += 1;
+  lastHost = lastHost === 254 ? 100 : lastHost + 1;
   return `127.${16 + ((process.pid >> 8) % 200)}.${process.pid & 0xff}.${lastHost}`;
 }
 
