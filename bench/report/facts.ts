@@ -6,6 +6,16 @@ export function titleOf({ target }: Environment): string {
   return target === "lab" ? "Bench of the mesh on the lab" : `Bench of the mesh on a cluster (${target})`;
 }
 
+/** Above these shares of all processors even ratios are doubtful. */
+const loud = { foreign: 0.1, steal: stealLimit } as const;
+
+/** What a reader must know before any figure; undefined on a quiet machine, or where nobody can tell. */
+export function noiseWarning({ noise: { foreign = 0, steal } }: Environment): string | undefined {
+  if (foreign <= loud.foreign && steal <= loud.steal) return undefined;
+  const percent = (share: number) => `${(share * 100).toFixed(0)} %`;
+  return `The machine was not quiet: other programs used ${percent(foreign)} of its processors meanwhile, ${percent(steal)} were stolen by the hypervisor. Trust ratios of one run only, and those with care.`;
+}
+
 const labLimits: readonly string[] = [
   "The lab is network namespaces on one kernel, not a cluster: a hop between nodes is a bridge and two veth pairs instead of a network card.",
   "Clients, servers and both nodes' agents share the processors of one machine, so that throughput with a mesh is bounded by what all of them need together; processor time per byte is the figure that carries over.",

@@ -12,6 +12,8 @@ export interface Goal {
   readonly met: boolean | undefined;
   /** Of a value that is not there. */
   readonly reason: string;
+  /** False where its scenario was not among those asked for. */
+  readonly tried: boolean;
 }
 
 interface Bound {
@@ -150,8 +152,14 @@ export function otherGoals({ scenarios }: BenchDocument): readonly Goal[] {
     const value =
       row === undefined ? undefined : aim.value === undefined ? row.medians[aim.variant] : aim.value(row, of);
     const reason = row?.reasons[aim.variant] ?? `not measured in this run: --scenario ${aim.scenario}`;
-    return goal(aim.name, value ?? null, aim.unit, aim, reason);
+    return { ...goal(aim.name, value ?? null, aim.unit, aim, reason), tried: row !== undefined };
   });
+}
+
+/** One sentence for all that nobody asked about; empty when there are none. */
+export function untriedGoals(goals: readonly Goal[]): string {
+  const untried = goals.filter(({ tried, value }) => !tried && value === null);
+  return untried.length === 0 ? "" : `Not measured in this run: ${untried.map(({ name }) => name).join("; ")}.`;
 }
 
 function ratio(one: number | null | undefined, other: number | null | undefined): number | undefined {
@@ -163,5 +171,5 @@ function goal(name: string, value: number | null, unit: string, bound: Bound, re
   const wants = atLeast !== undefined ? `≥ ${atLeast}${unit}` : atMost !== undefined ? `≤ ${atMost}${unit}` : "";
   const met =
     value === null || wants === "" ? undefined : value >= (atLeast ?? -Infinity) && value <= (atMost ?? Infinity);
-  return { name, value, unit, wants, met, reason: reason ?? "not measured in this run" };
+  return { name, value, unit, wants, met, reason: reason ?? "not measured in this run", tried: true };
 }

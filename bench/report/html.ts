@@ -1,8 +1,8 @@
 /** The report as one file for a browser: verdicts first, then ratios, plots and every figure. No script, nothing loaded. Pure. */
-import type { Row } from "../model.ts";
-import { describeMachine, limitsOf, titleOf } from "./facts.ts";
+import type { Environment, Row } from "../model.ts";
+import { describeMachine, limitsOf, noiseWarning, titleOf } from "./facts.ts";
 import { cell, type FigureGroup, figureGroups, show, toDirect } from "./figures.ts";
-import { type Goal, otherGoals, ratioGoals } from "./goals.ts";
+import { type Goal, otherGoals, ratioGoals, untriedGoals } from "./goals.ts";
 import { plotList, plottedVariants } from "./plot-list.ts";
 import { colourClass, escapeMarkup as text } from "./plots.ts";
 import type { Report } from "./report.ts";
@@ -19,15 +19,21 @@ const words: Readonly<Record<Outcome, string>> = {
 export function renderHtml(report: Report): string {
   const { document } = report;
   const variants = plottedVariants(document);
+  const goals = otherGoals(document);
   const body = [
     `<h1>${text(titleOf(document.env))}</h1>`,
-    `<p class="sub">${text(`${document.env.date} · commit ${document.env.commit.slice(0, 10)} · ${document.env.rounds} interleaved rounds · medians`)}</p>`,
+    `<p class="sub">${text(`${document.env.date} · commit ${document.env.commit.slice(0, 10) || "unknown"} · ${document.env.rounds} interleaved rounds · medians`)}</p>`,
+    noiseNote(document.env),
     "<h2>Against what the mission says of sidecar meshes</h2>",
     `<div class="verdicts">${missionVerdicts(document).map(verdictCard).join("")}</div>`,
     "<h2>Native engine over TypeScript engine</h2>",
     goalTable("ratio", ratioGoals(document)),
     "<h2>Other goals</h2>",
-    goalTable("goal", otherGoals(document)),
+    goalTable(
+      "goal",
+      goals.filter(({ value, tried }) => value !== null || tried),
+    ),
+    untriedNote(goals),
     "<h2>Plots</h2>",
     `<p class="legend">${variants.map((variant) => `<span><i class="${colourClass(variant)}"></i>${text(variant)}</span>`).join("")}</p>`,
     `<div class="plots">${plotList(report).join("")}</div>`,
@@ -58,6 +64,11 @@ ${body.join("\n")}
 `;
 }
 
+function noiseNote(env: Environment): string {
+  const warning = noiseWarning(env);
+  return warning === undefined ? "" : `<p class="loud">${text(warning)}</p>`;
+}
+
 function verdictCard({ claim, outcome, found }: ReturnType<typeof missionVerdicts>[number]): string {
   return `<section class="verdict ${outcome}"><h3>${text(claim)}</h3><p><b>${words[outcome]}</b> ${text(found)}</p></section>`;
 }
@@ -69,6 +80,11 @@ function goalTable(what: string, goals: readonly Goal[]): string {
     return `<tr><th scope="row">${text(name)}</th><td>${shown}</td><td>${text(wants)}</td><td>${mark}</td></tr>`;
   });
   return `<table class="goals"><thead><tr><th>${text(what)}</th><th>value</th><th>wanted</th><th></th></tr></thead><tbody>${rows.join("")}</tbody></table>`;
+}
+
+function untriedNote(goals: readonly Goal[]): string {
+  const untried = untriedGoals(goals);
+  return untried === "" ? "" : `<p class="sub">${text(untried)}</p>`;
 }
 
 function figureTable({ variants, rows }: FigureGroup): string {

@@ -1,7 +1,7 @@
 /** The report as text for terminals, notes and pull requests. Pure. */
-import { describeMachine, limitsOf, titleOf } from "./facts.ts";
+import { describeMachine, limitsOf, noiseWarning, titleOf } from "./facts.ts";
 import { cell, figureGroups, show, toDirect } from "./figures.ts";
-import { type Goal, otherGoals, ratioGoals } from "./goals.ts";
+import { type Goal, otherGoals, ratioGoals, untriedGoals } from "./goals.ts";
 import type { Report } from "./report.ts";
 import { missionVerdicts, type Outcome } from "./verdicts.ts";
 
@@ -14,9 +14,11 @@ const words: Readonly<Record<Outcome, string>> = {
 
 export function renderMarkdown({ document, absences }: Report): string {
   const rows = document.scenarios;
+  const warning = noiseWarning(document.env);
   const lines = [
     `# ${titleOf(document.env)}`,
     "",
+    ...(warning === undefined ? [] : [`> ${warning}`, ""]),
     "## What the mission says of sidecar meshes, and what was found",
     "",
   ];
@@ -27,7 +29,9 @@ export function renderMarkdown({ document, absences }: Report): string {
     ),
   );
   lines.push("", "## Native engine (warren) over TypeScript engine", "", ...goalTable("ratio", ratioGoals(document)));
-  lines.push("", "## Other goals", "", ...goalTable("goal", otherGoals(document)));
+  const goals = otherGoals(document);
+  const tried = goals.filter(({ value, tried: asked }) => value !== null || asked);
+  lines.push("", "## Other goals", "", ...goalTable("goal", tried), "", untriedGoals(goals));
   lines.push("", "## Figures", "", "Medians, in brackets the lowest and highest round; × is the ratio to direct.", "");
   for (const group of figureGroups(rows)) {
     const figures = group.rows.map((row) => [

@@ -13,6 +13,7 @@ h1 { font-size: 26px; margin: 0; } h2 { font-size: 19px; margin: 36px 0 12px; } 
 .verdict h3 { font-size: 14px; margin: 0 0 4px; } .verdict p { margin: 0; overflow-wrap: anywhere; }
 .verdict.beaten, .verdict.inside { border-left-color: var(--good); } .verdict.beaten b, .verdict.inside b, .met { color: var(--good); }
 .verdict.missed { border-left-color: var(--bad); } .verdict.missed b, .unmet { color: var(--bad); } .verdict.unknown b { color: var(--fair); }
+.loud { border: 1px solid var(--fair); border-left-width: 5px; border-radius: 6px; padding: 8px 14px; margin: 16px 0 0; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; vertical-align: top; padding: 5px 12px 5px 0; border-bottom: 1px solid var(--rule); font-weight: normal; }
 thead th { color: var(--soft); } .goals th:first-child { width: 55%; } .goals td { white-space: nowrap; } .goals td:nth-child(2) { white-space: normal; }

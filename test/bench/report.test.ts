@@ -180,3 +180,20 @@ test("a report from a cluster says so, and what that limits", () => {
     expect(text).not.toContain("The lab is network namespaces");
   }
 });
+
+test("a loud machine is told of before anything else, a quiet one not", () => {
+  const document = { ...whole, env: { ...whole.env, noise: { steal: 0, foreign: 0.83 } } };
+  const html = renderHtml({ ...report, document });
+  const at = html.indexOf("other programs used 83 % of its processors");
+  expect(at).toBeGreaterThan(0);
+  expect(at).toBeLessThan(html.indexOf('class="verdicts"'));
+  expect(renderMarkdown({ ...report, document })).toContain("> The machine was not quiet");
+  expect(renderHtml(report)).not.toContain("The machine was not quiet");
+});
+
+test("goals that nobody asked about are one sentence", () => {
+  const text = renderMarkdown(report);
+  expect(text).toMatch(/^Not measured in this run: .*agent at rest, resident memory.*\.$/m);
+  expect(text).not.toContain("| agent at rest, resident memory |");
+  expect(text).toContain("| agent at rest, anonymous memory | 45 MiB | ≤ 50 MiB | met |");
+});
