@@ -6,6 +6,8 @@ import type { LabelledObject } from "./query/cluster-objects.ts";
 
 export interface EnrollFlags extends MeshFlags {
   readonly wait: number;
+  /** Close what was open before, so that it comes back through the mesh. */
+  readonly cut?: true;
   readonly output: "text" | "json";
 }
 
@@ -18,13 +20,15 @@ Exit status:
   4  the time to wait is over; what is missing is said`;
 
 const enrollHelp = `
-TARGET is ns/x or pod/x (with .NAMESPACE behind it). No pod restarts. A pod that can't be in the mesh (host network, another mesh's
+TARGET is ns/x or pod/x (with .NAMESPACE behind it). No pod restarts, and connections that are open go on as they are, outside the
+mesh, until they end; --cut ends them, which needs a kernel with CONFIG_INET_DIAG_DESTROY. A pod that can't be in the mesh (host network, another mesh's
 sidecar, opted out by its own label) is named and left alone.
 ${exits}
 
 Examples:
   warren enroll ns/production
-  warren enroll pod/api-7c9d.production --wait 2m`;
+  warren enroll pod/api-7c9d.production --wait 2m
+  warren enroll ns/production --cut`;
 
 const unenrollHelp = `
 TARGET is ns/x or pod/x (with .NAMESPACE behind it). A pod of an enrolled namespace is opted out by a label of its own. Its tunnels end;
@@ -40,6 +44,7 @@ export function registerEnroll(program: Command, exit: Exit): void {
     .command("enroll")
     .description("Brings a namespace or pod into the mesh, waits until it is captured, and verifies it.");
   addTarget(command)
+    .option("--cut", "close connections that were open before: their applications connect anew, through the mesh")
     .addHelpText("after", enrollHelp)
     .action(async (target: string, flags: EnrollFlags) => exit(await act("captured", target, flags)));
 }

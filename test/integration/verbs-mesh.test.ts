@@ -275,6 +275,33 @@ spec: {podSelector: {matchLabels: {app: web}}, ingress: [{ports: [{port: 8080}, 
     expect(await warren("enroll", "deploy/web")).toMatchObject({ code: 2 });
   });
 
+  it("enroll --cut closes what was open before, and leaves what it can't", async () => {
+    // The test of the socket itself is capture's; a kernel may close no sockets of others.
+    const program = `const net = require("node:net"); const go = () => { const socket = net.connect(80, "web.production");
+      socket.on("error", () => {}).on("connect", () => console.log("open")).on("close", () => console.log("closed")); }; go(); setInterval(() => {}, 1e6);`;
+    const client = lab.spawn("outside/outsider", ["node", "-e", program], { stdio: ["ignore", "pipe", "ignore"] });
+    onTestFinished(() => void client.kill("SIGKILL"));
+    const said: string[] = [];
+    client.stdout?.on("data", (text: Buffer) => said.push(...text.toString().trim().split("\n")));
+    await expect.poll(() => said, eventually).toEqual(["open"]);
+    const enroll = await document<{ cut: number; steps: { step: string; ok: boolean; detail: string }[] }>(
+      "enroll",
+      "ns/outside",
+      "--cut",
+    );
+    expectDocument(enroll, "warren.enroll/v1");
+    const told = enroll.steps.find(({ step }) => step.startsWith("outside/outsider: "));
+    expect(told).toBeDefined();
+    if (told?.ok === true) {
+      expect(enroll.cut).toBe(1);
+      await expect.poll(() => said, eventually).toEqual(["open", "closed"]);
+    } else {
+      expect(told?.detail).not.toBe("");
+      expect(said).toEqual(["open"]);
+    }
+    expect((await warren("unenroll", "ns/outside")).code).toBe(0);
+  });
+
   it("an agent that does not answer is told, and makes the answer partial", async () => {
     await lab.stopAgent("node-2");
     await expect.poll(async () => (await warren("certs")).code, eventually).toBe(3);

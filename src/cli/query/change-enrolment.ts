@@ -7,6 +7,7 @@ import type { MeshClient } from "./mesh-client.ts";
 
 export interface ChangeFlags {
   readonly wait: number;
+  readonly cut?: true;
   readonly timeout: number;
   readonly output: "text" | "json";
   readonly color: boolean;
@@ -39,12 +40,31 @@ export async function changeEnrolment(
     for (const { namespace, name } of pods.filter(({ enrolled }) => !enrolled))
       log.tell(`${namespace}/${name} is not enrolled`, { detail: "see: warren describe" });
   for (const text of missing) log.tell(text, { ok: false });
-  log.end(schema, { target, ok: missing.length === 0, missing, pods });
+  const cut =
+    flags.cut === true && wanted === "captured" ? await cutOlder(mesh, done, flags.timeout, log, signal) : undefined;
+  log.end(schema, { target, ok: missing.length === 0, missing, pods, ...(cut === undefined ? {} : { cut }) });
   if (flags.output === "text" && state.workloads.length === 0)
     process.stderr.write(
       `no pods there yet; they will be ${wanted === "captured" ? "captured as they start" : "left alone"}\n`,
     );
   return missing.length === 0 ? 0 : 4;
+}
+
+/** The connections that were open before their pod was captured, closed. */
+async function cutOlder(
+  mesh: MeshClient,
+  pods: readonly PodLine[],
+  timeoutMs: number,
+  log: StepLog,
+  signal: AbortSignal,
+): Promise<number> {
+  const { cutUncarried } = await import("../traffic/cut-connections.ts");
+  const names = new Set(pods.map(({ namespace, name }) => `${namespace}/${name}`));
+  const { pods: told, closed } = await cutUncarried(mesh, names, { timeoutMs }, signal);
+  for (const { pod, closed: count, error } of told)
+    log.tell(`${pod}: ${count} connections from before were closed`, { ok: error === "", detail: error });
+  if (told.length === 0) log.tell("no connection was open from before");
+  return closed;
 }
 
 /** A pod is opted out by its own word where its namespace is in the mesh; everything else is by taking the label away. */

@@ -54,9 +54,27 @@ export const operatorDefaults: OperatorServiceOptions = {
   chunkBytes: 256 * 1024,
 };
 
-/** Asks that change something, and what the number of an ask is for; everything else reads. */
-const changing: ReadonlySet<Ask["case"]> = new Set(["setLogLevel", "closeFlows", "cutConnections"]);
-const reserved: ReadonlySet<Ask["case"]> = new Set(["cancel", "more", undefined]);
+type AskCase = NonNullable<Ask["case"]>;
+
+/** What each ask takes; one that is added must say it here. `undefined`: what the numbers of asks are for, and is nobody's to send. */
+const actions: Readonly<Record<AskCase, OperatorAction | undefined>> = {
+  tap: "inspect",
+  listFlows: "inspect",
+  listTunnels: "inspect",
+  listCertificates: "inspect",
+  listWorkloads: "inspect",
+  listPods: "inspect",
+  listTraffic: "inspect",
+  listSockets: "inspect",
+  getConfig: "inspect",
+  getStatus: "inspect",
+  getLogLevel: "inspect",
+  setLogLevel: "manage-agents",
+  closeFlows: "manage-agents",
+  cutConnections: "manage-agents",
+  cancel: undefined,
+  more: undefined,
+};
 
 /** Settings first, as on a discovery stream; local pods are each node's own business. */
 const meshTypes = ["settings", "policy", "address"] as const;
@@ -79,8 +97,8 @@ export class OperatorService {
   readonly ask: handleServerStreamingCall<AskRequest, AskAnswer> = (call) => {
     const { ask, nodes, timeout, follow } = call.request;
     const kind: Ask = ask?.kind ?? { case: undefined };
-    if (reserved.has(kind.case)) return refuse(call, status.INVALID_ARGUMENT, "nothing is asked");
-    const action = changing.has(kind.case) ? "manage-agents" : "inspect";
+    const action = kind.case === undefined ? undefined : actions[kind.case];
+    if (action === undefined) return refuse(call, status.INVALID_ARGUMENT, "nothing is asked that this control knows");
     const timeoutMs = Math.min(timeout === 0 ? this.#options.timeoutMs : timeout, this.#options.longestTimeoutMs);
     const answers = async function* (this: OperatorService, signal: AbortSignal): AsyncGenerator<AskAnswer> {
       for await (const answer of this.#deps.fanOut.ask({ ask: kind, nodes, timeoutMs, follow }, signal)) {
