@@ -17,14 +17,17 @@ const config = stringify({
 
 const cni = "node.cni.enabled";
 
-/** What the agent needs of root, and why. Everything else is dropped. */
+/** What the agent needs of root, and why; everything else is dropped. Loading BPF programs takes no more: SYS_ADMIN has BPF and PERFMON in it. */
 export const capabilities = [
-  because("BPF", "loads the capture programs and their maps"),
-  because("NET_ADMIN", "attaches them, sets pods' delivery routes, marks, and binds transparently in pods' namespaces"),
-  because("PERFMON", "lets the verifier follow pointers in the programs that guard against raw sockets"),
-  because("SYS_ADMIN", "enters pods' network namespaces (setns) and pins on the BPF file system"),
+  because(
+    "NET_ADMIN",
+    "attaches the capture programs, sets pods' delivery routes and marks, binds transparently in pods' namespaces",
+  ),
+  because(
+    "SYS_ADMIN",
+    "enters pods' network namespaces (setns), loads the capture programs and pins them on the BPF file system",
+  ),
   because("SYS_PTRACE", "opens /proc/<pid>/ns of pods' processes to find those namespaces"),
-  because("SYS_RESOURCE", "raises its own limit of open files: each connection is two"),
 ] as const;
 
 function environment(name: string, value: Templated): Templated {

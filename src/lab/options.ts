@@ -19,6 +19,8 @@ export interface LabOptions {
   readonly controlReplicas?: number;
   /** False leaves the CNI plugin out: pods are captured a moment after their start. Default true. */
   readonly cni?: boolean;
+  /** A command that agents are started by, such as one that takes rights away first. Default: none. */
+  readonly agentLauncher?: readonly string[];
   /** Further keys of each agent's, and of the control plane's, own configuration. */
   readonly agentSettings?: SettingOverrides;
   readonly controlSettings?: SettingOverrides;

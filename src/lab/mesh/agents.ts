@@ -39,6 +39,7 @@ export interface AgentRequest {
   /** Whether the agent installs the CNI plugin. */
   readonly cni: boolean;
   readonly settings: SettingOverrides;
+  readonly launcher: readonly string[];
   readonly event: (line: string) => void;
 }
 
@@ -89,7 +90,7 @@ export function makeAgent(request: AgentRequest): Daemon {
     {
       name: `agent/${node.name}`,
       place: node.sandbox.place(agentCgroup(node, slot)),
-      argv: [...warrenCommand(), "node", "--config", config],
+      argv: [...request.launcher, ...warrenCommand(), "node", "--config", config],
       env: { PATH: process.env["PATH"] ?? "" },
       logPath: join(folder, "logs", `agent-${node.name}.log`),
     },

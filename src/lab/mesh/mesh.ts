@@ -77,7 +77,7 @@ export class LabMesh {
     for (let replica = 1; replica <= (options.controlReplicas ?? 1); replica++)
       controls.push(await LabControl.create({ ...controlRequest, replica }, signal));
     const rootCertificate = rootCertificateFile(folder);
-    const { engine, backend, cni = true, agentSettings: settings = {} } = options;
+    const { engine, backend, cni = true, agentLauncher: launcher = [], agentSettings: settings = {} } = options;
     const make = (node: LabNode, slot: AgentSlot) =>
       makeAgent({
         slot,
@@ -89,6 +89,7 @@ export class LabMesh {
         backend,
         cni,
         settings,
+        launcher,
         event,
       });
     return new LabMesh(controls, make, request);
