@@ -19,7 +19,7 @@ namespace {
 constexpr const char* kSocketFailed = "MESH_SOCKET_FAILED";
 // The largest message that the protocols over such sockets know has 1024 bytes; a longer one is cut, and refused for
 // it.
-constexpr std::size_t kLargestMessage = 64 * 1024;
+constexpr std::size_t kLargestMessage = 65'536;
 constexpr std::size_t kMostDescriptors = 8;
 
 }  // namespace

@@ -12,7 +12,7 @@
 namespace {
 
 // Network configurations are a few KiB; what is longer is none.
-constexpr std::size_t kLongestConfig = 4 * 1024 * 1024;
+constexpr std::size_t kLongestConfig = 4'194'304;
 
 std::string variable(const char* name) {
   const char* const value = std::getenv(name);

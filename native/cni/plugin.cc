@@ -58,7 +58,7 @@ class Call {
                      "put it last in the plugins of the list"});
     }
     // Printed as it came: this plugin changes nothing of what the others made.
-    const Outcome passed{config_.prev_result.dump(), 0};
+    Outcome passed{config_.prev_result.dump(), 0};
     if (!concerns_the_mesh()) return passed;
     if (const auto lacking = missing_parameter()) return failed(*lacking);
     const auto error = ask("add", config_.timeout_ms, "so " + name_of(pod_) + " is not started outside of the mesh");

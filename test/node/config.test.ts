@@ -53,9 +53,18 @@ describe("the node agent's configuration", () => {
     ["a denied identity that is none", "--mesh-denied-identities=production/web", "mesh.deniedIdentities.0"],
     ["a trust domain that is none", "--mesh-trust-domain=Cluster/Local", "mesh.trustDomain"],
     ["a longest enrolment pause below the first", "--enrolment-retry-max=100ms", "enrolment.retryMax"],
+    ["a plugin without a chain to be in", "--cni-bin-dir=/opt/cni/bin", "cni.confDir"],
   ])("refuses %s", async (_name, flag, key) => {
     const error = await load(flag).catch((thrown: unknown) => thrown);
     expect(error).toBeInstanceOf(ConfigError);
     expect((error as ConfigError).problems.map((problem) => problem.key)).toEqual([key]);
+  });
+
+  it.each([
+    [["--cni-conf-dir=/etc/cni/net.d"], ["cni.binDir", "cni.socket"]],
+    [["--cni-socket=/run/cni.sock", "--zds-socket=/run/zds.sock"], ["zds.socket"]],
+  ])("refuses %j, naming all that does not fit", async (flags, keys) => {
+    const error = await load(...flags).catch((thrown: unknown) => thrown);
+    expect((error as ConfigError).problems.map((problem) => problem.key)).toEqual(keys);
   });
 });
