@@ -37,8 +37,9 @@ export interface DiscoverySource extends MeshSource {
 
 const backoff = { firstMs: 100, factor: 2, longestMs: 15_000, jitter: 0.5 } as const;
 
-/** Changes are saved together, this long after the first. */
+/** Changes are saved together, this long after the first; later where saving takes its time, so that it takes a twentieth of it at most. */
 const saveAfterMs = 1000;
+const savingShare = 20;
 
 /** An agent that holds a state waits this long for a better one before it goes on with its own. */
 const graceMs = 3000;
@@ -60,6 +61,8 @@ class Source implements DiscoverySource {
   #running: Promise<void> | undefined;
   #saving: Promise<void> = Promise.resolve();
   #cancelSave: (() => void) | undefined;
+  /** How long the last one took, milliseconds. */
+  #savingTook = 0;
   /** Called when the first state is complete, or the first stream has failed. */
   #progress: () => void = () => {};
 
@@ -179,7 +182,8 @@ class Source implements DiscoverySource {
 
   #scheduleSave(): void {
     if (this.#lastGood === undefined) return;
-    this.#cancelSave ??= this.#deps.clock.after(saveAfterMs, () => this.#save());
+    const after = Math.max(saveAfterMs, this.#savingTook * savingShare);
+    this.#cancelSave ??= this.#deps.clock.after(after, () => this.#save());
   }
 
   #save(): void {
@@ -187,8 +191,13 @@ class Source implements DiscoverySource {
     // A state of which a part was never heard is nobody's last good one.
     if (this.#lastGood === undefined || !this.#state.complete) return;
     const lastGood = this.#lastGood;
+    const { clock } = this.#deps;
     this.#saving = this.#saving
-      .then(() => lastGood.save(this.#state, this.#deps.clock.now()))
+      .then(async () => {
+        const began = clock.now();
+        await lastGood.save(this.#state, began);
+        this.#savingTook = clock.now() - began;
+      })
       .catch((error: unknown) => this.#trouble("state file", `the state cannot be saved: ${messageOf(error)}`));
   }
 

@@ -25,15 +25,14 @@ export interface LastGoodStateOptions {
   readonly node: string;
 }
 
-const header = z.strictObject({
-  format: z.literal(1),
-  node: z.string(),
-  savedAt: z.number(),
-  sha256: z.string(),
-});
+/** The first line. Parts follow, each after its length, and at the end the SHA-256 of all before. */
+const header = z.strictObject({ format: z.literal(2), node: z.string(), savedAt: z.number() });
 
 const resourcesPerPart = 200;
 const lengthBytes = 4;
+const digestBytes = 32;
+/** Hashed in one go, well below a millisecond. */
+const hashedAtOnce = 256 * 1024;
 
 export class LastGoodState {
   readonly #options: LastGoodStateOptions;
@@ -43,34 +42,34 @@ export class LastGoodState {
   }
 
   async save(state: DiscoveryState, now: number): Promise<void> {
-    const parts: Uint8Array[] = [];
+    await writeAtomically(this.#options.path, this.#pieces(state, now), 0o600);
+  }
+
+  /** The file piece by piece, as it is made: a large state is never in memory twice. */
+  async *#pieces(state: DiscoveryState, now: number): AsyncIterable<Uint8Array> {
     const slices = new Slices();
     const digest = createHash("sha256");
+    const head: z.output<typeof header> = { format: 2, node: this.#options.node, savedAt: now };
+    const piece = (bytes: Uint8Array) => {
+      digest.update(bytes);
+      return bytes;
+    };
+    yield piece(Buffer.from(`${JSON.stringify(head)}\n`));
     for (const type of state.types) {
       let resources: Resource[] = [];
-      const close = (more: boolean) => {
-        const message = create(DeltaDiscoveryResponseSchema, { typeUrl: resourceTypes[type], resources, more });
-        const bytes = toBinary(DeltaDiscoveryResponseSchema, message);
-        const length = Buffer.alloc(lengthBytes);
-        length.writeUInt32BE(bytes.length);
-        for (const piece of [length, bytes]) {
-          parts.push(piece);
-          digest.update(piece);
-        }
-        resources = [];
-      };
       for (const { name, bytes } of resourcesOf(type, state)) {
         const version = state.versions(type).get(name) ?? "";
         const any = { $typeName: "google.protobuf.Any" as const, typeUrl: resourceTypes[type], value: bytes };
         resources.push({ $typeName: "envoy.service.discovery.v3.Resource", name, version, aliases: [], resource: any });
-        if (resources.length === resourcesPerPart) close(true);
+        if (resources.length === resourcesPerPart) {
+          yield piece(encodePart(type, resources, true));
+          resources = [];
+        }
         if (slices.due) await slices.rest();
       }
-      close(false);
+      yield piece(encodePart(type, resources, false));
     }
-    const { node, path } = this.#options;
-    const head: z.output<typeof header> = { format: 1, node, savedAt: now, sha256: digest.digest("hex") };
-    await writeAtomically(path, Buffer.concat([Buffer.from(`${JSON.stringify(head)}\n`), ...parts]), 0o600);
+    yield digest.digest();
   }
 
   /** Resolves to when it was saved; undefined when there is none. Throws MESH_STATE_INVALID for a file that is not to be believed. */
@@ -78,11 +77,11 @@ export class LastGoodState {
     const file = await this.#read();
     if (file === undefined) return undefined;
     const end = file.indexOf("\n");
-    const body = file.subarray(end + 1);
     const head = this.#header(file.subarray(0, Math.max(end, 0)).toString());
     if (head.node !== this.#options.node) throw this.#invalid(`is of node ${head.node}`);
-    if (createHash("sha256").update(body).digest("hex") !== head.sha256) throw this.#invalid("is damaged");
-    for (let at = 0; at < body.length; ) {
+    const body = file.subarray(0, Math.max(end + 1, file.length - digestBytes));
+    if (!(await digestOf(body)).equals(file.subarray(body.length))) throw this.#invalid("is damaged");
+    for (let at = end + 1; at < body.length; ) {
       const start = at + lengthBytes;
       at = start + body.readUInt32BE(at);
       // What another version wrote and this one cannot read stands among the state's problems.
@@ -111,6 +110,25 @@ export class LastGoodState {
   #invalid(what: string): MeshError {
     return new MeshError("MESH_STATE_INVALID", `the last good state in ${this.#options.path} ${what}; it is not used`);
   }
+}
+
+function encodePart(type: AgentType, resources: Resource[], more: boolean): Uint8Array {
+  const message = create(DeltaDiscoveryResponseSchema, { typeUrl: resourceTypes[type], resources, more });
+  const bytes = toBinary(DeltaDiscoveryResponseSchema, message);
+  const part = Buffer.allocUnsafe(lengthBytes + bytes.length);
+  part.writeUInt32BE(bytes.length);
+  part.set(bytes, lengthBytes);
+  return part;
+}
+
+async function digestOf(bytes: Uint8Array): Promise<Buffer> {
+  const slices = new Slices();
+  const digest = createHash("sha256");
+  for (let at = 0; at < bytes.length; at += hashedAtOnce) {
+    digest.update(bytes.subarray(at, at + hashedAtOnce));
+    if (slices.due) await slices.rest();
+  }
+  return digest.digest();
 }
 
 function* resourcesOf(type: AgentType, { index, assembler }: DiscoveryState): Iterable<NamedResource> {
