@@ -9,6 +9,7 @@ import { eventually } from "../../src/lab/demo/stage.ts";
 import { readExample } from "../../src/lab/examples.ts";
 import { Lab } from "../../src/lab/lab.ts";
 import { run } from "../../src/lab/machine/launch.ts";
+import { expectDocument } from "../support/documents.ts";
 import { client, documents, echoPort, HeldConnection, httpPort, namespaces, server } from "./support/cast.ts";
 import { WarrenShell } from "./support/warren-shell.ts";
 
@@ -57,7 +58,7 @@ interface Report {
   readonly summary: PlaintextSummary;
 }
 
-describe("the way to STRICT", () => {
+describe("the way to STRICT", { timeout: 180_000 }, () => {
   const shell = new WarrenShell();
   let lab: Lab;
   let visitor: string;
@@ -95,8 +96,11 @@ describe("the way to STRICT", () => {
     const { code } = await run(place, get(`http://${address}:${httpPort}/`), { env });
     return code === 0;
   }
-  const report = async (flags = ""): Promise<Report> =>
-    (await shell.json(`warren plaintext ${flags} -o json`)) as Report;
+  async function report(flags = ""): Promise<Report> {
+    const document = (await shell.json(`warren plaintext ${flags} -o json`)) as Report;
+    expectDocument(document, "warren.plaintext/v1");
+    return document;
+  }
   const told = ({ conversations }: Report) =>
     conversations.map(({ client: from, destination, why, strict }) => ({
       client: from.pod === "" ? from.kind : from.pod,
@@ -204,6 +208,7 @@ describe("the way to STRICT", () => {
       const { ports: rows } = await check();
       return rows.some(({ status }) => status === "OK") ? rows : undefined;
     });
+    expectDocument(await check(), "warren.tls-check/v1");
     expect(ports.map(({ port, mode, policy }) => ({ port, mode, policy }))).toEqual([
       { port: httpPort, mode: "PERMISSIVE", policy: "production/server-http" },
       { port: echoPort, mode: "STRICT", policy: "production/default" },

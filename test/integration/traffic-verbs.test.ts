@@ -8,6 +8,7 @@ import type { TlsCheckRow } from "../../src/cli/traffic/tls-check-rows.ts";
 import { eventually } from "../../src/lab/demo/stage.ts";
 import { examplePath, readExample } from "../../src/lab/examples.ts";
 import { Lab } from "../../src/lab/lab.ts";
+import { expectDocument } from "../support/documents.ts";
 import { WarrenShell } from "./support/warren-shell.ts";
 
 const flows = 10_000;
@@ -29,7 +30,7 @@ const one = () => new Promise((done) => {
 const worker = async () => { while (left-- > 0) await one(); };
 Promise.all(Array.from({ length: 16 }, worker)).then(() => console.log(JSON.stringify({ sent, received, failed })));`;
 
-describe("verbs about traffic", () => {
+describe("verbs about traffic", { timeout: 180_000 }, () => {
   const shell = new WarrenShell();
   let lab: Lab;
   let serverNode: string;
@@ -101,6 +102,8 @@ describe("verbs about traffic", () => {
     expect(check.stdout).toMatch(/ago outside\/client/);
 
     const listeners = await shell.run("warren proxy-config listeners deploy/api --port 8080");
+    const known = (await shell.json("warren proxy-config listeners deploy/api -o json")) as object;
+    expectDocument(known, "warren.listeners/v1");
     expect(listeners.stdout.trim().split("\n")).toHaveLength(2);
     expect(listeners.stdout).toMatch(/ 8080 +MIXED +PERMISSIVE .* ago outside\/client/);
   });
@@ -116,6 +119,11 @@ describe("verbs about traffic", () => {
       const refused = edges.edges.some(({ security, refused: count }) => security === "none" && count > 0);
       return refused && why.answers[0]?.refusals.length === 1 ? { edges: edges.edges, why: why.answers } : undefined;
     });
+    expectDocument((await shell.json("warren edges -o json")) as object, "warren.edges/v1");
+    expectDocument(
+      (await shell.json("warren why deploy/client.outside deploy/api -o json")) as object,
+      "warren.why/v1",
+    );
     const identity = (name: string) => `spiffe://cluster.local/ns/production/sa/${name}`;
     expect(value.edges.find(({ security }) => security === "none")).toMatchObject({
       source: { namespace: "outside", owner: "Deployment/client" },
@@ -159,6 +167,7 @@ describe("verbs about traffic", () => {
       return denied.lines.length > 0 ? true : undefined;
     });
     await denied.stop();
+    for (const line of denied.lines) expectDocument(JSON.parse(line) as object, "warren.tap/v1");
     expect(JSON.parse(denied.lines[0] ?? "") as TapRow).toMatchObject({
       event: "deny",
       proxy: "in",
@@ -175,7 +184,7 @@ describe("verbs about traffic", () => {
     expect(await shell.run("warren plaintext --rehearse-strict ns/nowhere")).toMatchObject({ code: 2 });
   });
 
-  test("tap and top go on over a restart of an agent", { timeout: 120_000 }, async () => {
+  test("tap and top go on over a restart of an agent", async () => {
     const tapped = shell.watch("warren tap deploy/api --proxy in");
     const top = shell.watch("warren top deploy/api --interval 300ms -o json");
     const documents = () =>
@@ -193,6 +202,7 @@ describe("verbs about traffic", () => {
       return busy && inbound() > 0 ? true : undefined;
     };
     await eventually("traffic in both", 30_000, () => moving(0));
+    for (const document of documents()) expectDocument(document, "warren.top/v1");
     await lab.killAgent(serverNode);
     await eventually("a look without the node", 30_000, async () =>
       documents().some(({ fanOut }) => !fanOut.answered.includes(serverNode)) ? true : undefined,
@@ -205,8 +215,7 @@ describe("verbs about traffic", () => {
     await top.stop();
   });
 
-  const patience = { timeout: 180_000 };
-  test(`closing records, metrics, tap and log agree on ${flows} connections to the last byte`, patience, async () => {
+  test(`closing records, metrics, tap and log agree on ${flows} connections to the last byte`, async () => {
     await lab.waitReady();
     const nodes = [...lab.nodes()];
     // An agent that was restarted knows of nobody: from here on both know of these two.
@@ -302,6 +311,7 @@ describe("verbs about traffic", () => {
       expect(missed).toBeLessThanOrEqual(pings);
       expect(side).toEqual({ count: side.count, sent: all.sent - missed * 14, received: all.received - missed * 7 });
     }
+    expectDocument(JSON.parse(tapped.lines.at(-1) ?? "") as object, "warren.tap/v1");
     await tapped.stop();
     expect(tapped.errors.filter((line) => line.includes("left out"))).toEqual([]);
 
