@@ -5,9 +5,6 @@ import { Lab } from "../../src/lab/lab.ts";
 import { documents, idle, service, web } from "../lab/fixtures.ts";
 
 const namespace = "{apiVersion: v1, kind: Namespace, metadata: {name: production, labels: {warren.dev/mode: ambient}}}";
-const granted = (process.env["WARREN_TEST_CAPABILITIES"] ?? capabilities.map(({ value }) => value).join(",")).split(
-  ",",
-);
 
 /** As container runtimes start what is not privileged: with the granted capabilities alone, and /proc/sys for reading. */
 const launcher = [
@@ -18,7 +15,7 @@ const launcher = [
   'mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec "$@"',
   "sh",
   "setpriv",
-  `--bounding-set=-all,${granted.map((name) => `+${name.toLowerCase()}`).join(",")}`,
+  `--bounding-set=-all,${capabilities.map(({ value }) => `+${value.toLowerCase()}`).join(",")}`,
   "--inh-caps=-all",
   "--",
 ];
