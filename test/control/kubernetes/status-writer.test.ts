@@ -161,12 +161,18 @@ test("what is said already is not written again, by this leader or the next", as
   await expect.poll(() => events(server).length, until).toBe(1);
   expect(writes(server)).toHaveLength(2);
   await first.writer.stop();
+  const before = server.requests.length;
   await writerOf(server);
   // A change that does need a write shows that the others have been looked at.
   server.apply(policy("PeerAuthentication", "third", { mtls: { mode: "STRICT" } }));
   await expect.poll(() => acceptedOf(server, "PeerAuthentication", "third")?.status, until).toBe("True");
   expect(writes(server)).toHaveLength(3);
   expect(events(server)).toHaveLength(1);
+  // Nor asked about: the next leader had seen all of it before it began.
+  const later = server.requests
+    .slice(before)
+    .filter(({ verb, plural }) => verb === "get" && plural === "peerauthentications");
+  expect([...new Set(later.map(({ name }) => name))]).toEqual(["third"]);
 });
 
 test("another controller's conditions stay as they are, with fields that we know nothing of", async () => {
