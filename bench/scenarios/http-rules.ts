@@ -9,6 +9,7 @@ import type { Context, Scenario, ScenarioMeasure } from "./scenario.ts";
 import { loudest } from "./throughput.ts";
 
 const connections = 16;
+const warmUpSeconds = 3;
 
 /** An ALLOW policy forbids what it does not name, so the port without HTTP rules is named too, by its number alone. */
 const rules = `{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: requests, namespace: production},
@@ -47,7 +48,9 @@ export function httpRules(): Scenario {
     measures,
     unsuited: { direct: "it judges nothing", peer: "its rules would be its own" },
     prepare: async (bed, context) => {
-      for (const { port } of ports) await ask(bed, port, { ...context, pace: { ...context.pace, flowsSeconds: 0.5 } });
+      // Requests are judged by JavaScript, which is slow until it is compiled.
+      for (const { port } of ports)
+        await ask(bed, port, { ...context, pace: { ...context.pace, flowsSeconds: warmUpSeconds } });
     },
     measure: measureBoth,
   };
