@@ -98,7 +98,8 @@ describe("warren lab", () => {
     expect((await warren("label", "Pod", "two", "a=b")).code).toBe(0);
     expect((await status()).pods.find(({ name }) => name === "two")?.labels).toEqual({ a: "b" });
     expect((await warren("delete", "-f", join(folder, "more.yaml"))).stdout).toBe("pod/two deleted\n");
-    await expect.poll(async () => (await status()).pods.map(({ name }) => name)).not.toContain("two");
+    const names = async () => (await status()).pods.map(({ name }) => name);
+    await expect.poll(names, { timeout: 20_000 }).not.toContain("two");
     expect((await warren("delete", "-f", join(folder, "more.yaml"))).stderr).toMatch(/no Pod production\/two/);
     expect((await warren("apply", "-f", join(folder, "bad.yaml"))).stderr).toMatch(/Pod x: spec\.containers/);
   });
