@@ -30,7 +30,7 @@ describe("the verbs of a mesh", () => {
   let stateRoot: string;
   beforeAll(async () => {
     stateRoot = mkdtempSync(join(tmpdir(), "verbs-"));
-    lab = await Lab.up({ manifests, stateRoot }, AbortSignal.timeout(60_000));
+    lab = await Lab.up({ manifests, stateRoot, controlReplicas: 2 }, AbortSignal.timeout(60_000));
     await lab.waitReady({ timeoutMs: 90_000 });
     process.env["WARREN_LAB_STATE"] = stateRoot;
     // Agents come to control by themselves, a moment after they are ready.
@@ -236,10 +236,10 @@ spec: {podSelector: {matchLabels: {app: web}}, ingress: [{ports: [{port: 8080}, 
     const [socket = ""] = operatorSockets(lab.folder);
     const flags = ["--control", `unix:${socket}`, "--root", rootCertificateFile(lab.folder), "--token-file"];
     writeFileSync(token, "nobody-knows-it");
-    const refused = await warren("status", ...flags, token);
+    const refused = await warren("services", ...flags, token);
     expect(refused).toMatchObject({ code: 3, stdout: "" });
     expect(refused.stderr).toContain("MESH_UNREACHABLE_REFUSED");
-    expect(await warren("status", ...flags, operatorTokenFile(lab.folder))).toMatchObject({ code: 0 });
+    expect(await warren("services", ...flags, operatorTokenFile(lab.folder))).toMatchObject({ code: 0 });
   });
 
   it("bundle writes an archive of all of it, in which no key and no token is", async () => {
@@ -300,6 +300,17 @@ spec: {podSelector: {matchLabels: {app: web}}, ingress: [{ports: [{port: 8080}, 
       expect(said).toEqual(["open"]);
     }
     expect((await warren("unenroll", "ns/outside")).code).toBe(0);
+  });
+
+  it("a replica of control that is killed costs nobody an answer for longer than agents need to find the other", async () => {
+    const replica = lab.mesh?.daemon("control");
+    await replica?.kill();
+    await expect.poll(async () => (await warren("certs")).code, eventually).toBe(0);
+    const status = await document<{ nodes: NodeStatus[]; control: object[] }>("status");
+    expect(status.nodes.map(({ node, answered }) => [node, answered])).toEqual(lab.nodes().map((node) => [node, true]));
+    expect(status.control).toHaveLength(1);
+    await replica?.start();
+    await expect.poll(async () => (await document<{ control: object[] }>("status")).control.length, eventually).toBe(2);
   });
 
   it("an agent that does not answer is told, and makes the answer partial", async () => {
