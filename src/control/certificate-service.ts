@@ -6,9 +6,9 @@
 import { create } from "@bufbuild/protobuf";
 import { type handleUnaryCall, type ServerUnaryCall, status } from "@grpc/grpc-js";
 import { serialText } from "../identity/certificate.ts";
-import { asIdentity, trustDomainOf } from "../identity/spiffe.ts";
+import { asIdentity, formatIdentity, trustDomainOf } from "../identity/spiffe.ts";
 import { MeshError, messageOf } from "../lib/errors.ts";
-import type { Identity } from "../model/identity.ts";
+import { type Identity, identityParts } from "../model/identity.ts";
 import {
   type IstioCertificateRequest,
   type IstioCertificateResponse,
@@ -37,6 +37,8 @@ export interface ServiceLog {
 
 export interface CertificateServiceOptions {
   readonly trustDomain: string;
+  /** Signed for too: while a mesh moves to another name, replicas of control and agents come to it one after the other. */
+  readonly trustDomainAliases: readonly string[];
   /** Requests answered at once; more are turned away and come back with backoff. */
   readonly concurrency: number;
 }
@@ -121,10 +123,13 @@ export class CertificateService {
       return { outcome: "invalid", reason: `the request ${what}`, fields: { node } };
     }
     const fields = { node, identity };
-    if (trustDomainOf(identity) !== this.#options.trustDomain) {
-      return { outcome: "denied", reason: `this authority signs for ${this.#options.trustDomain} only`, fields };
+    const { trustDomain, trustDomainAliases } = this.#options;
+    if (![trustDomain, ...trustDomainAliases].includes(trustDomainOf(identity))) {
+      const domains = [trustDomain, ...trustDomainAliases].join(", ");
+      return { outcome: "denied", reason: `this authority signs for ${domains} only`, fields };
     }
-    if (!(await pods.hasEnrolledPod(node, identity))) {
+    const own = formatIdentity({ ...identityParts(identity), trustDomain });
+    if (!(await pods.hasEnrolledPod(node, own))) {
       return { outcome: "denied", reason: "no enrolled pod of that node has this service account", fields };
     }
     try {

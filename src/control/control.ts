@@ -85,6 +85,7 @@ export class Control {
         certificateLifetimeMs: config.certificateLifetime,
         servingLifetimeMs: config.servingLifetime,
         backdateMs: authorityDefaults.backdateMs,
+        trustDomainAliases: config.mesh.trustDomainAliases,
         rootSettleMs: config.rootSettle,
         publishRoot: config.publishRoot,
         distributeRoots: config.distributeRoots,
@@ -111,7 +112,11 @@ export class Control {
         metrics,
         log: logOf("certificates"),
       },
-      { trustDomain: config.trustDomain, concurrency: config.concurrency },
+      {
+        trustDomain: config.trustDomain,
+        trustDomainAliases: config.mesh.trustDomainAliases,
+        concurrency: config.concurrency,
+      },
     );
     const store = new ResourceStore();
     this.#resources = new MeshResources(

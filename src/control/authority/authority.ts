@@ -7,7 +7,7 @@
 import type { PublicKey, X509Certificate } from "@peculiar/x509";
 import type { Clock } from "../../lib/clock.ts";
 import { MeshError, messageOf } from "../../lib/errors.ts";
-import type { Identity } from "../../model/identity.ts";
+import { equivalentIdentities, type Identity } from "../../model/identity.ts";
 import type { AuthoritySettings } from "../../model/mesh.ts";
 import {
   type AuthorityState,
@@ -42,6 +42,8 @@ export interface AuthorityLog {
 }
 
 export interface AuthorityOptions extends IssuerLifetimes {
+  /** A denied identity is denied under these names too. */
+  readonly trustDomainAliases?: readonly string[];
   /** What a workload gets at most, and when it asks for nothing. */
   readonly certificateLifetimeMs: number;
   readonly servingLifetimeMs: number;
@@ -173,8 +175,9 @@ export class Authority {
 
   /** Signs for a workload; a lifetime of 0 means the default, longer ones are cut to it. Throws MESH_IDENTITY_DENIED. */
   async issue(identity: Identity, publicKey: PublicKey, lifetimeMs: number): Promise<IssuedLeaf> {
-    const { certificateLifetimeMs } = this.#options;
-    if (this.state.revocations.identities.some((denied) => denied.identity === identity))
+    const { certificateLifetimeMs, trustDomain, trustDomainAliases = [] } = this.#options;
+    const names: readonly string[] = equivalentIdentities(identity, { trustDomain, trustDomainAliases });
+    if (this.state.revocations.identities.some((denied) => names.includes(denied.identity)))
       throw new MeshError("MESH_IDENTITY_DENIED", `${identity} is revoked; warren ca restore lets it in again`);
     const asked = lifetimeMs > 0 ? Math.min(lifetimeMs, certificateLifetimeMs) : certificateLifetimeMs;
     const inForce = this.#current();
