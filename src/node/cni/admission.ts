@@ -110,14 +110,9 @@ export class Admission {
     const uid = standing.kind === "wanted" ? standing.uid : pod.uid;
     // Of a pod that is not wanted, too: a label may change that later, and then its netns is known.
     if (uid !== "") enrolment.announce({ uid, container, netnsPath: netns, addresses });
-    if (standing.kind !== "wanted") return;
-    try {
-      await enrolment.captured(uid, signal);
-    } catch (error) {
-      // The runtime takes this sandbox down and makes another: its addresses are no longer this pod's.
-      enrolment.withdraw(uid, container);
-      throw error;
-    }
+    // The sandbox stays announced when this fails: the runtime says itself when it takes it down (DEL), and with a plugin that fails open
+    // the pod runs in it, and is captured as soon as that is possible.
+    if (standing.kind === "wanted") await enrolment.captured(uid, signal);
   }
 
   /** Waits until the mesh knows the pod. */
