@@ -2,6 +2,8 @@
 import { type Command, Option } from "commander";
 import type { Exit } from "./exit.ts";
 import { addMeshOptions, type MeshFlags } from "./output/mesh-flags.ts";
+import type { Check } from "./query/check-report.ts";
+import type { MeshClient } from "./query/mesh-client.ts";
 
 export interface CheckFlags extends MeshFlags {
   readonly pre?: true;
@@ -43,6 +45,17 @@ export function registerCheck(program: Command, exit: Exit): void {
     .action(async (flags: CheckFlags) => exit(await check(flags)));
 }
 
+/** What may come to a cluster after the mesh: another one, nodes and pods that can't be in it. */
+async function aroundIt({ ground }: MeshClient, signal: AbortSignal): Promise<readonly Check[]> {
+  if (ground.kind !== "kubernetes") return [];
+  const [{ clusterChecks, lastingCodes }, { ApiClient, apiClientDefaults }] = [
+    await import("./query/cluster-preflight.ts"),
+    await import("../control/kubernetes/api-client.ts"),
+  ];
+  const api = new ApiClient({ ...apiClientDefaults, context: ground.context ?? "" });
+  return (await clusterChecks(api, signal)).filter(({ code }) => lastingCodes.has(code));
+}
+
 async function check(flags: CheckFlags): Promise<number> {
   const { printFindings } = await import("./query/check-report.ts");
   if (flags.pre === true) {
@@ -57,7 +70,7 @@ async function check(flags: CheckFlags): Promise<number> {
   return withMesh(flags, async (mesh, signal) => {
     const options = { nodes: flags.node ?? [], timeoutMs: flags.timeout };
     const { checks, outcome } = await healthChecks(mesh, options, signal);
-    const code = await printFindings(checks, flags);
+    const code = await printFindings([...checks, ...(await aroundIt(mesh, signal))], flags);
     return tellPartial(outcome) || code;
   });
 }

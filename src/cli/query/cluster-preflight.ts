@@ -1,6 +1,6 @@
 /** What an installation would meet in a cluster, asked of its API with the rights of whoever asks. */
 import { z } from "zod";
-import type { KubernetesApi } from "../../control/kubernetes/api.ts";
+import { isApiError, type KubernetesApi } from "../../control/kubernetes/api.ts";
 import { messageOf } from "../../lib/errors.ts";
 import { type Check, checkOf, skipped } from "./check-report.ts";
 
@@ -21,6 +21,7 @@ const list = z.looseObject({
     }),
   ),
 });
+const versionSchema = z.looseObject({ major: z.string(), minor: z.string(), gitVersion: z.string() });
 type Item = z.infer<typeof list>["items"][number];
 
 /** What an installation makes: verb, API group, resource. */
@@ -47,11 +48,11 @@ const meshAgents: ReadonlyMap<string, string> = new Map([
   ["kmesh", "Kmesh"],
 ]);
 
+/** Those that hold after an installation as well. */
+export const lastingCodes: ReadonlySet<string> = new Set(["other-meshes", "cilium", "windows-nodes", "host-network"]);
+
 /** Rejects when the API can't be reached; what only this user may not see is skipped, by check. */
 export async function clusterChecks(api: KubernetesApi, signal: AbortSignal): Promise<Check[]> {
-  const found = z.looseObject({ major: z.string(), minor: z.string(), gitVersion: z.string() });
-  const version = found.parse(await api.call({ method: "GET", path: "/version" }, signal));
-  const minor = Number.parseInt(version.minor, 10);
   const items = async (path: string): Promise<Item[]> =>
     list.parse(await api.call({ method: "GET", path }, signal)).items;
   const looked = async (base: Pick<Check, "code" | "group" | "name">, look: () => Promise<Check>): Promise<Check> => {
@@ -59,9 +60,11 @@ export async function clusterChecks(api: KubernetesApi, signal: AbortSignal): Pr
       return await look();
     } catch (error) {
       signal.throwIfAborted();
+      if (isApiError(error, 0)) throw error;
       return skipped(base, messageOf(error));
     }
   };
+  const recent = { code: "kubernetes-version", group, name: "Kubernetes is recent enough" };
   const rights = { code: "rights", group, name: "you may install" };
   const meshes = { code: "other-meshes", group, name: "no other mesh captures traffic" };
   const cilium = { code: "cilium", group, name: "Cilium leaves pods' sockets alone" };
@@ -70,13 +73,12 @@ export async function clusterChecks(api: KubernetesApi, signal: AbortSignal): Pr
   const hostNetwork = { code: "host-network", group, name: "no workload is on the host's network" };
   const crds = { code: "crd-owner", group, name: "the policy CRDs are free, or ours to share" };
   return [
-    checkOf(
-      { code: "kubernetes-version", group, name: "Kubernetes is recent enough" },
-      "failure",
-      version.major === "1" && minor < oldestMinor ? [version.gitVersion] : [],
-      `1.${oldestMinor} is the oldest`,
-      version.gitVersion,
-    ),
+    await looked(recent, async () => {
+      const answer = await api.call({ method: "GET", path: "/version" }, signal);
+      const { major, minor, gitVersion } = versionSchema.parse(answer);
+      const old = major === "1" && Number.parseInt(minor, 10) < oldestMinor ? [gitVersion] : [];
+      return checkOf(recent, "failure", old, `1.${oldestMinor} is the oldest`, gitVersion);
+    }),
     await looked(rights, async () => {
       const denied: string[] = [];
       for (const [apiGroup, resource] of made)

@@ -58,6 +58,22 @@ describe("a mesh in a cluster", () => {
     expect(workloads).toMatchObject([
       { name: "api", namespace: "production", node: "w1", protocol: "HBONE", state: "unknown" },
     ]);
+    api.apply(
+      draft({ apiVersion: "apps/v1", kind: "DaemonSet", metadata: { name: "ztunnel", namespace: "istio-system" } }),
+    );
+    const { checks } = await document<{ checks: { code: string; result: string; detail: string }[] }>(
+      "check",
+      "--context",
+      "test",
+    );
+    expect(checks).toContainEqual(
+      expect.objectContaining({
+        code: "other-meshes",
+        result: "warning",
+        detail: expect.stringContaining("ztunnel") as string,
+      }),
+    );
+    expect(checks.map((check) => check.code)).not.toContain("rights");
     expect({ fanOut, code }).toMatchObject({ code: 3, fanOut: { asked: ["w1"], answered: [] } });
   });
 
