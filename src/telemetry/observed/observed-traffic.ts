@@ -4,7 +4,6 @@
  * somebody asks, and forgets the least recently seen when it is full: what was forgotten is counted, so that a report can say so.
  * Nothing survives a restart of the agent; `since` tells from when it has watched.
  */
-import type { SocketAddress } from "../../model/address.ts";
 import type { FlowLabel } from "../../model/flow-label.ts";
 import type { Identity } from "../../model/identity.ts";
 import { type Reason, reasonInfo } from "../../model/reason.ts";
@@ -86,7 +85,13 @@ interface Row {
   firstSeen: number;
   lastSeen: number;
   lastRefusal: ObservedRow["lastRefusal"];
+  /** False once it was forgotten. */
+  kept: boolean;
+  touchedAt: number;
 }
+
+/** Rows are put in order of use at most this often. */
+const touchEveryMs = 1000;
 
 /** What of a flow has been counted while it was open. */
 interface Counted {
@@ -165,7 +170,7 @@ export class ObservedTraffic {
     const now = this.#deps.now();
     for (const row of this.#rows.values()) {
       if (row.open === 0 && row.lastSeen < now - window) continue;
-      const { accepted, refused, key: _key, portKey: _portKey, ...told } = row;
+      const { accepted, refused, key: _key, portKey: _portKey, kept: _kept, touchedAt: _touchedAt, ...told } = row;
       yield {
         ...told,
         // A connection that is open is there now, however long ago it came.
@@ -183,31 +188,35 @@ export class ObservedTraffic {
   }
 
   #find(flow: FlowProgress, label: FlowLabel, pod: LocalPod): Row {
-    const direction = flow.role === "outbound" ? "outbound" : "inbound";
+    const outbound = flow.role === "outbound";
+    const workload = outbound ? label.destination : label.source;
+    const { address } = outbound ? (flow.target ?? flow.destination) : flow.source;
     const security = securityOf(flow, label);
-    const port = flow.destination.port;
-    const portKey = `${pod.uid} ${direction} ${port}`;
-    const peer = peerOf(flow, label);
-    const rowKey = `${portKey} ${security} ${keyOfPeer(peer)}`;
-    const known = this.#rows.get(rowKey);
+    const { port } = flow.destination;
+    // A pod keeps its row whatever address of it was seen; who has none is known by identity and address.
+    const who = workload?.uid ?? `${flow.peer} ${address}`;
+    const key = `${outbound ? ">" : "<"}${port} ${security} ${pod.uid} ${who}`;
+    const known = this.#rows.get(key);
     if (known !== undefined) {
       this.#touch(known);
       known.pod = pod;
-      known.peer = peer;
       known.service = label.service ?? known.service;
+      const { peer } = known;
+      if (peer.workload !== workload || peer.address !== address || peer.identity !== flow.peer) {
+        known.peer = { workload, address, identity: flow.peer };
+      }
       return known;
     }
+    const direction = outbound ? "outbound" : "inbound";
+    const portKey = `${pod.uid} ${direction} ${port}`;
+    const fixed = { portKey, pod, direction, port, security, service: label.service } as const;
     if ((this.#peersOfPort.get(portKey) ?? 0) < this.#options.peersPerPort) {
-      return this.#create({ key: rowKey, portKey, pod, direction, port, security, peer, service: label.service });
+      return this.#create({ ...fixed, key, peer: { workload, address, identity: flow.peer } });
     }
     this.#merged++;
     const sharedKey = `${portKey} ${security} others`;
-    const shared = this.#rows.get(sharedKey);
     const others: ObservedPeer = { workload: undefined, address: "", identity: "" };
-    return (
-      shared ??
-      this.#create({ key: sharedKey, portKey, pod, direction, port, security, peer: others, service: label.service })
-    );
+    return this.#rows.get(sharedKey) ?? this.#create({ ...fixed, key: sharedKey, peer: others });
   }
 
   #create(fixed: Pick<Row, "key" | "portKey" | "pod" | "direction" | "port" | "security" | "peer" | "service">): Row {
@@ -223,19 +232,26 @@ export class ObservedTraffic {
       firstSeen: now,
       lastSeen: now,
       lastRefusal: undefined,
+      kept: true,
+      touchedAt: now,
     };
     this.#keep(row);
     return row;
   }
 
   #keep(row: Row): void {
+    row.kept = true;
     this.#rows.set(row.key, row);
     this.#peersOfPort.set(row.portKey, (this.#peersOfPort.get(row.portKey) ?? 0) + 1);
   }
 
   /** The last to be forgotten, from now on. One that was forgotten while its connections were open is remembered again. */
   #touch(row: Row): void {
-    if (this.#rows.get(row.key) === row) {
+    const now = this.#deps.now();
+    // Order by the second is good enough, and much cheaper for ports that are busy.
+    if (row.kept && now - row.touchedAt < touchEveryMs) return;
+    row.touchedAt = now;
+    if (row.kept) {
       this.#rows.delete(row.key);
       this.#rows.set(row.key, row);
       return;
@@ -249,25 +265,11 @@ export class ObservedTraffic {
   #evict(): void {
     const [oldest] = this.#rows.values();
     if (oldest === undefined) return;
+    oldest.kept = false;
     this.#rows.delete(oldest.key);
     const left = (this.#peersOfPort.get(oldest.portKey) ?? 1) - 1;
     if (left === 0) this.#peersOfPort.delete(oldest.portKey);
     else this.#peersOfPort.set(oldest.portKey, left);
     this.#evicted++;
   }
-}
-
-function peerOf(flow: FlowProgress, label: FlowLabel): ObservedPeer {
-  const outbound = flow.role === "outbound";
-  const far: SocketAddress = outbound ? (flow.target ?? flow.destination) : flow.source;
-  return {
-    workload: outbound ? label.destination : label.source,
-    address: far.address,
-    identity: flow.peer,
-  };
-}
-
-/** A pod keeps its row whatever address of it was seen; who has none is known by identity and address. */
-function keyOfPeer({ workload, address, identity }: ObservedPeer): string {
-  return workload?.uid ?? `${identity} ${address}`;
 }

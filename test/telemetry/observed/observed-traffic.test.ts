@@ -77,13 +77,15 @@ describe("ObservedTraffic", () => {
   });
 
   it("forgets the row that nothing was heard of for longest, and counts that it did", () => {
-    const { traffic, rows } = observed({ rows: 3, peersPerPort: 10 });
-    const close = (port: number) =>
+    const { traffic, rows, clock } = observed({ rows: 3, peersPerPort: 10 });
+    const close = (port: number) => {
+      clock.now += 1000;
       traffic.flowClosed(
         closed({ destination: { address: "10.244.1.2", port }, arrivedAt: start }),
         label(),
         localPod("api"),
       );
+    };
     for (const port of [1, 2, 3, 1, 4]) close(port);
     expect(rows().map(({ port }) => port)).toEqual([3, 1, 4]);
     expect(traffic.stats()).toMatchObject({ rows: 3, evictedTotal: 1 });
