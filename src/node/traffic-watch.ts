@@ -24,7 +24,7 @@ export interface TrafficWatchDeps {
   readonly podSockets: () => Pick<PodSocketsReader, "list" | "cut">;
 }
 
-/** About 5 MB when full, some 1.3 KB a row: 250 pods with 16 ports-and-peers each. */
+/** About 6 MB when full, some 1.5 KB a row: 250 pods with 16 ports-and-peers each. */
 const observedLimits = { rows: 4096, peersPerPort: 256 };
 /** A queue of 4096 events is about 2 MB. */
 const tapLimits = { maxRate: 10_000, queue: 4096, taps: 8, lookEvery: 250 };
