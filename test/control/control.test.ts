@@ -86,6 +86,17 @@ test("an agent gets a certificate for a pod of its node, and everybody can check
   expect(await metricsOf(plane)).toContain('warren_ca_requests_total{outcome="issued"} 1');
 });
 
+test("a pod may have a certificate under another name of the mesh, which agents may know before this replica does", async () => {
+  const plane = await startControlPlane(["--mesh-trust-domain-aliases=new.example"], apiOnW1);
+  const { key: _, ...wanted } = await order(identityOf("api", "new.example"));
+  const [leaf = ""] = await plane.client("w1").createCertificate(wanted, soon());
+  expect(identityOfNames(new X509Certificate(leaf).subjectAltName)).toBe(identityOf("api", "new.example"));
+  const { key: _key, ...stranger } = await order(identityOf("database", "new.example"));
+  await expect(plane.client("w1").createCertificate(stranger, soon())).rejects.toMatchObject({
+    code: "MESH_CA_REFUSED",
+  });
+});
+
 describe("who may not have a certificate is told nothing, and our log says why", () => {
   test.each([
     ["without a token", { authorization: undefined }, status.UNAUTHENTICATED, /no bearer token/],
