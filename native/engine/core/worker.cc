@@ -27,7 +27,10 @@ constexpr int64_t kPoolLook = 400;
 // come sooner than that, looking on for as long costs no more processor time than going to sleep and being woken, and
 // saves the wait. With several there is no saving: the next event is seldom that of the wait.
 constexpr int64_t kLookMicros = 30;
+// Somebody else had the processor for as long: there is work for it, and whoever yields to a queue waits longer than
+// whoever is woken into it. Nobody looks on for a second then.
 constexpr int64_t kYieldedMicros = 4;
+constexpr int64_t kBusyPause = 1000;
 constexpr unsigned kConversation = 4;
 
 int64_t footprint(const Flow& flow) {
@@ -149,10 +152,13 @@ int Worker::awaitEvents(std::span<epoll_event> events) {
     // Whoever is to answer may need this processor: where others wait for it, looking is not free.
     sched_yield();
     const int64_t before = std::exchange(at, monotonicMicros());
-    if (at - before > kYieldedMicros) break;
+    if (at - before > kYieldedMicros) {
+      busyUntil_ = now_ + kBusyPause;
+      break;
+    }
   }
   if (count == 0) count = look(timers_.untilNext());
-  brisk_ = oneConversation(events.first(static_cast<size_t>(std::max(count, 0)))) &&
+  brisk_ = oneConversation(events.first(static_cast<size_t>(std::max(count, 0)))) && now_ >= busyUntil_ &&
            monotonicMicros() - since < 2 * kLookMicros;
   return count;
 }

@@ -201,6 +201,8 @@ class Worker {
   uint64_t ids_ = 0;
   // Events of one conversation have been following one another closely.
   bool brisk_ = false;
+  // Others wanted the processor; milliseconds as `now`.
+  int64_t busyUntil_ = 0;
   std::array<const void*, 2> talking_{};
   unsigned inTurn_ = 0;
   Timer poolTimer_;
