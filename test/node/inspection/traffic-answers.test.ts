@@ -1,0 +1,81 @@
+import { describe, expect, it, vi } from "vitest";
+import type { Answer, AnswerKind } from "../../../src/node/inspection/inspection-session.ts";
+import { trafficAnswers } from "../../../src/node/inspection/traffic-answers.ts";
+import { ObservedTraffic } from "../../../src/telemetry/observed/observed-traffic.ts";
+import { TapSource } from "../../../src/telemetry/tap/tap-source.ts";
+import type { CutConnections, ListTraffic, Tap } from "../../../src/xds/gen/warren/inspect/v1/inspect_pb.ts";
+import { closed, label, localPod } from "../../telemetry/support.ts";
+
+const limits = { maxRate: 1000, queue: 100, taps: 1, lookEvery: 1000 };
+
+function agent() {
+  const taps = new TapSource({ now: Date.now, openFlows: () => [], workloadByAddress: () => undefined }, limits);
+  const observed = new ObservedTraffic({ now: Date.now }, { rows: 1000, peersPerPort: 1000 });
+  const cut = vi.fn(async () => 2);
+  const sockets = { list: async () => ({ uncarried: [], listening: [] }), cut };
+  const answers = trafficAnswers({ taps, observed, sockets, driver: () => undefined });
+  return { taps, observed, cut, answers };
+}
+
+async function all(answer: Answer | undefined): Promise<AnswerKind[]> {
+  const messages: AnswerKind[] = [];
+  for await (const message of answer ?? []) messages.push(message);
+  return messages;
+}
+
+const never = new AbortController().signal;
+
+describe("what an agent answers about traffic", () => {
+  it("tells of traffic in pages, the first with what it can't know", async () => {
+    const { observed, answers } = agent();
+    for (let port = 1; port <= 450; port++) {
+      observed.flowClosed(
+        closed({ destination: { address: "10.244.1.2", port }, arrivedAt: Date.now() }),
+        label(),
+        localPod("api"),
+      );
+    }
+    const pages = await all(answers.listTraffic?.({ window: 0n, namespace: "" } as ListTraffic, never));
+    const sizes = pages.map((page) =>
+      page.case === "traffic" ? [page.value.rows?.length, page.value.coverage !== undefined] : [],
+    );
+    expect(sizes).toEqual([
+      [200, true],
+      [200, false],
+      [50, false],
+    ]);
+    const other = await all(answers.listTraffic?.({ window: 0n, namespace: "elsewhere" } as ListTraffic, never));
+    expect(other).toMatchObject([{ case: "traffic", value: { rows: [] } }]);
+  });
+
+  it("ends a tap with its ask, and leaves nothing behind", async () => {
+    const { taps, answers } = agent();
+    const stop = new AbortController();
+    const tap = { filter: undefined, verdict: 0, maxRate: 0, maxEvents: 0n } as Tap;
+    const messages = all(answers.tap?.(tap, stop.signal));
+    await vi.waitFor(() => expect(taps.watched).toBe(true));
+    await expect(all(answers.tap?.(tap, never))).rejects.toMatchObject({ code: "MESH_INSPECT_BUSY" });
+    taps.flowClosed(closed({ arrivedAt: Date.now() + 1 }), label(), localPod("api"));
+    await vi.waitFor(() => expect(taps.watched).toBe(true));
+    stop.abort();
+    await messages;
+    expect(taps.watched).toBe(false);
+  });
+
+  it("ends a tap by itself after as many events as were asked for", async () => {
+    const { taps, answers } = agent();
+    const messages = all(answers.tap?.({ filter: undefined, verdict: 0, maxRate: 0, maxEvents: 2n } as Tap, never));
+    await vi.waitFor(() => expect(taps.watched).toBe(true));
+    taps.flowClosed(closed({ arrivedAt: Date.now() + 1 }), label(), localPod("api"));
+    expect(await messages).toMatchObject([
+      { case: "tap", value: { events: [{ kind: { case: "opened" } }, { kind: { case: "ended" } }] } },
+    ]);
+    expect(taps.watched).toBe(false);
+  });
+
+  it("cuts nobody's connections when nobody is named", async () => {
+    const { cut, answers } = agent();
+    expect(await all(answers.cutConnections?.({ podUids: [] as string[] } as CutConnections, never))).toEqual([]);
+    expect(cut).not.toHaveBeenCalled();
+  });
+});
