@@ -48,7 +48,12 @@ const patienceMs = 15 * 60_000;
 
 /** Of control and agent, for the folder asked for; Node writes them when a process ends by itself. */
 const profiling = options.profile === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${options.profile}`];
-const signal = AbortSignal.timeout(patienceMs);
+/** Told to stop, it ends what it has started and takes its folder away like at any other end. */
+const stop = new AbortController();
+process
+  .once("SIGTERM", () => stop.abort(new Error("told to stop")))
+  .once("SIGINT", () => stop.abort(new Error("told to stop")));
+const signal = AbortSignal.any([stop.signal, AbortSignal.timeout(patienceMs)]);
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 const children: ChildProcess[] = [];
 

@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
+import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { type BenchRequest, parseBenchArguments } from "../../../bench/arguments.ts";
@@ -192,6 +193,10 @@ test.each(["SIGTERM", "SIGKILL"] as const)(
     child.kill(signal);
     await ended;
     await vi.waitFor(() => expect(tools.lines("kind").at(-1)).toContain("delete cluster"), 30_000);
+    // The guard's last act, after the cluster itself.
+    const kubeconfig = / --kubeconfig (\S+)/.exec(tools.lines("kind").at(-1) ?? "")?.[1] ?? "";
+    expect(kubeconfig).toContain("warren-bench-kind-");
+    await vi.waitFor(() => expect(existsSync(dirname(kubeconfig))).toBe(false), 30_000);
   },
 );
 
