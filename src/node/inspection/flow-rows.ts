@@ -57,6 +57,9 @@ export function flowMatches(filter: FlowFilter | undefined, facts: FlowFacts): b
     agrees(filter.destinationNamespace, label.destination?.namespace) &&
     isWorkload(filter.sourceWorkload, label.source) &&
     isWorkload(filter.destinationWorkload, label.destination) &&
+    [label.source, label.destination].some(
+      (end) => agrees(filter.namespace, end?.namespace) && isWorkload(filter.workload, end),
+    ) &&
     agrees(filter.podUid, pod?.uid) &&
     agrees(filter.destinationPort, flow.destination.port) &&
     agrees(filter.security, wireSecurity(facts)) &&
