@@ -27,10 +27,11 @@ constexpr int64_t kPoolLook = 400;
 // come sooner than that, looking on for as long costs no more processor time than going to sleep and being woken, and
 // saves the wait. With several there is no saving: the next event is seldom that of the wait.
 constexpr int64_t kLookMicros = 30;
-// Somebody else had the processor for as long: there is work for it, and whoever yields to a queue waits longer than
-// whoever is woken into it. Nobody looks on for a second then.
+// Somebody else had the processor for as long, the other end of the conversation perhaps: looking on is not free then.
 constexpr int64_t kYieldedMicros = 4;
-constexpr int64_t kBusyPause = 1000;
+// A queue wants it, and whoever yields to a queue waits longer than whoever is woken into it: no looking for a while.
+constexpr int64_t kQueuedMicros = 300;
+constexpr int64_t kBusyPause = 100;
 constexpr unsigned kConversation = 4;
 
 int64_t footprint(const Flow& flow) {
@@ -153,7 +154,7 @@ int Worker::awaitEvents(std::span<epoll_event> events) {
     sched_yield();
     const int64_t before = std::exchange(at, monotonicMicros());
     if (at - before > kYieldedMicros) {
-      busyUntil_ = now_ + kBusyPause;
+      if (at - before > kQueuedMicros) busyUntil_ = now_ + kBusyPause;
       break;
     }
   }
