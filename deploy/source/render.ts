@@ -7,8 +7,11 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { version } from "../../src/lib/version.ts";
 import { controlAccess, operatorObjects } from "./access.ts";
+import { ruleGroups } from "./alerts.ts";
 import { chartFile, chartSchema, chartTemplate, chartValues, escaped } from "./chart.ts";
 import { controlObjects } from "./control.ts";
+import { dashboard } from "./dashboard.ts";
+import type { Templated } from "./knob.ts";
 import { nodeObjects } from "./node.ts";
 import { plainManifest, plainNamespace } from "./plain.ts";
 import { defaultValues } from "./values.ts";
@@ -29,6 +32,13 @@ const namespace = {
   },
 } as const;
 
+const prometheusRule: Templated = {
+  apiVersion: "monitoring.coreos.com/v1",
+  kind: "PrometheusRule",
+  metadata: { name: "warren", namespace: plainNamespace, labels: { "app.kubernetes.io/part-of": "warren" } },
+  spec: ruleGroups,
+};
+
 async function crds(): Promise<readonly (readonly [string, string])[]> {
   const folder = join(deploy, "crds");
   const names = (await readdir(folder)).toSorted();
@@ -44,6 +54,8 @@ export async function rendered(): Promise<ReadonlyMap<string, string>> {
     ["daemonset.yaml", plainManifest(nodeObjects, defaultValues, generated)],
     ["control.yaml", plainManifest(control, defaultValues, generated)],
     ["operators.yaml", plainManifest(operatorObjects, defaultValues, generated)],
+    ["monitoring/prometheusrule.yaml", plainManifest([prometheusRule], defaultValues, generated)],
+    ["grafana/warren.json", `${JSON.stringify(dashboard(), undefined, 2)}\n`],
     ["chart/Chart.yaml", `${generated}${chartFile(version)}`],
     ["chart/values.yaml", `${generated}${chartValues()}`],
     ["chart/values.schema.json", chartSchema()],
