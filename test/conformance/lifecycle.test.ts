@@ -92,7 +92,7 @@ describe.each(engines)("the $name engine", (kind: EngineKind) => {
     const { session } = await rawClient(pod.hbone, papers);
     const one = await rawConnect(session, `${pod.address}:80`);
     const other = await rawConnect(session, `${pod.address}:80`);
-    const removed = node.engine.removePod(pod.handle, { graceMs: 500, reason: "pod-removed" });
+    const removed = node.engine.removePod(pod.handle, { graceMs: 2_000, reason: "pod-removed" });
     expect(await closeCode(await dialApp(pod.outbound))).toBe("ECONNREFUSED");
     one.stream.end("last words");
     await once(one.stream, "data");
