@@ -162,8 +162,8 @@ export class Agent {
       seriesIdleMs: config.metricsLimits.seriesIdle,
     });
     this.#accessLog = new AccessLog(
-      { sink: deps.accessSink, now: () => systemClock.now() },
-      { mode: config.accessLog.mode, format: config.log.format },
+      { sink: deps.accessSink, now: () => systemClock.now(), random: Math.random },
+      { ...config.accessLog, namespaces: new Map(config.accessLog.namespaces), format: config.log.format },
     );
     this.#store = new CertificateStore(
       {

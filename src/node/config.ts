@@ -6,6 +6,7 @@ import { z } from "zod";
 import { asIdentity, isTrustDomain } from "../identity/spiffe.ts";
 import { address, byteSize, duration, listenAddress, path } from "../lib/config-schema.ts";
 import type { Identity } from "../model/identity.ts";
+import { type AccessMode, accessModes } from "../telemetry/access-choice.ts";
 import { cni } from "./cni/config.ts";
 import { zds } from "./zds/config.ts";
 
@@ -197,12 +198,35 @@ const log = z
   })
   .describe("The agent's own log, on standard output.");
 
+const accessNamespace = z.string().transform((text, context): readonly [string, AccessMode] => {
+  const [, namespace = "", word = ""] = /^([a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?)=(.*)$/.exec(text) ?? [];
+  const mode = accessModes.find((known) => known === word);
+  if (namespace !== "" && mode !== undefined) return [namespace, mode];
+  context.addIssue({
+    code: "custom",
+    message: `${JSON.stringify(text)} is not namespace=mode; write it like production=off, modes are ${accessModes.join(", ")}`,
+  });
+  return z.NEVER;
+});
+
 const accessLog = z
   .strictObject({
     mode: z
-      .enum(["all", "failures", "off"])
+      .enum(accessModes)
       .prefault("all")
       .describe("Which connections get a line at their end. failures keeps refusals and errors only."),
+    namespaces: z
+      .array(accessNamespace)
+      .prefault([])
+      .describe(
+        "Modes of namespaces that have their own, like production=off,dev=failures; the namespace is the pod's.",
+      ),
+    sample: z
+      .number()
+      .min(0)
+      .max(1)
+      .prefault(1)
+      .describe("Share of successful connections that get a line, from 0 to 1. Refusals and errors always do."),
     path: path().optional().describe("File to append to. Default: standard output, beside the agent's log."),
     buffer: byteSize({ min: "64KiB", max: "64MiB" })
       .prefault("4MiB")

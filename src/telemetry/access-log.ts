@@ -8,6 +8,7 @@ import type { SocketAddress } from "../model/address.ts";
 import type { FlowLabel } from "../model/flow-label.ts";
 import { type Reason, reasonInfo } from "../model/reason.ts";
 import type { LocalPod, Workload } from "../model/workload.ts";
+import { type AccessChoice, wantsAccessLine } from "./access-choice.ts";
 import { type FlowRecord, securityOf } from "./flow-record.ts";
 import { type FieldValue, fieldsText, type LogFormat } from "./line-format.ts";
 import type { LineSink } from "./line-sink.ts";
@@ -17,10 +18,11 @@ export interface AccessLogDeps {
   readonly sink: LineSink;
   /** Unix time in milliseconds. */
   readonly now: () => number;
+  /** Uniform in [0, 1). */
+  readonly random: () => number;
 }
 
-export interface AccessLogOptions {
-  readonly mode: "all" | "failures" | "off";
+export interface AccessLogOptions extends AccessChoice {
   readonly format: LogFormat;
 }
 
@@ -34,16 +36,16 @@ export class AccessLog {
   }
 
   flowClosed(record: FlowRecord, label: FlowLabel, pod: LocalPod | undefined): void {
-    if (this.#wants(record.reason)) this.#write("connection", record.reason, accessFields(record, label, pod));
+    if (this.#wants(record.reason, pod)) this.#write("connection", record.reason, accessFields(record, label, pod));
   }
 
   requestEnded(record: RequestRecord, pod: LocalPod | undefined): void {
-    if (this.#wants(record.reason)) this.#write("request", record.reason, requestFields(record, pod));
+    if (this.#wants(record.reason, pod)) this.#write("request", record.reason, requestFields(record, pod));
   }
 
-  #wants(reason: Reason): boolean {
-    const { mode } = this.#options;
-    return mode === "all" || (mode === "failures" && reasonInfo(reason).status !== 200);
+  #wants(reason: Reason, pod: LocalPod | undefined): boolean {
+    const end = { namespace: pod?.namespace, succeeded: reasonInfo(reason).status === 200 };
+    return wantsAccessLine(this.#options, end, this.#deps.random);
   }
 
   #write(what: "connection" | "request", reason: Reason, fields: Iterable<readonly [string, FieldValue]>): void {

@@ -42,6 +42,18 @@ describe("the node agent's configuration", () => {
     expect(value.localTraffic).toBe("mtls");
   });
 
+  it("takes modes of the access log by namespace from one flag", async () => {
+    const { value } = await load("--access-log-namespaces=production=off,dev=failures", "--access-log-sample=0.01");
+    expect(value.accessLog).toMatchObject({
+      mode: "all",
+      namespaces: [
+        ["production", "off"],
+        ["dev", "failures"],
+      ],
+      sample: 0.01,
+    });
+  });
+
   it.each([
     ["an admin address that others can reach", "--admin=0.0.0.0:15000", "admin"],
     ["an admin address on all addresses", "--admin=:15000", "admin"],
@@ -53,6 +65,8 @@ describe("the node agent's configuration", () => {
     ["a denied identity that is none", "--mesh-denied-identities=production/web", "mesh.deniedIdentities.0"],
     ["a trust domain that is none", "--mesh-trust-domain=Cluster/Local", "mesh.trustDomain"],
     ["a longest enrolment pause below the first", "--enrolment-retry-max=100ms", "enrolment.retryMax"],
+    ["an access log sample above everything", "--access-log-sample=1.5", "accessLog.sample"],
+    ["an access log mode that is none", "--access-log-namespaces=dev=some", "accessLog.namespaces.0"],
     ["a plugin without a chain to be in", "--cni-bin-dir=/opt/cni/bin", "cni.confDir"],
   ])("refuses %s", async (_name, flag, key) => {
     const error = await load(flag).catch((thrown: unknown) => thrown);

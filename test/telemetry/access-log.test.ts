@@ -8,12 +8,12 @@ import { label, localPod, record, webIdentity, workload } from "./fixtures.ts";
 function lines(options: AccessLogOptions, ...flows: [FlowRecord, FlowLabel, LocalPod | undefined][]): string[] {
   const written: string[] = [];
   const sink = { write: (line: string) => written.push(line), dropped: 0, close: async () => {} };
-  const log = new AccessLog({ sink, now: () => 1_700_000_000_031 }, options);
+  const log = new AccessLog({ sink, now: () => 1_700_000_000_031, random: () => 0.5 }, options);
   for (const flow of flows) log.flowClosed(...flow);
   return written;
 }
 
-const text: AccessLogOptions = { mode: "all", format: "text" };
+const text: AccessLogOptions = { mode: "all", namespaces: new Map(), sample: 1, format: "text" };
 const outbound: [FlowRecord, FlowLabel, LocalPod] = [record(), label(), localPod("web")];
 
 const refused: [FlowRecord, FlowLabel, LocalPod] = [
@@ -71,7 +71,7 @@ describe("the access log", () => {
   });
 
   it("writes the same fields as JSON", () => {
-    const [line = ""] = lines({ mode: "all", format: "json" }, refused);
+    const [line = ""] = lines({ ...text, format: "json" }, refused);
     expect(line.endsWith("}\n")).toBe(true);
     expect(JSON.parse(line)).toEqual({
       level: "warn",
@@ -112,7 +112,14 @@ describe("the access log", () => {
     ["failures", 1],
     ["off", 0],
   ] as const)("in mode %s writes %d of a good and a refused connection", (mode, count) => {
-    expect(lines({ mode, format: "text" }, outbound, refused)).toHaveLength(count);
+    expect(lines({ ...text, mode }, outbound, refused)).toHaveLength(count);
+  });
+
+  it("goes by the namespace of the agent's pod, and samples only what succeeded", () => {
+    const quiet = { ...text, namespaces: new Map([["production", "failures"]] as const) };
+    expect(lines(quiet, outbound, refused)).toEqual([expect.stringContaining("connection failed")]);
+    expect(lines({ ...text, sample: 0.4 }, outbound, refused)).toEqual([expect.stringContaining("connection failed")]);
+    expect(lines({ ...text, sample: 0.6 }, outbound, refused)).toHaveLength(2);
   });
 
   it.each([

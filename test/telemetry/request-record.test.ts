@@ -29,7 +29,10 @@ const refused: RequestRecord = {
 function lines(mode: "all" | "failures" | "off", ...records: readonly RequestRecord[]): string[] {
   const written: string[] = [];
   const sink = { write: (line: string) => written.push(line), dropped: 0, close: async () => {} };
-  const log = new AccessLog({ sink, now: () => 1_700_000_000_031 }, { mode, format: "text" });
+  const log = new AccessLog(
+    { sink, now: () => 1_700_000_000_031, random: () => 0 },
+    { mode, namespaces: new Map(), sample: 1, format: "text" },
+  );
   for (const record of records) log.requestEnded(record, localPod("api"));
   return written;
 }
