@@ -1,6 +1,8 @@
 /** The small HTTP servers that every daemon has (admin, metrics, readiness): a table of routes over node:http, bounded against slow clients. */
-import { createServer, type IncomingMessage, type Server } from "node:http";
+import { createServer, type IncomingHttpHeaders, type IncomingMessage, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
 import type { ConfigAddress } from "./config-schema.ts";
 import { MeshError, messageOf } from "./errors.ts";
 import { formatHostPort } from "./host-port.ts";
@@ -9,11 +11,14 @@ export interface HttpAnswer {
   readonly status: number;
   /** The whole content-type. */
   readonly type: string;
-  readonly body: string;
+  /** Whole, or in pieces that are made as the reader takes them; pieces that fail cut the answer short, so that it is no whole one. */
+  readonly body: string | AsyncIterable<string>;
 }
 
 /** `GET /path` → its answer. */
-export type Routes = Readonly<Record<string, (url: URL) => HttpAnswer | Promise<HttpAnswer>>>;
+export type Routes = Readonly<
+  Record<string, (url: URL, headers: IncomingHttpHeaders) => HttpAnswer | Promise<HttpAnswer>>
+>;
 
 export interface HttpServerOptions {
   readonly name: string;
@@ -34,13 +39,16 @@ export class HttpServer {
       (request, response) => {
         request.resume();
         void this.#answer(routes, request).then(({ status, type, body }) => {
+          const whole = typeof body === "string";
           response.writeHead(status, {
             "content-type": type,
             "cache-control": "no-store",
             "x-content-type-options": "nosniff",
-            "content-length": Buffer.byteLength(body),
+            ...(whole ? { "content-length": Buffer.byteLength(body) } : {}),
           });
-          response.end(request.method === "HEAD" ? undefined : body);
+          if (whole || request.method === "HEAD") response.end(whole && request.method !== "HEAD" ? body : undefined);
+          // Whoever hangs up half-way, or stalls, has told all there is to know by it. Small marks: a piece is made when the last was taken.
+          else pipeline(Readable.from(body, { highWaterMark: 1 }), response).catch(() => response.destroy());
         });
       },
     );
@@ -95,7 +103,7 @@ export class HttpServer {
         : text(405, `only ${other}\n`);
     }
     try {
-      return await route(url);
+      return await route(url, request.headers);
     } catch (error) {
       return text(500, `${messageOf(error)}\n`);
     }

@@ -17,7 +17,7 @@ import {
 import { abortable } from "../lib/abort.ts";
 import { systemClock } from "../lib/clock.ts";
 import { formatHostPort } from "../lib/host-port.ts";
-import { HttpServer, metricsPage, type Routes } from "../lib/http-server.ts";
+import { HttpServer, type Routes } from "../lib/http-server.ts";
 import { Slots } from "../lib/slots.ts";
 import type { MeshView } from "../model/mesh.ts";
 import type { LocalPod } from "../model/workload.ts";
@@ -42,6 +42,7 @@ import {
   adminSources,
   logDrain,
   type MeshProblem,
+  metricsAnswer,
   metricsSources,
   type ReportingSource,
   type RequestTelemetry,
@@ -178,10 +179,8 @@ export class Agent {
         concurrency: config.certificates.concurrency,
       },
     );
-    const metrics: Routes = {
-      "GET /metrics": async () => metricsPage(await this.#metrics.text()),
-      "GET /stats/prometheus": async () => metricsPage(await this.#metrics.text()),
-    };
+    const page = metricsAnswer(this.#metrics);
+    const metrics: Routes = { "GET /metrics": page, "GET /stats/prometheus": page };
     const admin = adminSources(
       { config, version, source: deps.parts.source, store: this.#store, readiness: this.#readiness, log: deps.log },
       () => ({ capture: this.#capture, driver: this.#driver, enrolment: this.#enrolment }),

@@ -3,6 +3,7 @@ import type { Capture } from "../capture/capture.ts";
 import type { CertificateStore } from "../identity/certificate-store.ts";
 import { formatDuration } from "../lib/duration.ts";
 import { formatHostPort } from "../lib/host-port.ts";
+import type { Routes } from "../lib/http-server.ts";
 import type { MeshSource } from "../model/mesh.ts";
 import { isSelfProbeAddress } from "../model/ports.ts";
 import type { LocalPod } from "../model/workload.ts";
@@ -10,6 +11,7 @@ import type { AccessLog } from "../telemetry/access-log.ts";
 import type { LineSink } from "../telemetry/line-sink.ts";
 import type { Logger } from "../telemetry/log.ts";
 import type { Metrics, MetricsSources } from "../telemetry/metrics.ts";
+import { expositionFormat, expositionTypes } from "../telemetry/open-metrics.ts";
 import type { RequestRecord } from "../telemetry/request-record.ts";
 import { logLevels, type ScopedLog } from "../telemetry/scoped-log.ts";
 import type { Driver, TunnelTelemetry } from "../tunnel/driver.ts";
@@ -107,6 +109,14 @@ export function requestTelemetry({ metrics, accessLog, traffic, log }: Told): Re
       }
     },
     internalError,
+  };
+}
+
+/** A scrape, in the format that the scraper asks for. */
+export function metricsAnswer(metrics: Pick<Metrics, "pieces">): Routes[string] {
+  return (_url, { accept }) => {
+    const format = expositionFormat(accept);
+    return { status: 200, type: expositionTypes[format], body: metrics.pieces(format) };
   };
 }
 

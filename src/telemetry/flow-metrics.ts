@@ -40,6 +40,9 @@ const families = {
 type Family = keyof typeof families;
 const familyNames = Object.keys(families) as Family[];
 
+/** Label sets looked at for one piece of text. Some 700 bytes each: a fraction of a millisecond, and one write to a socket. */
+const seriesPerPiece = 128;
+
 interface Series extends Record<Family, number> {
   readonly labels: string;
   usedAt: number;
@@ -94,18 +97,21 @@ export class FlowMetrics {
     this.#open = still;
   }
 
-  /** The families in Prometheus' text format. */
-  text(): string {
+  /** The families in Prometheus' text format, in pieces of whole lines, so that the reader can rest between them. */
+  *pieces(): Generator<string, void, void> {
     this.#evict();
-    let text = "";
     for (const family of familyNames) {
       const [name, help] = families[family];
-      text += familyHead(name, help, "counter");
+      let text = familyHead(name, help, "counter");
+      let visited = 0;
       for (const series of this.#series.values()) {
         if (series[family] > 0) text += `${name}{${series.labels}} ${series[family]}\n`;
+        if (++visited % seriesPerPiece !== 0) continue;
+        if (text !== "") yield text;
+        text = "";
       }
+      if (text !== "") yield text;
     }
-    return text;
   }
 
   stats(): Readonly<Record<"series" | "evictedTotal" | "overflowedTotal", number>> {

@@ -2,6 +2,7 @@
  * All metrics of an agent, declared once. Events (a flow or a tunnel ended, a certificate was renewed, a pod was enrolled) are
  * counted as they happen; everything that has a present state is read from its owner when a scrape asks.
  */
+import { setImmediate } from "node:timers/promises";
 import { Counter, Histogram, Registry } from "prom-client";
 import type { FlowLabel } from "../model/flow-label.ts";
 import { type Reason, reasonInfo } from "../model/reason.ts";
@@ -9,6 +10,7 @@ import type { LocalPod } from "../model/workload.ts";
 import { familyHead, labelledText, labelsText, statsText } from "./exposition.ts";
 import { type FlowContext, FlowMetrics, type FlowMetricsOptions } from "./flow-metrics.ts";
 import { type FlowProgress, type FlowRecord, reporterOf, securityOf, type TunnelRecord } from "./flow-record.ts";
+import { type ExpositionFormat, expositionEnds, openMetricsText } from "./open-metrics.ts";
 import { plaintextCause } from "./plaintext.ts";
 import { ProcessMetrics } from "./process-metrics.ts";
 import type { RequestRecord } from "./request-record.ts";
@@ -227,8 +229,19 @@ export class Metrics {
     this.#drainCut.inc(connections);
   }
 
-  /** Everything in Prometheus' text format. */
-  async text(): Promise<string> {
+  /**
+   * Everything, in pieces of whole lines. The event loop turns between the pieces: what each costs is bounded by a number of samples,
+   * so that a scrape of thousands of series holds up no connection.
+   */
+  async *pieces(format: ExpositionFormat): AsyncGenerator<string, void, void> {
+    for await (const piece of this.#classic()) {
+      yield format === "classic" ? piece : openMetricsText(piece);
+      await setImmediate();
+    }
+    if (expositionEnds[format] !== "") yield expositionEnds[format];
+  }
+
+  async *#classic(): AsyncGenerator<string, void, void> {
     const sources = this.#sources;
     if (sources !== undefined) this.#flows.countOpen(sources.openFlows());
     const { version } = this.#options;
@@ -238,15 +251,15 @@ export class Metrics {
       ["node", process.versions.node],
       ["openssl", process.versions.openssl],
     ]);
-    return [
-      `${familyHead("warren_build_info", "What runs here.", "gauge")}warren_build_info{${build}} 1\n`,
-      `${familyHead("istio_build", "What runs here, for Istio's dashboards.", "gauge")}istio_build{component="warren",tag="${version}"} 1\n`,
-      this.#flows.text(),
-      statsText("warren_metric", "Label sets of the istio_tcp families", this.#flows.stats()),
-      sources === undefined ? "" : this.#present(sources),
-      this.#process.text(),
-      await this.#registry.metrics(),
-    ].join("");
+    yield `${familyHead("warren_build_info", "What runs here.", "gauge")}warren_build_info{${build}} 1\n`;
+    yield `${familyHead("istio_build", "What runs here, for Istio's dashboards.", "gauge")}istio_build{component="warren",tag="${version}"} 1\n`;
+    yield* this.#flows.pieces();
+    yield statsText("warren_metric", "Label sets of the istio_tcp families", this.#flows.stats());
+    if (sources !== undefined) yield this.#present(sources);
+    yield this.#process.text();
+    for (const { name } of this.#registry.getMetricsAsArray()) {
+      yield `${await this.#registry.getSingleMetricAsString(name)}\n`;
+    }
   }
 
   #present(sources: MetricsSources): string {

@@ -1,6 +1,9 @@
-import { describe, expect, it } from "vitest";
+import { spawnSync } from "node:child_process";
+import { describe, expect, it, onTestFinished } from "vitest";
 import { Metrics, type MetricsSources } from "../../src/telemetry/metrics.ts";
+import type { ExpositionFormat } from "../../src/telemetry/open-metrics.ts";
 import { label, localPod, record, webIdentity, workload } from "./fixtures.ts";
+import { readOpenMetrics } from "./open-metrics-reader.ts";
 
 const now = 1_700_000_000_000;
 const tls = { version: "TLSv1.3", group: "X25519MLKEM768", cipher: "TLS_AES_256_GCM_SHA384" };
@@ -17,12 +20,18 @@ const sources: MetricsSources = {
   mesh: () => ({ epoch: 9, changedAt: now - 5000 }),
 };
 
-function metrics(policies = 100): Metrics {
-  return new Metrics({ now: () => now }, { version: "1.2.3", policies, series: 10, seriesIdleMs: 1e6 });
+function metrics(policies = 100, series = 10): Metrics {
+  return new Metrics({ now: () => now }, { version: "1.2.3", policies, series, seriesIdleMs: 1e6 });
+}
+
+async function textOf(of: Metrics, format: ExpositionFormat = "classic"): Promise<string> {
+  let text = "";
+  for await (const piece of of.pieces(format)) text += piece;
+  return text;
 }
 
 async function has(of: Metrics, ...lines: (string | RegExp)[]): Promise<void> {
-  const text = await of.text();
+  const text = await textOf(of);
   for (const line of lines)
     expect(text.split("\n")).toContainEqual(typeof line === "string" ? line : expect.stringMatching(line));
 }
@@ -51,7 +60,7 @@ describe("the agent's metrics", () => {
       /^warren_build_info\{version="1.2.3",engine="typescript",node="24[\d.]+",openssl=".+"\} 1$/,
     );
     it.stop();
-    expect(await it.text()).not.toContain("warren_engine_flows_open");
+    expect(await textOf(it)).not.toContain("warren_engine_flows_open");
   });
 
   it("count handshakes by what came of them", async () => {
@@ -136,20 +145,67 @@ describe("the agent's metrics", () => {
     );
   });
 
-  it("are well-formed: every sample's family is declared once, with help", async () => {
-    const it = metrics();
-    it.start(sources);
-    it.flowClosed(record(), label(), localPod("web"));
-    const text = await it.text();
-    it.stop();
-    const declared = [...text.matchAll(/^# TYPE (\S+) (counter|gauge|histogram)$/gm)].map((match) => match[1]);
+  it("are well-formed in the classic format, as Prometheus' own tool reads it", async () => {
+    const text = await textOf(await everything());
+    const declared = [...text.matchAll(/^# TYPE (\S+) /gm)].map((match) => match[1]);
     expect(new Set(declared).size).toBe(declared.length);
-    for (const name of declared) expect(text).toContain(`# HELP ${name} `);
-    for (const line of text.split("\n").filter((row) => row !== "" && !row.startsWith("#"))) {
-      const name = /^[a-z_0-9]+/.exec(line)?.[0] ?? "";
-      expect(declared.some((family) => name === family || name.replace(/_(bucket|sum|count)$/, "") === family)).toBe(
-        true,
-      );
+    const check = (input: string) => spawnSync("promtool", ["check", "metrics"], { input, encoding: "utf8" });
+    // Quantiles of the time since the last scrape are gauges: a summary would promise a sum and a count over all time.
+    const steady = text.split("\n").filter((line) => !line.startsWith("warren_event_loop_lag_seconds{"));
+    const { status, stderr } = check(steady.join("\n"));
+    expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+    expect(check(text)).toMatchObject({ status: 3, stderr: expect.not.stringContaining("error while") });
+    expect(check(`${text}not a sample\n`).status).toBe(1);
+  });
+
+  it("are well-formed OpenMetrics, with the same samples as the classic format", async () => {
+    const it = await everything();
+    const open = readOpenMetrics(await textOf(it, "openmetrics"));
+    const classic = await textOf(it);
+    const steady = (line: string) => !/^(#|process_|nodejs_|warren_event_loop)/.test(line) && line !== "";
+    const counted = classic.split("\n").filter(steady);
+    expect(open.filter(steady).map((line) => line.replace(/(le="\d+)\.0"/, '$1"'))).toEqual(counted);
+    expect(counted.length).toBeGreaterThan(30);
+  });
+
+  it("come in pieces of a bounded number of samples, and the event loop turns between them", async () => {
+    const it = metrics(100, 10_000);
+    for (let index = 0; index < 2500; index++) {
+      it.flowClosed(record({ flow: index }), label({ source: workload(`w${index}`) }), localPod("web"));
     }
+    let turns = 0;
+    let done = false;
+    const turn = () => {
+      turns++;
+      if (!done) setImmediate(turn);
+    };
+    setImmediate(turn);
+    const sizes: number[] = [];
+    for await (const piece of it.pieces("openmetrics")) {
+      sizes.push(piece.split("\n").filter((line) => line !== "" && !line.startsWith("#")).length);
+    }
+    done = true;
+    expect(sizes.reduce((sum, size) => sum + size, 0)).toBeGreaterThan(10_000);
+    expect(Math.max(...sizes)).toBeLessThanOrEqual(128);
+    expect(turns).toBeGreaterThanOrEqual(sizes.length - 1);
   });
 });
+
+/** With something in every family that has one. */
+async function everything(): Promise<Metrics> {
+  const it = metrics();
+  it.start(sources);
+  onTestFinished(() => it.stop());
+  it.flowClosed(record(), label({ policy: 'a/"1"' }), localPod("web"));
+  it.flowClosed(record({ reason: "policy-denied" }), label({ policy: "a/2" }), localPod("web"));
+  it.flowClosed(record({ role: "inbound-plaintext", peer: "", tunnel: 0 }), label(), localPod("api"));
+  it.tunnelUp({ tunnel: 1, direction: "outbound", tls, setupMs: 4 });
+  it.tunnelDown({ tunnel: 1, direction: "outbound", tls, setupMs: 4, reason: "tunnel-lost" });
+  it.enrolled("ebpf", 0.02);
+  it.probed("ok");
+  it.repaired("nftables");
+  it.sandboxAsked("ADD", "ok");
+  it.captureEvent("no-listener");
+  it.certificateRenewed("ok");
+  return it;
+}

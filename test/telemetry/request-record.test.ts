@@ -58,7 +58,8 @@ it("counts requests by answer and reason, and what policies decided", async () =
   const metrics = new Metrics({ now: () => 0 }, { version: "1", policies: 10, series: 100, seriesIdleMs: 1000 });
   metrics.requestEnded(refused);
   metrics.requestEnded({ ...refused, status: 0, reason: "reset-by-source", policy: "", shadow: [] });
-  const text = await metrics.text();
+  let text = "";
+  for await (const piece of metrics.pieces("classic")) text += piece;
   expect(text).toContain('warren_http_requests_total{status="4xx",reason="policy-denied"} 1');
   expect(text).toContain('warren_http_requests_total{status="none",reason="reset-by-source"} 1');
   expect(text).toContain('warren_policy_decisions_total{policy="production/api-authz",reason="policy-denied"} 1');
