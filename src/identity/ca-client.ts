@@ -4,10 +4,15 @@
  */
 import { readFile } from "node:fs/promises";
 import { create } from "@bufbuild/protobuf";
-import { Client, Metadata, type ServiceError, status } from "@grpc/grpc-js";
+import { type Client, type ServiceError, status } from "@grpc/grpc-js";
 import { MeshError, messageOf } from "../lib/errors.ts";
-import { pemBlocks } from "../lib/pem.ts";
-import { type ControlAddress, controlChannel } from "../xds/control-channel.ts";
+import {
+  bearer,
+  type ControlAddress,
+  callControl,
+  createControlClient,
+  isServiceError,
+} from "../xds/control-client.ts";
 import {
   IstioCertificateRequestSchema,
   type IstioCertificateResponse,
@@ -46,7 +51,7 @@ export class CaClient implements CertificateAuthority {
       readText(rootFile, "the root that the authority's own certificate must lead to"),
     ]);
     signal.throwIfAborted();
-    const answer = await this.#call(this.#client(root), order, token.trim(), signal);
+    const answer = await this.#call(this.#client(root), order, token, signal);
     return answer.certChain;
   }
 
@@ -59,55 +64,32 @@ export class CaClient implements CertificateAuthority {
   /** The channel trusts what it was made with, so another root means another channel. */
   #client(root: string): Client {
     if (this.#channel?.root === root) return this.#channel.client;
-    const { address, rootFile, serverName } = this.#options;
-    if (pemBlocks(root, "CERTIFICATE").length === 0) {
-      throw new MeshError("MESH_CA_ROOT_UNREADABLE", `${rootFile} holds no PEM certificate`);
-    }
-    const channel = controlChannel({ address, serverName }, root);
-    const client = new Client(address, channel.credentials, {
-      ...channel.options,
-      "grpc.max_receive_message_length": largestAnswer,
-      "grpc.initial_reconnect_backoff_ms": 100,
-      "grpc.max_reconnect_backoff_ms": 5000,
-    });
+    const { address, serverName } = this.#options;
+    const client = createControlClient({ address, serverName, root, largestMessage: largestAnswer });
     this.#channel?.client.close();
     this.#channel = { root, client };
     return client;
   }
 
-  #call(
+  async #call(
     client: Client,
     order: CertificateOrder,
     token: string,
     signal: AbortSignal,
   ): Promise<IstioCertificateResponse> {
     const { cluster, timeoutMs } = this.#options;
-    const metadata = new Metadata();
-    if (token !== "") metadata.set("authorization", `Bearer ${token}`);
+    const metadata = bearer(token);
     if (cluster !== "") metadata.set("clusterid", cluster);
     const request = create(IstioCertificateRequestSchema, {
       csr: order.request,
       validityDuration: BigInt(Math.ceil(order.lifetimeMs / 1000)),
       metadata: { ImpersonatedIdentity: order.identity },
     });
-    return new Promise((resolve, reject) => {
-      const call = client.makeUnaryRequest(
-        createCertificate.path,
-        createCertificate.requestSerialize,
-        createCertificate.responseDeserialize,
-        request,
-        metadata,
-        { deadline: Date.now() + timeoutMs },
-        (error, answer) => {
-          signal.removeEventListener("abort", cancel);
-          if (error !== null) reject(signal.aborted ? (signal.reason as Error) : this.#explain(error));
-          else if (answer === undefined) reject(new MeshError("MESH_CA_FAILED", "the authority answered nothing"));
-          else resolve(answer);
-        },
-      );
-      const cancel = () => call.cancel();
-      signal.addEventListener("abort", cancel, { once: true });
-    });
+    try {
+      return await callControl(client, createCertificate, { request, metadata, timeoutMs }, signal);
+    } catch (error) {
+      throw isServiceError(error) ? this.#explain(error) : error;
+    }
   }
 
   #explain(error: ServiceError): MeshError {

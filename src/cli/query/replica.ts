@@ -3,12 +3,11 @@ import {
   type Client,
   type ClientReadableStream,
   connectivityState,
-  Metadata,
   type MethodDefinition,
-  type ServiceError,
   status,
 } from "@grpc/grpc-js";
 import { MeshError } from "../../lib/errors.ts";
+import { bearer, callControl, isServiceError } from "../../xds/control-client.ts";
 import type { OperatorTarget } from "../../xds/operator-target.ts";
 
 export interface Replica {
@@ -33,7 +32,7 @@ export async function* streamOf<I, O>(
     method.requestSerialize,
     method.responseDeserialize,
     request,
-    metadataOf(target),
+    bearer(target.token),
   );
   const cancel = () => stream.cancel();
   signal.addEventListener("abort", cancel, { once: true });
@@ -56,28 +55,11 @@ export async function callUnary<I, O>(
 ): Promise<O> {
   signal.throwIfAborted();
   await connected(client, target, signal);
-  return new Promise((resolve, reject) => {
-    const call = client.makeUnaryRequest(
-      method.path,
-      method.requestSerialize,
-      method.responseDeserialize,
-      request,
-      metadataOf(target),
-      (error, answer) => {
-        signal.removeEventListener("abort", cancel);
-        if (answer !== undefined) resolve(answer);
-        else reject(signal.aborted ? (signal.reason as Error) : explain(error, target));
-      },
-    );
-    const cancel = () => call.cancel();
-    signal.addEventListener("abort", cancel, { once: true });
-  });
-}
-
-function metadataOf({ token }: OperatorTarget): Metadata {
-  const metadata = new Metadata();
-  metadata.set("authorization", `Bearer ${token}`);
-  return metadata;
+  try {
+    return await callControl(client, method, { request, metadata: bearer(target.token) }, signal);
+  } catch (error) {
+    throw explain(error, target);
+  }
 }
 
 /** A call on a channel that can't connect would fail only after gRPC's own, much longer patience. */
@@ -124,8 +106,4 @@ function explain(error: unknown, target: OperatorTarget): unknown {
   const [code, what] = explanations.get(error.code) ?? [];
   if (code === undefined) return unreachable(target, error);
   return new MeshError(code, `the control plane at ${address} ${what}`, { cause: error });
-}
-
-function isServiceError(error: unknown): error is ServiceError {
-  return error instanceof Error && "code" in error && typeof error.code === "number" && "details" in error;
 }

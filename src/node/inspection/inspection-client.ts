@@ -3,13 +3,12 @@
  * for it. Where control has replicas, the stream goes to the one that the address leads to, and whoever asks about the whole mesh asks
  * every replica: agents stay simple, and each keeps one stream.
  */
-import { readFile } from "node:fs/promises";
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
-import { type ClientDuplexStream, Metadata, type StatusObject, status } from "@grpc/grpc-js";
+import { type ClientDuplexStream, status } from "@grpc/grpc-js";
 import { backoffDelay } from "../../lib/backoff.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { messageOf } from "../../lib/errors.ts";
-import { createControlClient } from "../../xds/control-client.ts";
+import { type ControlStreamOptions, withControlStream } from "../../xds/control-stream.ts";
 import {
   type AgentMessage,
   AgentMessageSchema,
@@ -28,16 +27,11 @@ export interface InspectionClientDeps {
   readonly log: { info(fields: object, message: string): void; warn(fields: object, message: string): void };
 }
 
-export interface InspectionClientOptions {
-  /** `host:port` */
-  readonly address: string;
-  readonly rootFile: string;
-  /** The bearer token that says which node this is; read for each stream, because projected tokens rotate. */
-  readonly tokenFile: string;
-  readonly serverName: string;
-}
-
-const method = grpcMethod(InspectionService.method.inspect);
+const method = {
+  ...grpcMethod(InspectionService.method.inspect),
+  // Messages are encoded by `encode`.
+  requestSerialize: (bytes: Buffer) => bytes,
+};
 const backoff = { firstMs: 200, factor: 2, longestMs: 15_000, jitter: 0.5 } as const;
 
 /** A stream that lived this long was a good one: the next failure is a first one. */
@@ -50,11 +44,11 @@ type Stream = ClientDuplexStream<Buffer, ControlMessage>;
 
 export class InspectionClient {
   readonly #deps: InspectionClientDeps;
-  readonly #options: InspectionClientOptions;
+  readonly #options: ControlStreamOptions;
   readonly #stop = new AbortController();
   #running: Promise<void> | undefined;
 
-  constructor(deps: InspectionClientDeps, options: InspectionClientOptions) {
+  constructor(deps: InspectionClientDeps, options: ControlStreamOptions) {
     this.#deps = deps;
     this.#options = options;
   }
@@ -92,40 +86,24 @@ export class InspectionClient {
   }
 
   /** One stream, to its end; resolves to how it ended. */
-  async #stream(signal: AbortSignal): Promise<string> {
-    const { address, rootFile, tokenFile, serverName } = this.#options;
-    const [root, token] = await Promise.all([readFile(rootFile, "utf8"), readFile(tokenFile, "utf8")]);
-    signal.throwIfAborted();
-    const client = createControlClient({ address, root, serverName, largestMessage: largestAsk });
-    const metadata = new Metadata();
-    metadata.set("authorization", `Bearer ${token.trim()}`);
-    const stream: Stream = client.makeBidiStreamRequest(
-      method.path,
-      (bytes: Buffer) => bytes,
-      method.responseDeserialize,
-      metadata,
+  #stream(signal: AbortSignal): Promise<string> {
+    const { answers, hello } = this.#deps;
+    return withControlStream(
+      method,
+      { ...this.#options, largestMessage: largestAsk },
+      async (stream, ended) => {
+        const session = new InspectionSession({ answers, send: (message) => write(stream, encode(message), ended) });
+        stream.on("data", (message: ControlMessage) => session.receive(message));
+        try {
+          stream.write(encode(create(AgentMessageSchema, { kind: { case: "hello", value: hello() } })));
+          const { code, details } = await ended;
+          return `${status[code]}: ${details}`;
+        } finally {
+          session.close();
+        }
+      },
+      signal,
     );
-    const ended = Promise.withResolvers<StatusObject>();
-    const session = new InspectionSession({
-      answers: this.#deps.answers,
-      send: (message) => write(stream, encode(message), ended.promise),
-    });
-    const cancel = () => stream.cancel();
-    signal.addEventListener("abort", cancel, { once: true });
-    // The status says the same as the error; without a listener the error would end the process.
-    stream.on("error", () => {});
-    stream.on("status", ended.resolve);
-    stream.on("data", (message: ControlMessage) => session.receive(message));
-    try {
-      stream.write(encode(create(AgentMessageSchema, { kind: { case: "hello", value: this.#deps.hello() } })));
-      const { code, details } = await ended.promise;
-      return `${status[code]}: ${details}`;
-    } finally {
-      signal.removeEventListener("abort", cancel);
-      session.close();
-      stream.cancel();
-      client.close();
-    }
   }
 }
 

@@ -1,9 +1,8 @@
 /** One stream to the control plane: who we are, the first requests, and raw responses in turn. Reconnecting is the source's. */
-import { readFile } from "node:fs/promises";
 import { create } from "@bufbuild/protobuf";
-import { Client, type ClientDuplexStream, Metadata, type StatusObject, status } from "@grpc/grpc-js";
+import { type ClientDuplexStream, status } from "@grpc/grpc-js";
 import { MeshError, messageOf } from "../../lib/errors.ts";
-import { type ControlAddress, controlChannel } from "../control-channel.ts";
+import { type ControlStreamOptions, withControlStream } from "../control-stream.ts";
 import {
   AggregatedDiscoveryService,
   type DeltaDiscoveryRequest,
@@ -14,15 +13,15 @@ import { chunkedKey, resourceTypes } from "../resources/resource-types.ts";
 import type { DiscoveryState } from "./discovery-state.ts";
 import { type RawResponse, readResponse } from "./response-reader.ts";
 
-export interface ConnectionOptions extends ControlAddress {
-  /** PEM of the roots that the control plane's certificate must lead to. */
-  readonly rootFile: string;
-  /** The bearer token that says which node this is. */
-  readonly tokenFile: string;
+export interface ConnectionOptions extends ControlStreamOptions {
   readonly node: string;
 }
 
-const method = grpcMethod(AggregatedDiscoveryService.method.deltaAggregatedResources);
+const method = {
+  ...grpcMethod(AggregatedDiscoveryService.method.deltaAggregatedResources),
+  // Responses are decoded a resource at a time, by `readResponse`.
+  responseDeserialize: (bytes: Buffer) => bytes,
+};
 const largestResponse = 200 * 1024 * 1024;
 /** Held versions go out in requests of about this many bytes: the control plane takes no large ones. */
 const requestBytes = 32 * 1024;
@@ -36,34 +35,18 @@ export async function followDiscovery(
   events: { readonly applied: (typeUrl: string, more: boolean) => void },
   signal: AbortSignal,
 ): Promise<void> {
-  const [root, token] = await Promise.all([readFile(options.rootFile, "utf8"), readFile(options.tokenFile, "utf8")]);
-  signal.throwIfAborted();
-  const client = makeClient(options, root);
-  const metadata = new Metadata();
-  metadata.set("authorization", `Bearer ${token.trim()}`);
-  const stream: Stream = client.makeBidiStreamRequest(
-    method.path,
-    method.requestSerialize,
-    (bytes: Buffer) => bytes,
-    metadata,
+  await withControlStream(
+    method,
+    { ...options, largestMessage: largestResponse },
+    async (stream, ended) => {
+      for (const request of firstRequests(state, options.node)) stream.write(request);
+      await takeResponses(stream, state, events);
+      const { code, details } = await ended;
+      signal.throwIfAborted();
+      if (code !== status.OK) throw explain(code, details, options);
+    },
+    signal,
   );
-  const cancel = () => stream.cancel();
-  signal.addEventListener("abort", cancel, { once: true });
-  const ended = Promise.withResolvers<StatusObject>();
-  // The status says the same as the error; without a listener the error would end the process.
-  stream.on("error", () => {});
-  stream.on("status", ended.resolve);
-  try {
-    for (const request of firstRequests(state, options.node)) stream.write(request);
-    await takeResponses(stream, state, events);
-    const { code, details } = await ended.promise;
-    signal.throwIfAborted();
-    if (code !== status.OK) throw explain(code, details, options);
-  } finally {
-    signal.removeEventListener("abort", cancel);
-    stream.cancel();
-    client.close();
-  }
 }
 
 async function takeResponses(
@@ -134,14 +117,6 @@ function whoWeAre({ dialect, index }: DiscoveryState, node: string) {
     id: `ztunnel~0.0.0.0~warren-${node}.${namespace}~${namespace}.svc.${clusterDomain}`,
     metadata: { NAME: `warren-${node}`, NAMESPACE: namespace, NODE_NAME: node, CLUSTER_ID: cluster },
   };
-}
-
-function makeClient(options: ConnectionOptions, root: string): Client {
-  const channel = controlChannel(options, root);
-  return new Client(options.address, channel.credentials, {
-    ...channel.options,
-    "grpc.max_receive_message_length": largestResponse,
-  });
 }
 
 function explain(code: status, details: string, { address, rootFile, tokenFile }: ConnectionOptions): MeshError {
