@@ -5,7 +5,7 @@ import { describe, expect, it } from "vitest";
 import { parse, parseAllDocuments } from "yaml";
 import { watchedKinds } from "../../src/control/kubernetes/watched-kinds.ts";
 import { ApiCalls } from "../support/kubernetes-api/calls.ts";
-import { type Cluster, clusterKinds } from "../support/kubernetes-api/cluster.ts";
+import { type Cluster, clusterKinds, clusterTimeout } from "../support/kubernetes-api/cluster.ts";
 import type { DraftObject } from "../support/kubernetes-api/objects.ts";
 
 const namespace = "warren-system";
@@ -95,7 +95,7 @@ async function forbidden(api: ApiCalls, calls: readonly Call[]): Promise<string[
   return refused;
 }
 
-describe.each(clusterKinds)("on $name, the manifests", ({ start }) => {
+describe.each(clusterKinds)("on $name, the manifests", clusterTimeout, ({ start }) => {
   it("let control do what it does and nothing else", async () => {
     const control = await as(await installed(start), "warren-control");
     expect(await forbidden(control, controlMay)).toEqual([]);
@@ -115,28 +115,32 @@ describe.each(clusterKinds)("on $name, the manifests", ({ start }) => {
 
 /** Fields and CEL that only Kubernetes itself can judge. */
 for (const { start } of clusterKinds.filter(({ name }) => name === "a real API server")) {
-  it("a real API server takes every object of the kustomization without a warning of an unknown field", async () => {
-    const cluster = await start();
-    const admin = new ApiCalls(cluster.url, cluster.root, cluster.adminToken);
-    const { resources } = parse(await readFile(`${deploy}kustomization.yaml`, "utf8")) as { resources: string[] };
-    for (const file of resources) {
-      const documents = parseAllDocuments(await readFile(`${deploy}${file}`, "utf8"));
-      for (const document of "empty" in documents ? [] : documents) {
-        const object = document.toJS({ maxAliasCount: -1 }) as DraftObject | null;
-        if (object === null) continue;
-        const path = await pathOf(admin, object);
-        const { code, body } = await admin.call(
-          "PATCH",
-          `${path}?fieldManager=test&fieldValidation=Strict&force=true`,
-          object,
-          "application/apply-patch+yaml",
-        );
-        expect(`${object.kind} ${object.metadata.name}: ${code} ${code < 300 ? "" : JSON.stringify(body)}`).toMatch(
-          /: 20[01] $/,
-        );
+  it(
+    "a real API server takes every object of the kustomization without a warning of an unknown field",
+    clusterTimeout,
+    async () => {
+      const cluster = await start();
+      const admin = new ApiCalls(cluster.url, cluster.root, cluster.adminToken);
+      const { resources } = parse(await readFile(`${deploy}kustomization.yaml`, "utf8")) as { resources: string[] };
+      for (const file of resources) {
+        const documents = parseAllDocuments(await readFile(`${deploy}${file}`, "utf8"));
+        for (const document of "empty" in documents ? [] : documents) {
+          const object = document.toJS({ maxAliasCount: -1 }) as DraftObject | null;
+          if (object === null) continue;
+          const path = await pathOf(admin, object);
+          const { code, body } = await admin.call(
+            "PATCH",
+            `${path}?fieldManager=test&fieldValidation=Strict&force=true`,
+            object,
+            "application/apply-patch+yaml",
+          );
+          expect(`${object.kind} ${object.metadata.name}: ${code} ${code < 300 ? "" : JSON.stringify(body)}`).toMatch(
+            /: 20[01] $/,
+          );
+        }
       }
-    }
-  });
+    },
+  );
 }
 
 /** Where an object of any kind is, by what the server says of its API. */

@@ -2,7 +2,13 @@ import { describe, expect, test } from "vitest";
 import type { WatchEvent } from "../../../src/control/kubernetes/api.ts";
 import { ApiClient, apiClientDefaults } from "../../../src/control/kubernetes/api-client.ts";
 import { ApiCalls } from "../../support/kubernetes-api/calls.ts";
-import { type Cluster, clusterKinds, kubeconfig, startApiServer } from "../../support/kubernetes-api/cluster.ts";
+import {
+  type Cluster,
+  clusterKinds,
+  clusterTimeout,
+  kubeconfig,
+  startApiServer,
+} from "../../support/kubernetes-api/cluster.ts";
 import { until } from "./support.ts";
 
 /** What control rests on, said of the double and where there is one of a real API server. */
@@ -24,7 +30,7 @@ interface ListBody {
 const namesIn = ({ items }: ListBody) => items.map(({ metadata }) => metadata.name);
 const versionOf = (body: Record<string, unknown>) => (body["metadata"] as { resourceVersion: string }).resourceVersion;
 
-describe.each(clusterKinds)("$name", ({ start }) => {
+describe.each(clusterKinds)("$name", clusterTimeout, ({ start }) => {
   test("creates once, and replaces only what was read", async () => {
     const api = calls(await start());
     const created = await api.call("POST", configMaps, configMap("a"));

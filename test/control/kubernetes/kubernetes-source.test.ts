@@ -3,7 +3,7 @@ import { KubernetesSource } from "../../../src/control/kubernetes/kubernetes-sou
 import type { MeshView } from "../../../src/model/mesh.ts";
 import { podObject, policyObject, serviceObject, sliceObject } from "../../manifests/objects.ts";
 import { settings } from "../../mesh/build.ts";
-import { clusterKinds, startApiServer } from "../../support/kubernetes-api/cluster.ts";
+import { clusterKinds, clusterTimeout, startApiServer } from "../../support/kubernetes-api/cluster.ts";
 import type { DraftObject } from "../../support/kubernetes-api/objects.ts";
 import { clientOf, quick, stopLater, until } from "./support.ts";
 
@@ -34,7 +34,7 @@ async function sourceOf(cluster: { readonly url: string; readonly root: string; 
 
 const names = (view: MeshView) => [...view.workloads()].map(({ name }) => name).sort();
 
-describe.each(clusterKinds)("against $name, the mesh follows a cluster:", ({ start }) => {
+describe.each(clusterKinds)("against $name, the mesh follows a cluster:", clusterTimeout, ({ start }) => {
   test("pods with their namespace, Services with their slices, policies", async () => {
     const cluster = await start();
     await cluster.apply(

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { Leader, type LeaderOptions, leaderDefaults } from "../../../src/control/kubernetes/leader.ts";
 import { systemClock } from "../../../src/lib/clock.ts";
-import { clusterKinds, startApiServer } from "../../support/kubernetes-api/cluster.ts";
+import { clusterKinds, clusterTimeout, startApiServer } from "../../support/kubernetes-api/cluster.ts";
 import { clientOf, stopLater, until } from "./support.ts";
 
 type Reached = { readonly url: string; readonly root: string; readonly adminToken: string };
@@ -26,7 +26,7 @@ async function candidate(cluster: Reached, identity: string, options: Partial<Le
   return { leader, turns, log };
 }
 
-describe.each(clusterKinds)("against $name", ({ start }) => {
+describe.each(clusterKinds)("against $name", clusterTimeout, ({ start }) => {
   test("one of many leads, and when it gives up another does", async () => {
     const cluster = await start();
     const all = await Promise.all(

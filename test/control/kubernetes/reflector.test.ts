@@ -3,7 +3,13 @@ import { ApiClient, apiClientDefaults } from "../../../src/control/kubernetes/ap
 import { Reflector, type ReflectorOptions, reflectorDefaults } from "../../../src/control/kubernetes/reflector.ts";
 import { systemClock } from "../../../src/lib/clock.ts";
 import type { ApiServer } from "../../support/kubernetes-api/api-server.ts";
-import { type Cluster, clusterKinds, kubeconfig, startApiServer } from "../../support/kubernetes-api/cluster.ts";
+import {
+  type Cluster,
+  clusterKinds,
+  clusterTimeout,
+  kubeconfig,
+  startApiServer,
+} from "../../support/kubernetes-api/cluster.ts";
 import type { Fault } from "../../support/kubernetes-api/faults.ts";
 import { RecordedLog } from "../../support/recorded-log.ts";
 
@@ -74,7 +80,7 @@ async function reflect(
 const names = (objects: ReadonlyMap<string, string>) =>
   [...objects.keys()].map((key) => key.slice(key.indexOf("/") + 1)).sort();
 
-describe.each(clusterKinds)("against $name, a reflector", ({ start }) => {
+describe.each(clusterKinds)("against $name, a reflector", clusterTimeout, ({ start }) => {
   test("hands on what there is, page by page, and then what changes", async () => {
     const cluster: Cluster = await start();
     await cluster.apply(...["a", "b", "c", "d", "e"].map((name) => configMap(name)));

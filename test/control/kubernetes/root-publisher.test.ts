@@ -5,7 +5,7 @@ import {
   rootKey,
   rootPublisherDefaults,
 } from "../../../src/control/kubernetes/root-publisher.ts";
-import { type Cluster, clusterKinds, startApiServer } from "../../support/kubernetes-api/cluster.ts";
+import { type Cluster, clusterKinds, clusterTimeout, startApiServer } from "../../support/kubernetes-api/cluster.ts";
 import { clientOf, quick, stopLater, until } from "./support.ts";
 
 type Reached = { readonly url: string; readonly root: string; readonly adminToken: string };
@@ -32,7 +32,7 @@ const configMap = (data: Record<string, string>) => ({
 const published = async (cluster: Pick<Cluster, "get">) =>
   (await cluster.get("v1", "ConfigMap", "default", rootConfigMap))?.["data"];
 
-describe.each(clusterKinds)("against $name, the roots are published", ({ start }) => {
+describe.each(clusterKinds)("against $name, the roots are published", clusterTimeout, ({ start }) => {
   test("once, and again when they change, when somebody edits them, and when somebody deletes them", async () => {
     const cluster = await start();
     const { publisher: publishing, now } = await publisher(cluster);

@@ -3,7 +3,7 @@ import { Authority, authorityDefaults } from "../../../src/control/authority/aut
 import { type AuthorityState, noRevocations } from "../../../src/control/authority/authority-state.ts";
 import { PlugInSecret } from "../../../src/control/kubernetes/plug-in-secret.ts";
 import { SecretVault } from "../../../src/control/kubernetes/secret-vault.ts";
-import { clusterKinds, startApiServer } from "../../support/kubernetes-api/cluster.ts";
+import { clusterKinds, clusterTimeout, startApiServer } from "../../support/kubernetes-api/cluster.ts";
 import type { DraftObject } from "../../support/kubernetes-api/objects.ts";
 import { clientOf, quick, stopLater, until } from "./support.ts";
 
@@ -22,7 +22,7 @@ const state = (mark: string): AuthorityState => ({
   revocations: noRevocations,
 });
 
-describe.each(clusterKinds)("against $name, a Secret keeps the authority", ({ start }) => {
+describe.each(clusterKinds)("against $name, a Secret keeps the authority", clusterTimeout, ({ start }) => {
   test("once, however many come at the same time", async () => {
     const cluster = await start();
     const vaults = await Promise.all(

@@ -5,7 +5,7 @@ import type { Condition } from "../../../src/control/kubernetes/policy-objects.t
 import { StatusWriter, statusWriterDefaults } from "../../../src/control/kubernetes/status-writer.ts";
 import { policyObject, serviceObject } from "../../manifests/objects.ts";
 import { settings } from "../../mesh/build.ts";
-import { clusterKinds, startApiServer } from "../../support/kubernetes-api/cluster.ts";
+import { clusterKinds, clusterTimeout, startApiServer } from "../../support/kubernetes-api/cluster.ts";
 import type { ApiObject, DraftObject } from "../../support/kubernetes-api/objects.ts";
 import { resourceOf } from "../../support/kubernetes-api/resources.ts";
 import { clientOf, quick, stopLater, until } from "./support.ts";
@@ -34,7 +34,7 @@ async function writerOf(cluster: Reached, change: (call: ApiCall) => ApiCall = (
 const conditions = (object: ApiObject | undefined): Condition[] =>
   (object?.["status"] as { conditions?: Condition[] } | undefined)?.conditions ?? [];
 
-describe.each(clusterKinds)("against $name, a policy is told", ({ start }) => {
+describe.each(clusterKinds)("against $name, a policy is told", clusterTimeout, ({ start }) => {
   test("that it is not enforced as it is written, why, and later that it is", async () => {
     const cluster = await start();
     // What a CRD lets through: a real API server refuses most of what is wrong before it is stored.

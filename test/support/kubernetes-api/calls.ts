@@ -37,7 +37,7 @@ export class ApiCalls implements Cluster {
     return code === 200 ? (body as ApiObject) : undefined;
   }
 
-  /** Any call; JSON in and out. */
+  /** Any call with a body of JSON. */
   call(method: string, path: string, body?: object, type = "application/json"): Promise<CallResult> {
     const text = body === undefined ? undefined : JSON.stringify(body);
     return new Promise((resolve, reject) => {
@@ -51,9 +51,7 @@ export class ApiCalls implements Cluster {
         let answer = "";
         response.setEncoding("utf8").on("data", (chunk: string) => (answer += chunk));
         response.on("error", reject);
-        response.on("end", () =>
-          resolve({ code: response.statusCode ?? 0, body: JSON.parse(answer) as Record<string, unknown> }),
-        );
+        response.on("end", () => resolve({ code: response.statusCode ?? 0, body: bodyOf(answer) }));
       });
       call.end(text);
     });
@@ -87,5 +85,14 @@ export class ApiCalls implements Cluster {
     const resource = resourceOfKind(apiVersion, kind);
     if (resource === undefined) throw new Error(`no resource is known for ${apiVersion} ${kind}`);
     return resource;
+  }
+}
+
+/** An API server refuses a path that it does not serve (yet) in plain text: "404 page not found". */
+function bodyOf(answer: string): Record<string, unknown> {
+  try {
+    return JSON.parse(answer) as Record<string, unknown>;
+  } catch {
+    return { message: answer.trim() };
   }
 }
