@@ -9,9 +9,9 @@ import {
 import { MeshError } from "../../lib/errors.ts";
 import {
   AuthorityService,
-  GetStatusRequestSchema,
   type RevokeResponse,
   type Status,
+  WatchStatusRequestSchema,
 } from "../../xds/gen/warren/authority/v1/authority_pb.ts";
 import { grpcMethod } from "../../xds/grpc-service.ts";
 import type { MeshClient } from "../query/mesh-client.ts";
@@ -29,22 +29,23 @@ export class AuthorityClient {
   }
 
   async status(signal: AbortSignal): Promise<Status> {
-    return await this.#first((replica) => this.#call(replica, method.getStatus, {}, signal));
+    return statusOf(await this.#first((replica) => this.#call(replica, method.getStatus, {}, signal)));
   }
 
   async rotateIntermediate(signal: AbortSignal): Promise<Status> {
-    return await this.#first((replica) => this.#call(replica, method.rotateIntermediate, {}, signal));
+    return statusOf(await this.#first((replica) => this.#call(replica, method.rotateIntermediate, {}, signal)));
   }
 
   /** `excused`: nodes to go on without; `all` for every node that is waited for. Undefined begins a rotation, or joins the one under way. */
   async rotateRoot(excused: readonly string[] | "all" | undefined, signal: AbortSignal): Promise<Status> {
     const nodes = excused === undefined || excused === "all" ? [] : [...excused];
     const request = { force: excused !== undefined, nodes };
-    return await this.#first((replica) => this.#call(replica, method.rotateRoot, request, signal));
+    return statusOf(await this.#first((replica) => this.#call(replica, method.rotateRoot, request, signal)));
   }
 
   async restore(identities: readonly string[], signal: AbortSignal): Promise<Status> {
-    return await this.#first((replica) => this.#call(replica, method.restore, { identities: [...identities] }, signal));
+    const request = { identities: [...identities] };
+    return statusOf(await this.#first((replica) => this.#call(replica, method.restore, request, signal)));
   }
 
   /** At every replica: each can ask only the agents that are connected to it which certificates they have. */
@@ -74,7 +75,9 @@ export class AuthorityClient {
       await this.#call(one, method.getStatus, {}, signal);
       return one;
     });
-    yield* streamOf(replica, grpcMethod(method.watchStatus), create(GetStatusRequestSchema), signal);
+    const request = create(WatchStatusRequestSchema);
+    for await (const answer of streamOf(replica, grpcMethod(method.watchStatus), request, signal))
+      yield statusOf(answer);
   }
 
   async #call<I extends DescMessage, O extends DescMessage>(
@@ -99,4 +102,9 @@ export class AuthorityClient {
     }
     throw failure;
   }
+}
+
+function statusOf({ status }: { readonly status?: Status | undefined }): Status {
+  if (status === undefined) throw new MeshError("MESH_UNREACHABLE_CONTROL", "control answered without a status");
+  return status;
 }

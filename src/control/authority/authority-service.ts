@@ -17,13 +17,24 @@ import { MeshError, messageOf } from "../../lib/errors.ts";
 import type { Identity } from "../../model/identity.ts";
 import {
   type GetStatusRequest,
+  type GetStatusResponse,
+  GetStatusResponseSchema,
   type RestoreRequest,
+  type RestoreResponse,
+  RestoreResponseSchema,
   type RevokeRequest,
   type RevokeResponse,
   RevokeResponseSchema,
   type RotateIntermediateRequest,
+  type RotateIntermediateResponse,
+  RotateIntermediateResponseSchema,
   type RotateRootRequest,
+  type RotateRootResponse,
+  RotateRootResponseSchema,
   type Status,
+  type WatchStatusRequest,
+  type WatchStatusResponse,
+  WatchStatusResponseSchema,
 } from "../../xds/gen/warren/authority/v1/authority_pb.ts";
 import { bearerToken } from "../access/bearer-token.ts";
 import type { OperatorAction, OperatorAuthenticator } from "../access/operator-authenticator.ts";
@@ -75,10 +86,15 @@ export class AuthorityService {
     for (const end of this.#watchers) end();
   }
 
-  readonly getStatus: handleUnaryCall<GetStatusRequest, Status> = (call, answer) =>
-    this.#answer(call, answer, "inspect", () => Promise.resolve(this.#status()));
+  readonly getStatus: handleUnaryCall<GetStatusRequest, GetStatusResponse> = (call, answer) =>
+    this.#answer(call, answer, "inspect", () =>
+      Promise.resolve(create(GetStatusResponseSchema, { status: this.#status() })),
+    );
 
-  readonly rotateIntermediate: handleUnaryCall<RotateIntermediateRequest, Status> = (call, answer) =>
+  readonly rotateIntermediate: handleUnaryCall<RotateIntermediateRequest, RotateIntermediateResponse> = (
+    call,
+    answer,
+  ) =>
     this.#answer(call, answer, "manage-authority", async (operator) => {
       const { authority, log } = this.#deps;
       if (authority.state.issuer.origin === "plug-in") throw fromPlugIn("the intermediate");
@@ -87,30 +103,30 @@ export class AuthorityService {
       if (authority.state.issuer.intermediate.certificate === before)
         throw new Refused(status.UNAVAILABLE, "the intermediate could not be renewed; the log of control says why");
       log.info({ operator }, "an operator rotated the intermediate");
-      return this.#status();
+      return create(RotateIntermediateResponseSchema, { status: this.#status() });
     });
 
-  readonly rotateRoot: handleUnaryCall<RotateRootRequest, Status> = (call, answer) =>
+  readonly rotateRoot: handleUnaryCall<RotateRootRequest, RotateRootResponse> = (call, answer) =>
     this.#answer(call, answer, "manage-authority", async (operator) => {
       const { force, nodes } = call.request;
       if (force) await this.#excuse(nodes, operator);
       else await this.#begin(operator);
-      return this.#status();
+      return create(RotateRootResponseSchema, { status: this.#status() });
     });
 
   readonly revoke: handleUnaryCall<RevokeRequest, RevokeResponse> = (call, answer) =>
     this.#answer(call, answer, "manage-authority", (operator) => this.#revoke(call.request, operator));
 
-  readonly restore: handleUnaryCall<RestoreRequest, Status> = (call, answer) =>
+  readonly restore: handleUnaryCall<RestoreRequest, RestoreResponse> = (call, answer) =>
     this.#answer(call, answer, "manage-authority", async (operator) => {
       const identities = call.request.identities.map(identityOf);
       const { authority, log } = this.#deps;
       await authority.change((state) => withoutDenied(state, identities));
       log.info({ operator, identities }, "an operator restored identities");
-      return this.#status();
+      return create(RestoreResponseSchema, { status: this.#status() });
     });
 
-  readonly watchStatus: handleServerStreamingCall<GetStatusRequest, Status> = (call) => {
+  readonly watchStatus: handleServerStreamingCall<WatchStatusRequest, WatchStatusResponse> = (call) => {
     const { authority, rotation } = this.#deps;
     let told: Status | undefined;
     let forget: (() => void)[] = [];
@@ -130,7 +146,7 @@ export class AuthorityService {
       const now = this.#status();
       if (told !== undefined && isDeepStrictEqual(now, told)) return;
       told = now;
-      call.write(now);
+      call.write(create(WatchStatusResponseSchema, { status: now }));
     };
     call.on("cancelled", leave).on("error", leave).on("close", leave).on("drain", tell);
     void this.#authorize(call.metadata, call.getPeer(), "inspect").then((caller) => {

@@ -15,7 +15,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file warren/authority/v1/authority.proto.
  */
 export const file_warren_authority_v1_authority: GenFile = /*@__PURE__*/
-  fileDesc("CiN3YXJyZW4vYXV0aG9yaXR5L3YxL2F1dGhvcml0eS5wcm90bxITd2FycmVuLmF1dGhvcml0eS52MSISChBHZXRTdGF0dXNSZXF1ZXN0IsMECgZTdGF0dXMSFAoMdHJ1c3RfZG9tYWluGAEgASgJEisKBm9yaWdpbhgCIAEoDjIbLndhcnJlbi5hdXRob3JpdHkudjEuT3JpZ2luEjYKDGludGVybWVkaWF0ZRgDIAEoCzIgLndhcnJlbi5hdXRob3JpdHkudjEuQ2VydGlmaWNhdGUSLwoFcm9vdHMYBCADKAsyIC53YXJyZW4uYXV0aG9yaXR5LnYxLkNlcnRpZmljYXRlEjEKB3NlcnZpbmcYBSABKAsyIC53YXJyZW4uYXV0aG9yaXR5LnYxLkNlcnRpZmljYXRlEi8KCHJvdGF0aW9uGAYgASgLMh0ud2FycmVuLmF1dGhvcml0eS52MS5Sb3RhdGlvbhI7Cg9yZXZva2VkX3NlcmlhbHMYByADKAsyIi53YXJyZW4uYXV0aG9yaXR5LnYxLlJldm9rZWRTZXJpYWwSPgoRZGVuaWVkX2lkZW50aXRpZXMYCCADKAsyIy53YXJyZW4uYXV0aG9yaXR5LnYxLkRlbmllZElkZW50aXR5EhIKCmNybF9udW1iZXIYCSABKAQSFAoMdHJ1c3RfYnVuZGxlGAogASgJEgsKA2NybBgLIAEoCRIVCg10cnVzdF9kb21haW5zGAwgAygJEhAKCHByb2JsZW1zGA0gAygJEhAKCHdhcm5pbmdzGA4gAygJEjoKFmludGVybWVkaWF0ZV9yZW5ld3NfYXQYDyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIsQBCgtDZXJ0aWZpY2F0ZRIPCgdzdWJqZWN0GAEgASgJEg4KBmlzc3VlchgCIAEoCRIOCgZzZXJpYWwYAyABKAkSEwoLZmluZ2VycHJpbnQYBCABKAkSEAoIa2V5X3R5cGUYBSABKAkSLgoKbm90X2JlZm9yZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLQoJbm90X2FmdGVyGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKUAwoIUm90YXRpb24SMgoFcGhhc2UYASABKA4yIy53YXJyZW4uYXV0aG9yaXR5LnYxLlJvdGF0aW9uLlBoYXNlEi4KCnN0YXJ0ZWRfYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC3BoYXNlX3NpbmNlGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIQCghvbGRfcm9vdBgEIAEoCRIQCghuZXdfcm9vdBgFIAEoCRIXCg9jb25maXJtZWRfbm9kZXMYBiADKAkSFQoNZXhjdXNlZF9ub2RlcxgHIAMoCRItCgd3YWl0aW5nGAggAygLMhwud2FycmVuLmF1dGhvcml0eS52MS5XYWl0aW5nEi4KCm5vdF9iZWZvcmUYCSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIkAKBVBoYXNlEhUKEVBIQVNFX1VOU1BFQ0lGSUVEEAASDwoLUEhBU0VfVFJVU1QQARIPCgtQSEFTRV9JU1NVRRACIicKB1dhaXRpbmcSDAoEbm9kZRgBIAEoCRIOCgZyZWFzb24YAiABKAkiTwoNUmV2b2tlZFNlcmlhbBIOCgZzZXJpYWwYASABKAkSLgoKcmV2b2tlZF9hdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiUQoORGVuaWVkSWRlbnRpdHkSEAoIaWRlbnRpdHkYASABKAkSLQoJZGVuaWVkX2F0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIbChlSb3RhdGVJbnRlcm1lZGlhdGVSZXF1ZXN0IjEKEVJvdGF0ZVJvb3RSZXF1ZXN0Eg0KBWZvcmNlGAEgASgIEg0KBW5vZGVzGAIgAygJIjQKDVJldm9rZVJlcXVlc3QSDwoHc2VyaWFscxgBIAMoCRISCgppZGVudGl0aWVzGAIgAygJImUKDlJldm9rZVJlc3BvbnNlEg8KB3NlcmlhbHMYASADKAkSFQoNdW5hc2tlZF9ub2RlcxgCIAMoCRIrCgZzdGF0dXMYAyABKAsyGy53YXJyZW4uYXV0aG9yaXR5LnYxLlN0YXR1cyIkCg5SZXN0b3JlUmVxdWVzdBISCgppZGVudGl0aWVzGAEgAygJKkwKBk9yaWdpbhIWChJPUklHSU5fVU5TUEVDSUZJRUQQABIWChJPUklHSU5fU0VMRl9TSUdORUQQARISCg5PUklHSU5fUExVR19JThACMo4EChBBdXRob3JpdHlTZXJ2aWNlEk8KCUdldFN0YXR1cxIlLndhcnJlbi5hdXRob3JpdHkudjEuR2V0U3RhdHVzUmVxdWVzdBobLndhcnJlbi5hdXRob3JpdHkudjEuU3RhdHVzElMKC1dhdGNoU3RhdHVzEiUud2FycmVuLmF1dGhvcml0eS52MS5HZXRTdGF0dXNSZXF1ZXN0Ghsud2FycmVuLmF1dGhvcml0eS52MS5TdGF0dXMwARJhChJSb3RhdGVJbnRlcm1lZGlhdGUSLi53YXJyZW4uYXV0aG9yaXR5LnYxLlJvdGF0ZUludGVybWVkaWF0ZVJlcXVlc3QaGy53YXJyZW4uYXV0aG9yaXR5LnYxLlN0YXR1cxJRCgpSb3RhdGVSb290EiYud2FycmVuLmF1dGhvcml0eS52MS5Sb3RhdGVSb290UmVxdWVzdBobLndhcnJlbi5hdXRob3JpdHkudjEuU3RhdHVzElEKBlJldm9rZRIiLndhcnJlbi5hdXRob3JpdHkudjEuUmV2b2tlUmVxdWVzdBojLndhcnJlbi5hdXRob3JpdHkudjEuUmV2b2tlUmVzcG9uc2USSwoHUmVzdG9yZRIjLndhcnJlbi5hdXRob3JpdHkudjEuUmVzdG9yZVJlcXVlc3QaGy53YXJyZW4uYXV0aG9yaXR5LnYxLlN0YXR1c2IGcHJvdG8z", [file_google_protobuf_timestamp]);
+  fileDesc("CiN3YXJyZW4vYXV0aG9yaXR5L3YxL2F1dGhvcml0eS5wcm90bxITd2FycmVuLmF1dGhvcml0eS52MSISChBHZXRTdGF0dXNSZXF1ZXN0IkAKEUdldFN0YXR1c1Jlc3BvbnNlEisKBnN0YXR1cxgBIAEoCzIbLndhcnJlbi5hdXRob3JpdHkudjEuU3RhdHVzIhQKEldhdGNoU3RhdHVzUmVxdWVzdCJCChNXYXRjaFN0YXR1c1Jlc3BvbnNlEisKBnN0YXR1cxgBIAEoCzIbLndhcnJlbi5hdXRob3JpdHkudjEuU3RhdHVzIsMECgZTdGF0dXMSFAoMdHJ1c3RfZG9tYWluGAEgASgJEisKBm9yaWdpbhgCIAEoDjIbLndhcnJlbi5hdXRob3JpdHkudjEuT3JpZ2luEjYKDGludGVybWVkaWF0ZRgDIAEoCzIgLndhcnJlbi5hdXRob3JpdHkudjEuQ2VydGlmaWNhdGUSLwoFcm9vdHMYBCADKAsyIC53YXJyZW4uYXV0aG9yaXR5LnYxLkNlcnRpZmljYXRlEjEKB3NlcnZpbmcYBSABKAsyIC53YXJyZW4uYXV0aG9yaXR5LnYxLkNlcnRpZmljYXRlEi8KCHJvdGF0aW9uGAYgASgLMh0ud2FycmVuLmF1dGhvcml0eS52MS5Sb3RhdGlvbhI7Cg9yZXZva2VkX3NlcmlhbHMYByADKAsyIi53YXJyZW4uYXV0aG9yaXR5LnYxLlJldm9rZWRTZXJpYWwSPgoRZGVuaWVkX2lkZW50aXRpZXMYCCADKAsyIy53YXJyZW4uYXV0aG9yaXR5LnYxLkRlbmllZElkZW50aXR5EhIKCmNybF9udW1iZXIYCSABKAQSFAoMdHJ1c3RfYnVuZGxlGAogASgJEgsKA2NybBgLIAEoCRIVCg10cnVzdF9kb21haW5zGAwgAygJEhAKCHByb2JsZW1zGA0gAygJEhAKCHdhcm5pbmdzGA4gAygJEjoKFmludGVybWVkaWF0ZV9yZW5ld3NfYXQYDyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIsQBCgtDZXJ0aWZpY2F0ZRIPCgdzdWJqZWN0GAEgASgJEg4KBmlzc3VlchgCIAEoCRIOCgZzZXJpYWwYAyABKAkSEwoLZmluZ2VycHJpbnQYBCABKAkSEAoIa2V5X3R5cGUYBSABKAkSLgoKbm90X2JlZm9yZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLQoJbm90X2FmdGVyGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKUAwoIUm90YXRpb24SMgoFcGhhc2UYASABKA4yIy53YXJyZW4uYXV0aG9yaXR5LnYxLlJvdGF0aW9uLlBoYXNlEi4KCnN0YXJ0ZWRfYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC3BoYXNlX3NpbmNlGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIQCghvbGRfcm9vdBgEIAEoCRIQCghuZXdfcm9vdBgFIAEoCRIXCg9jb25maXJtZWRfbm9kZXMYBiADKAkSFQoNZXhjdXNlZF9ub2RlcxgHIAMoCRItCgd3YWl0aW5nGAggAygLMhwud2FycmVuLmF1dGhvcml0eS52MS5XYWl0aW5nEi4KCm5vdF9iZWZvcmUYCSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIkAKBVBoYXNlEhUKEVBIQVNFX1VOU1BFQ0lGSUVEEAASDwoLUEhBU0VfVFJVU1QQARIPCgtQSEFTRV9JU1NVRRACIicKB1dhaXRpbmcSDAoEbm9kZRgBIAEoCRIOCgZyZWFzb24YAiABKAkiTwoNUmV2b2tlZFNlcmlhbBIOCgZzZXJpYWwYASABKAkSLgoKcmV2b2tlZF9hdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiUQoORGVuaWVkSWRlbnRpdHkSEAoIaWRlbnRpdHkYASABKAkSLQoJZGVuaWVkX2F0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIbChlSb3RhdGVJbnRlcm1lZGlhdGVSZXF1ZXN0IkkKGlJvdGF0ZUludGVybWVkaWF0ZVJlc3BvbnNlEisKBnN0YXR1cxgBIAEoCzIbLndhcnJlbi5hdXRob3JpdHkudjEuU3RhdHVzIjEKEVJvdGF0ZVJvb3RSZXF1ZXN0Eg0KBWZvcmNlGAEgASgIEg0KBW5vZGVzGAIgAygJIkEKElJvdGF0ZVJvb3RSZXNwb25zZRIrCgZzdGF0dXMYASABKAsyGy53YXJyZW4uYXV0aG9yaXR5LnYxLlN0YXR1cyI0Cg1SZXZva2VSZXF1ZXN0Eg8KB3NlcmlhbHMYASADKAkSEgoKaWRlbnRpdGllcxgCIAMoCSJlCg5SZXZva2VSZXNwb25zZRIPCgdzZXJpYWxzGAEgAygJEhUKDXVuYXNrZWRfbm9kZXMYAiADKAkSKwoGc3RhdHVzGAMgASgLMhsud2FycmVuLmF1dGhvcml0eS52MS5TdGF0dXMiJAoOUmVzdG9yZVJlcXVlc3QSEgoKaWRlbnRpdGllcxgBIAMoCSI+Cg9SZXN0b3JlUmVzcG9uc2USKwoGc3RhdHVzGAEgASgLMhsud2FycmVuLmF1dGhvcml0eS52MS5TdGF0dXMqTAoGT3JpZ2luEhYKEk9SSUdJTl9VTlNQRUNJRklFRBAAEhYKEk9SSUdJTl9TRUxGX1NJR05FRBABEhIKDk9SSUdJTl9QTFVHX0lOEAIy0QQKEEF1dGhvcml0eVNlcnZpY2USWgoJR2V0U3RhdHVzEiUud2FycmVuLmF1dGhvcml0eS52MS5HZXRTdGF0dXNSZXF1ZXN0GiYud2FycmVuLmF1dGhvcml0eS52MS5HZXRTdGF0dXNSZXNwb25zZRJiCgtXYXRjaFN0YXR1cxInLndhcnJlbi5hdXRob3JpdHkudjEuV2F0Y2hTdGF0dXNSZXF1ZXN0Gigud2FycmVuLmF1dGhvcml0eS52MS5XYXRjaFN0YXR1c1Jlc3BvbnNlMAESdQoSUm90YXRlSW50ZXJtZWRpYXRlEi4ud2FycmVuLmF1dGhvcml0eS52MS5Sb3RhdGVJbnRlcm1lZGlhdGVSZXF1ZXN0Gi8ud2FycmVuLmF1dGhvcml0eS52MS5Sb3RhdGVJbnRlcm1lZGlhdGVSZXNwb25zZRJdCgpSb3RhdGVSb290EiYud2FycmVuLmF1dGhvcml0eS52MS5Sb3RhdGVSb290UmVxdWVzdBonLndhcnJlbi5hdXRob3JpdHkudjEuUm90YXRlUm9vdFJlc3BvbnNlElEKBlJldm9rZRIiLndhcnJlbi5hdXRob3JpdHkudjEuUmV2b2tlUmVxdWVzdBojLndhcnJlbi5hdXRob3JpdHkudjEuUmV2b2tlUmVzcG9uc2USVAoHUmVzdG9yZRIjLndhcnJlbi5hdXRob3JpdHkudjEuUmVzdG9yZVJlcXVlc3QaJC53YXJyZW4uYXV0aG9yaXR5LnYxLlJlc3RvcmVSZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_timestamp]);
 
 /**
  * @generated from message warren.authority.v1.GetStatusRequest
@@ -29,6 +29,53 @@ export type GetStatusRequest = Message<"warren.authority.v1.GetStatusRequest"> &
  */
 export const GetStatusRequestSchema: GenMessage<GetStatusRequest> = /*@__PURE__*/
   messageDesc(file_warren_authority_v1_authority, 0);
+
+/**
+ * @generated from message warren.authority.v1.GetStatusResponse
+ */
+export type GetStatusResponse = Message<"warren.authority.v1.GetStatusResponse"> & {
+  /**
+   * @generated from field: warren.authority.v1.Status status = 1;
+   */
+  status?: Status | undefined;
+};
+
+/**
+ * Describes the message warren.authority.v1.GetStatusResponse.
+ * Use `create(GetStatusResponseSchema)` to create a new message.
+ */
+export const GetStatusResponseSchema: GenMessage<GetStatusResponse> = /*@__PURE__*/
+  messageDesc(file_warren_authority_v1_authority, 1);
+
+/**
+ * @generated from message warren.authority.v1.WatchStatusRequest
+ */
+export type WatchStatusRequest = Message<"warren.authority.v1.WatchStatusRequest"> & {
+};
+
+/**
+ * Describes the message warren.authority.v1.WatchStatusRequest.
+ * Use `create(WatchStatusRequestSchema)` to create a new message.
+ */
+export const WatchStatusRequestSchema: GenMessage<WatchStatusRequest> = /*@__PURE__*/
+  messageDesc(file_warren_authority_v1_authority, 2);
+
+/**
+ * @generated from message warren.authority.v1.WatchStatusResponse
+ */
+export type WatchStatusResponse = Message<"warren.authority.v1.WatchStatusResponse"> & {
+  /**
+   * @generated from field: warren.authority.v1.Status status = 1;
+   */
+  status?: Status | undefined;
+};
+
+/**
+ * Describes the message warren.authority.v1.WatchStatusResponse.
+ * Use `create(WatchStatusResponseSchema)` to create a new message.
+ */
+export const WatchStatusResponseSchema: GenMessage<WatchStatusResponse> = /*@__PURE__*/
+  messageDesc(file_warren_authority_v1_authority, 3);
 
 /**
  * @generated from message warren.authority.v1.Status
@@ -129,7 +176,7 @@ export type Status = Message<"warren.authority.v1.Status"> & {
  * Use `create(StatusSchema)` to create a new message.
  */
 export const StatusSchema: GenMessage<Status> = /*@__PURE__*/
-  messageDesc(file_warren_authority_v1_authority, 1);
+  messageDesc(file_warren_authority_v1_authority, 4);
 
 /**
  * @generated from message warren.authority.v1.Certificate
@@ -178,7 +225,7 @@ export type Certificate = Message<"warren.authority.v1.Certificate"> & {
  * Use `create(CertificateSchema)` to create a new message.
  */
 export const CertificateSchema: GenMessage<Certificate> = /*@__PURE__*/
-  messageDesc(file_warren_authority_v1_authority, 2);
+  messageDesc(file_warren_authority_v1_authority, 5);
 
 /**
  * @generated from message warren.authority.v1.Rotation
@@ -241,7 +288,7 @@ export type Rotation = Message<"warren.authority.v1.Rotation"> & {
  * Use `create(RotationSchema)` to create a new message.
  */
 export const RotationSchema: GenMessage<Rotation> = /*@__PURE__*/
-  messageDesc(file_warren_authority_v1_authority, 3);
+  messageDesc(file_warren_authority_v1_authority, 6);
 
 /**
  * @generated from enum warren.authority.v1.Rotation.Phase
@@ -276,7 +323,7 @@ export type Rotation_Phase = (typeof Rotation_Phase)[keyof typeof Rotation_Phase
  * Describes the enum warren.authority.v1.Rotation.Phase.
  */
 export const Rotation_PhaseSchema: GenEnum<Rotation_Phase> = /*@__PURE__*/
-  enumDesc(file_warren_authority_v1_authority, 3, 0);
+  enumDesc(file_warren_authority_v1_authority, 6, 0);
 
 /**
  * @generated from message warren.authority.v1.Waiting
@@ -300,7 +347,7 @@ export type Waiting = Message<"warren.authority.v1.Waiting"> & {
  * Use `create(WaitingSchema)` to create a new message.
  */
 export const WaitingSchema: GenMessage<Waiting> = /*@__PURE__*/
-  messageDesc(file_warren_authority_v1_authority, 4);
+  messageDesc(file_warren_authority_v1_authority, 7);
 
 /**
  * @generated from message warren.authority.v1.RevokedSerial
@@ -322,7 +369,7 @@ export type RevokedSerial = Message<"warren.authority.v1.RevokedSerial"> & {
  * Use `create(RevokedSerialSchema)` to create a new message.
  */
 export const RevokedSerialSchema: GenMessage<RevokedSerial> = /*@__PURE__*/
-  messageDesc(file_warren_authority_v1_authority, 5);
+  messageDesc(file_warren_authority_v1_authority, 8);
 
 /**
  * @generated from message warren.authority.v1.DeniedIdentity
@@ -344,7 +391,7 @@ export type DeniedIdentity = Message<"warren.authority.v1.DeniedIdentity"> & {
  * Use `create(DeniedIdentitySchema)` to create a new message.
  */
 export const DeniedIdentitySchema: GenMessage<DeniedIdentity> = /*@__PURE__*/
-  messageDesc(file_warren_authority_v1_authority, 6);
+  messageDesc(file_warren_authority_v1_authority, 9);
 
 /**
  * @generated from message warren.authority.v1.RotateIntermediateRequest
@@ -357,7 +404,24 @@ export type RotateIntermediateRequest = Message<"warren.authority.v1.RotateInter
  * Use `create(RotateIntermediateRequestSchema)` to create a new message.
  */
 export const RotateIntermediateRequestSchema: GenMessage<RotateIntermediateRequest> = /*@__PURE__*/
-  messageDesc(file_warren_authority_v1_authority, 7);
+  messageDesc(file_warren_authority_v1_authority, 10);
+
+/**
+ * @generated from message warren.authority.v1.RotateIntermediateResponse
+ */
+export type RotateIntermediateResponse = Message<"warren.authority.v1.RotateIntermediateResponse"> & {
+  /**
+   * @generated from field: warren.authority.v1.Status status = 1;
+   */
+  status?: Status | undefined;
+};
+
+/**
+ * Describes the message warren.authority.v1.RotateIntermediateResponse.
+ * Use `create(RotateIntermediateResponseSchema)` to create a new message.
+ */
+export const RotateIntermediateResponseSchema: GenMessage<RotateIntermediateResponse> = /*@__PURE__*/
+  messageDesc(file_warren_authority_v1_authority, 11);
 
 /**
  * @generated from message warren.authority.v1.RotateRootRequest
@@ -383,7 +447,24 @@ export type RotateRootRequest = Message<"warren.authority.v1.RotateRootRequest">
  * Use `create(RotateRootRequestSchema)` to create a new message.
  */
 export const RotateRootRequestSchema: GenMessage<RotateRootRequest> = /*@__PURE__*/
-  messageDesc(file_warren_authority_v1_authority, 8);
+  messageDesc(file_warren_authority_v1_authority, 12);
+
+/**
+ * @generated from message warren.authority.v1.RotateRootResponse
+ */
+export type RotateRootResponse = Message<"warren.authority.v1.RotateRootResponse"> & {
+  /**
+   * @generated from field: warren.authority.v1.Status status = 1;
+   */
+  status?: Status | undefined;
+};
+
+/**
+ * Describes the message warren.authority.v1.RotateRootResponse.
+ * Use `create(RotateRootResponseSchema)` to create a new message.
+ */
+export const RotateRootResponseSchema: GenMessage<RotateRootResponse> = /*@__PURE__*/
+  messageDesc(file_warren_authority_v1_authority, 13);
 
 /**
  * @generated from message warren.authority.v1.RevokeRequest
@@ -407,7 +488,7 @@ export type RevokeRequest = Message<"warren.authority.v1.RevokeRequest"> & {
  * Use `create(RevokeRequestSchema)` to create a new message.
  */
 export const RevokeRequestSchema: GenMessage<RevokeRequest> = /*@__PURE__*/
-  messageDesc(file_warren_authority_v1_authority, 9);
+  messageDesc(file_warren_authority_v1_authority, 14);
 
 /**
  * @generated from message warren.authority.v1.RevokeResponse
@@ -438,7 +519,7 @@ export type RevokeResponse = Message<"warren.authority.v1.RevokeResponse"> & {
  * Use `create(RevokeResponseSchema)` to create a new message.
  */
 export const RevokeResponseSchema: GenMessage<RevokeResponse> = /*@__PURE__*/
-  messageDesc(file_warren_authority_v1_authority, 10);
+  messageDesc(file_warren_authority_v1_authority, 15);
 
 /**
  * @generated from message warren.authority.v1.RestoreRequest
@@ -455,7 +536,24 @@ export type RestoreRequest = Message<"warren.authority.v1.RestoreRequest"> & {
  * Use `create(RestoreRequestSchema)` to create a new message.
  */
 export const RestoreRequestSchema: GenMessage<RestoreRequest> = /*@__PURE__*/
-  messageDesc(file_warren_authority_v1_authority, 11);
+  messageDesc(file_warren_authority_v1_authority, 16);
+
+/**
+ * @generated from message warren.authority.v1.RestoreResponse
+ */
+export type RestoreResponse = Message<"warren.authority.v1.RestoreResponse"> & {
+  /**
+   * @generated from field: warren.authority.v1.Status status = 1;
+   */
+  status?: Status | undefined;
+};
+
+/**
+ * Describes the message warren.authority.v1.RestoreResponse.
+ * Use `create(RestoreResponseSchema)` to create a new message.
+ */
+export const RestoreResponseSchema: GenMessage<RestoreResponse> = /*@__PURE__*/
+  messageDesc(file_warren_authority_v1_authority, 17);
 
 /**
  * @generated from enum warren.authority.v1.Origin
@@ -502,7 +600,7 @@ export const AuthorityService: GenService<{
   getStatus: {
     methodKind: "unary";
     input: typeof GetStatusRequestSchema;
-    output: typeof StatusSchema;
+    output: typeof GetStatusResponseSchema;
   },
   /**
    * The status now and each time that it changes, until the caller has heard enough.
@@ -511,8 +609,8 @@ export const AuthorityService: GenService<{
    */
   watchStatus: {
     methodKind: "server_streaming";
-    input: typeof GetStatusRequestSchema;
-    output: typeof StatusSchema;
+    input: typeof WatchStatusRequestSchema;
+    output: typeof WatchStatusResponseSchema;
   },
   /**
    * @generated from rpc warren.authority.v1.AuthorityService.RotateIntermediate
@@ -520,7 +618,7 @@ export const AuthorityService: GenService<{
   rotateIntermediate: {
     methodKind: "unary";
     input: typeof RotateIntermediateRequestSchema;
-    output: typeof StatusSchema;
+    output: typeof RotateIntermediateResponseSchema;
   },
   /**
    * Starts a rotation of the root; while one is under way, only excuses nodes. It goes on by itself.
@@ -530,7 +628,7 @@ export const AuthorityService: GenService<{
   rotateRoot: {
     methodKind: "unary";
     input: typeof RotateRootRequestSchema;
-    output: typeof StatusSchema;
+    output: typeof RotateRootResponseSchema;
   },
   /**
    * @generated from rpc warren.authority.v1.AuthorityService.Revoke
@@ -548,7 +646,7 @@ export const AuthorityService: GenService<{
   restore: {
     methodKind: "unary";
     input: typeof RestoreRequestSchema;
-    output: typeof StatusSchema;
+    output: typeof RestoreResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_warren_authority_v1_authority, 0);
