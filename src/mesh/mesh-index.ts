@@ -154,6 +154,10 @@ export class MeshIndex implements MeshView {
     return this.#workloads.values();
   }
 
+  workloadsIn(namespace: string): Iterable<Workload> {
+    return this.#workloads.in(namespace);
+  }
+
   serviceByAddress(ip: string): Service | undefined {
     return this.#services.byAddress(ip);
   }
@@ -206,6 +210,11 @@ export class MeshIndex implements MeshView {
     return this.#authorization.policies();
   }
 
+  /** By `namespace/name`. */
+  authorizationPolicy(key: string): AuthorizationPolicy | undefined {
+    return this.#authorization.get(key);
+  }
+
   /** Where the source knows of all there are. */
   networkPoliciesOf({ namespace, labels }: Workload): NetworkPolicy[] {
     const policies = this.#networkPolicies?.get(namespace)?.values() ?? [];
@@ -216,6 +225,16 @@ export class MeshIndex implements MeshView {
     if (this.#networkPolicies === undefined) return this.#judgedPods.get(uid)?.networkPolicy !== "none";
     const policies = this.#networkPolicies.get(namespace)?.values() ?? [];
     return [...policies].some(({ matchLabels }) => labelsMatch(matchLabels, labels));
+  }
+
+  /** By `namespace/name`. */
+  peerAuthentication(key: string): PeerAuthentication | undefined {
+    const [namespace = "", name = ""] = key.split("/");
+    return this.#peerAuthentications.get(namespace)?.get(name);
+  }
+
+  peerAuthenticationsIn(namespace: string): Iterable<PeerAuthentication> {
+    return this.#peerAuthentications.get(namespace)?.values() ?? [];
   }
 
   *peerAuthentications(): Iterable<PeerAuthentication> {

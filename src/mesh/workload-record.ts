@@ -89,6 +89,10 @@ export class WorkloadRecords {
     return ((record[0] ?? 0) & flag.hbone) !== 0;
   }
 
+  namespace(record: Uint8Array): string {
+    return this.#kinds.get(asBuffer(record).readUInt32LE(kindAt)).namespace;
+  }
+
   addresses(record: Uint8Array): string[] {
     return Array.from(this.#addressesIn(record), ({ text }) => text);
   }

@@ -19,7 +19,9 @@ export class WorkloadTable {
   readonly #store = new ByteStore();
   /** Where a workload's record is, by the number of its name; 0 for none. */
   readonly #places = new Numbers();
-  readonly #ids = new Set<number>();
+  /** The numbers of their names, by namespace: who a policy of one may concern is found without a look at all. */
+  readonly #namespaces = new Map<string, Set<number>>();
+  #size = 0;
   readonly #addresses = new HashIndex();
   /** Addresses that several workloads claim, the one who has it first. */
   readonly #disputed = new Map<string, number[]>();
@@ -30,7 +32,7 @@ export class WorkloadTable {
   }
 
   get size(): number {
-    return this.#ids.size;
+    return this.#size;
   }
 
   /** False when it is what was there already. */
@@ -48,7 +50,9 @@ export class WorkloadTable {
     }
     const id = place === 0 ? this.#names.hold(workload.uid) : known;
     this.#places.set(id, this.#store.put(record));
-    this.#ids.add(id);
+    const ids = this.#namespaces.get(workload.namespace) ?? new Set<number>();
+    this.#namespaces.set(workload.namespace, ids.add(id));
+    this.#size++;
     this.#objects.delete(id);
     for (const address of workload.addresses) this.#claim(address, id);
     return true;
@@ -61,7 +65,6 @@ export class WorkloadTable {
     if (place === 0) return false;
     this.#drop(id, place);
     this.#places.set(id, 0);
-    this.#ids.delete(id);
     this.#objects.delete(id);
     this.#names.release(id);
     return true;
@@ -78,7 +81,11 @@ export class WorkloadTable {
   }
 
   *values(): Iterable<Workload> {
-    for (const id of this.#ids) yield this.#objects.get(id) ?? this.#decode(id);
+    for (const namespace of this.#namespaces.keys()) yield* this.in(namespace);
+  }
+
+  *in(namespace: string): Iterable<Workload> {
+    for (const id of this.#namespaces.get(namespace) ?? []) yield this.#objects.get(id) ?? this.#decode(id);
   }
 
   #object(id: number): Workload {
@@ -96,6 +103,11 @@ export class WorkloadTable {
   #drop(id: number, place: number): void {
     const record = this.#store.get(place);
     for (const address of this.#records.addresses(record)) this.#disclaim(address, id);
+    const namespace = this.#records.namespace(record);
+    const ids = this.#namespaces.get(namespace);
+    ids?.delete(id);
+    if (ids?.size === 0) this.#namespaces.delete(namespace);
+    this.#size--;
     this.#records.release(record);
     this.#store.free(place);
   }

@@ -43,8 +43,13 @@ describe("a table of workloads", () => {
       for (const text of texts) expect(table.byAddress(text)?.uid).toBe(addresses.owner(text)?.uid);
       expect(new Map([...table.values()].map((each) => [each.uid, each]))).toEqual(known);
       expect(table.size).toBe(known.size);
+      for (const namespace of new Set(Array.from(known.values(), (each) => each.namespace))) {
+        const there = [...known].filter(([, each]) => each.namespace === namespace);
+        expect(new Map([...table.in(namespace)].map((each) => [each.uid, each]))).toEqual(new Map(there));
+      }
     }
     for (const uid of known.keys()) table.delete(uid);
+    expect([table.size, [...table.values()].length]).toEqual([0, 0]);
     expect(names.size).toBe(0);
     for (const text of texts) expect(table.byAddress(text)).toBeUndefined();
   });

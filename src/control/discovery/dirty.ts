@@ -13,8 +13,6 @@ export class Dirty {
   readonly peerAuthentications = new Set<string>();
   readonly networkPolicies = new Set<string>();
   readonly nodes = new Set<string>();
-  /** Namespaces whose workloads may be under other policies; empty text for all. */
-  readonly namespaces = new Set<string>();
 
   add(change: MeshChange): void {
     this.everything ||= change.settings;

@@ -20,6 +20,7 @@ import { encodeSettings } from "../../xds/resources/settings.ts";
 import { encodePlaintextRefusal, plaintextPolicyName, plaintextRefusal } from "../../xds/resources/strict-plaintext.ts";
 import { encodeWorkload } from "../../xds/resources/workload.ts";
 import { Dirty } from "./dirty.ts";
+import { addSelected, PolicySelections, type Selector } from "./policy-selections.ts";
 import type { ResourceStore } from "./resource-store.ts";
 import { type ServiceMembers, ServiceMemberships } from "./service-memberships.ts";
 
@@ -46,7 +47,10 @@ export class MeshResources {
   readonly #deps: MeshResourcesDeps;
   readonly #options: MeshResourcesOptions;
   readonly #memberships = new ServiceMemberships();
-  readonly #selectors = new Set<string>();
+  /** Of AuthorizationPolicies that workloads name in their resources. */
+  readonly #selectors = new PolicySelections();
+  /** Of PeerAuthentications, which decide on the refusals that workloads name. */
+  readonly #modes = new PolicySelections();
   /** Workloads that some NetworkPolicy selects: their node is told. */
   readonly #selected = new Set<WorkloadUid>();
   /** Names of the local pods that each node was told of. */
@@ -171,46 +175,40 @@ export class MeshResources {
     return changed;
   }
 
+  /**
+   * A policy's rules are in its own resource. Workloads hold names of policies, so they are looked at when a policy comes to select them
+   * or ceases to: when only what it says is new, none is.
+   */
   async #updatePolicies(view: MeshIndex, dirty: Dirty, slices: Slices): Promise<void> {
-    const { rootNamespace } = view.settings;
-    const touchWorkloads = (key: string): void => {
-      const namespace = key.split("/", 1)[0] ?? "";
-      dirty.namespaces.add(namespace === rootNamespace ? "" : namespace);
-    };
-    if (dirty.everything || dirty.authorizationPolicies.size > 0) {
-      const now = new Map([...view.authorizationPolicies()].map((policy) => [authorizationKey(policy), policy]));
-      for (const key of new Set([...dirty.authorizationPolicies, ...(dirty.everything ? now.keys() : [])])) {
-        const policy = now.get(key);
-        if (this.#selectors.delete(key)) touchWorkloads(key);
-        if (policy !== undefined && isSelector(policy)) {
-          this.#selectors.add(key);
-          touchWorkloads(key);
-        }
-        this.#put("policy", `AuthorizationPolicy/${key}`, policy && encodeAuthorizationPolicy(policy));
-        this.#put("authorization", key, policy && encodeAuthorization(policy, view.settings));
-        if (slices.due) await slices.rest();
-      }
+    const { authorizationPolicies, peerAuthentications, everything } = dirty;
+    if (everything) {
+      for (const policy of view.authorizationPolicies()) authorizationPolicies.add(authorizationKey(policy));
+      for (const policy of view.peerAuthentications()) peerAuthentications.add(peerAuthenticationKey(policy));
+      for (const { uid } of view.workloads()) dirty.workloads.add(uid);
     }
-    if (dirty.everything || dirty.peerAuthentications.size > 0) {
-      const now = new Map([...view.peerAuthentications()].map((policy) => [peerAuthenticationKey(policy), policy]));
-      for (const key of new Set([...dirty.peerAuthentications, ...(dirty.everything ? now.keys() : [])])) {
-        const policy = now.get(key);
-        touchWorkloads(key);
-        this.#put("policy", `PeerAuthentication/${key}`, policy && encodePeerAuthentication(policy));
-        if (slices.due) await slices.rest();
-      }
-    }
-    const everywhere = dirty.everything || dirty.namespaces.has("");
-    if (!everywhere && dirty.namespaces.size === 0) return;
-    for (const { uid, namespace } of view.workloads()) {
-      if (everywhere || dirty.namespaces.has(namespace)) dirty.workloads.add(uid);
+    const touched: Selector[] = [];
+    for (const key of authorizationPolicies) {
+      const policy = view.authorizationPolicy(key);
+      const encoded = policy && encodeAuthorization(policy, view.settings);
+      this.#put("policy", `AuthorizationPolicy/${key}`, policy && encodeAuthorizationPolicy(policy));
+      this.#put("authorization", key, encoded);
+      const names = policy !== undefined && encoded !== undefined && isSelector(policy);
+      touched.push(...this.#selectors.move(key, names ? policy : undefined));
       if (slices.due) await slices.rest();
     }
+    for (const key of peerAuthentications) {
+      const policy = view.peerAuthentication(key);
+      this.#put("policy", `PeerAuthentication/${key}`, policy && encodePeerAuthentication(policy));
+      touched.push(...this.#modes.replace(key, policy));
+      if (slices.due) await slices.rest();
+    }
+    if (everything) return;
+    await addSelected(touched, view, dirty.workloads, slices);
   }
 
   async #updateWorkloads(view: MeshIndex, dirty: Dirty, slices: Slices): Promise<void> {
     const { store } = this.#deps;
-    const portsByNamespace = namedPorts(view);
+    const portsByNamespace = new NamedPorts(view);
     for (const uid of dirty.workloads) {
       if (slices.due) await slices.rest();
       const workload = view.workload(uid);
@@ -225,11 +223,11 @@ export class MeshResources {
 
   /** Agents are told no NetworkPolicies, only whom of their pods any selects. */
   async #findSelected(view: MeshIndex, dirty: Dirty, slices: Slices): Promise<void> {
-    const namespaces = new Set([...dirty.networkPolicies].map((key) => key.split("/", 1)[0]));
+    const namespaces = new Set([...dirty.networkPolicies].map((key) => key.slice(0, key.indexOf("/"))));
     const touched = new Set(dirty.workloads);
-    if (namespaces.size > 0) {
-      for (const { uid, namespace } of view.workloads()) {
-        if (namespaces.has(namespace)) touched.add(uid);
+    for (const namespace of namespaces) {
+      for (const { uid } of view.workloadsIn(namespace)) {
+        touched.add(uid);
         if (slices.due) await slices.rest();
       }
     }
@@ -245,14 +243,14 @@ export class MeshResources {
   }
 
   /** Names of the Istio policies that hold for this workload because it says so. */
-  #attachedTo(workload: Workload, view: MeshIndex, ports: ReadonlyMap<string, ReadonlySet<number>>): string[] {
+  #attachedTo(workload: Workload, view: MeshIndex, ports: NamedPorts): string[] {
     const { store } = this.#deps;
     const { rootNamespace } = view.settings;
     const names = view
       .authorizationFor(workload)
       .map(authorizationKey)
-      .filter((key) => this.#selectors.has(key) && store.get("authorization", key) !== undefined);
-    const refusal = plaintextRefusal(view, workload, ports.get(workload.namespace) ?? []);
+      .filter((key) => this.#selectors.has(key));
+    const refusal = plaintextRefusal(view, workload, ports.in(workload.namespace));
     if (refusal === undefined) return names;
     const name = `${rootNamespace}/${plaintextPolicyName(refusal)}`;
     if (store.get("authorization", name) === undefined) {
@@ -267,13 +265,23 @@ export class MeshResources {
   }
 }
 
-/** Ports that PeerAuthentications of a namespace name. */
-function namedPorts(view: MeshIndex): Map<string, Set<number>> {
-  const ports = new Map<string, Set<number>>();
-  for (const { namespace, portModes } of view.peerAuthentications()) {
-    const known = ports.get(namespace) ?? new Set<number>();
-    ports.set(namespace, known);
-    for (const port of portModes.keys()) known.add(port);
+/** Ports that PeerAuthentications of a namespace name, read once in an update for each namespace that it comes to. */
+class NamedPorts {
+  readonly #view: MeshIndex;
+  readonly #ports = new Map<string, ReadonlySet<number>>();
+
+  constructor(view: MeshIndex) {
+    this.#view = view;
   }
-  return ports;
+
+  in(namespace: string): ReadonlySet<number> {
+    const known = this.#ports.get(namespace);
+    if (known !== undefined) return known;
+    const ports = new Set<number>();
+    for (const { portModes } of this.#view.peerAuthenticationsIn(namespace)) {
+      for (const port of portModes.keys()) ports.add(port);
+    }
+    this.#ports.set(namespace, ports);
+    return ports;
+  }
 }
