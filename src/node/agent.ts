@@ -328,10 +328,13 @@ export class Agent {
     this.#readiness.block("draining");
     await this.#succession?.stop();
     // What a newer agent has captured is not this one's to release.
-    const releaseOnExit = this.#config.releaseOnExit && this.#succession?.acting !== false;
+    const acting = this.#succession?.acting !== false;
+    const releaseOnExit = this.#config.releaseOnExit && acting;
+    // A mesh that has nobody left is on its way out: a plugin that stayed would hold up every new pod of the node.
+    const unplug = releaseOnExit || (acting && !hasMembers(parts.source.view));
     // What makes new things goes first: a pod that is enrolled during the drain would be cut by it.
     const steps: readonly (readonly [string, () => unknown])[] = [
-      ["the CNI plugin", () => (releaseOnExit ? this.#cni?.installer?.uninstall() : this.#cni?.installer?.stop())],
+      ["the CNI plugin", () => (unplug ? this.#cni?.installer?.uninstall() : this.#cni?.installer?.stop())],
       ["the CNI plugin's socket", () => this.#cni?.server.stop()],
       ["the CNI agent's connection", () => this.#handover?.stop()],
       ["enrolment", () => this.#enrolment?.stop({ release: releaseOnExit, deadlineMs: drain.deadline })],
@@ -491,4 +494,9 @@ export class Agent {
       },
     };
   }
+}
+
+function hasMembers(view: MeshView): boolean {
+  for (const { tunnel } of view.workloads()) if (tunnel === "hbone") return true;
+  return false;
 }

@@ -4,7 +4,7 @@ import type { Capture, CaptureEvent } from "../../src/capture/capture.ts";
 import { loadConfig } from "../../src/lib/config.ts";
 import { MeshError } from "../../src/lib/errors.ts";
 import { type MeshChange, type MeshView, noAuthoritySettings } from "../../src/model/mesh.ts";
-import type { LocalPod } from "../../src/model/workload.ts";
+import type { LocalPod, Workload } from "../../src/model/workload.ts";
 import { Agent, type AgentParts } from "../../src/node/agent.ts";
 import { nodeConfigSchema } from "../../src/node/config.ts";
 import { ScopedLog } from "../../src/telemetry/scoped-log.ts";
@@ -39,6 +39,9 @@ class FakeAgent {
   readonly meshListeners = new Set<(change: MeshChange) => void>();
   readonly problemListeners = new Set<(all: readonly { message: string }[]) => void>();
   wanted: LocalPod[] = [];
+  members: Pick<Workload, "tunnel">[] = [];
+  /** What became of the CNI plugin. */
+  plugin = "";
   telemetry: DriverDeps["telemetry"] | undefined;
   sourceStart: () => Promise<void> = async () => undefined;
   openCapture: () => Promise<void> = async () => undefined;
@@ -100,7 +103,7 @@ class FakeAgent {
       epoch: 5,
       settings: { trustDomain: "cluster.local", trustDomainAliases: [], deniedIdentities: [], ...noAuthoritySettings },
       localPods: () => this.wanted,
-      workloads: () => [],
+      workloads: () => this.members,
       services: () => [],
       authorizationPolicies: () => [],
       peerAuthentications: () => [],
@@ -111,7 +114,18 @@ class FakeAgent {
         this.#note("capture opened");
         return capture as Capture;
       },
-      cni: undefined,
+      cni: () => ({
+        server: { start: async () => undefined, stop: async () => undefined },
+        installer: {
+          start: async () => undefined,
+          stop: async () => {
+            this.plugin = "left";
+          },
+          uninstall: async () => {
+            this.plugin = "removed";
+          },
+        },
+      }),
       handover: undefined,
       findKubelet: async () => undefined,
       findNetns: async () => ({ path: "/x", dev: 1n, ino: 2n, stillHeld: async () => true, close: () => undefined }),
@@ -297,6 +311,18 @@ describe("the node agent", () => {
     expect(fake.journal).not.toContain("enrol uid-a");
     fake.change("n1");
     await expect.poll(() => fake.journal).toContain("add uid-a");
+  });
+
+  it.each([
+    ["leaves the CNI plugin for its successor while the mesh has members", "hbone", [], "left"],
+    ["takes the CNI plugin along when the mesh has none left", "none", [], "removed"],
+    ["takes the CNI plugin along when it is to release its pods", "hbone", ["--release-on-exit"], "removed"],
+  ] as const)("%s", async (_, tunnel, flags, expected) => {
+    fake.members = [{ tunnel }];
+    const agent = await fake.make(...flags);
+    await agent.start(never);
+    await agent.stop();
+    expect(fake.plugin).toBe(expected);
   });
 
   it("writes one line and one count for each connection, and none for its own probes", async () => {
