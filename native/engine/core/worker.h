@@ -149,7 +149,9 @@ class Worker {
     Grace(Worker& worker, std::shared_ptr<Pod> pod, Reason reason)
         : worker(worker), pod(std::move(pod)), reason(reason), timer(this, [](void* self) {
             auto* grace = static_cast<Grace*>(self);
-            grace->worker.cutPod(*grace->pod, grace->reason);
+            // Nothing of the pod is held until the next one ends: its netns must be free to go.
+            const auto pod = std::move(grace->pod);
+            grace->worker.cutPod(*pod, grace->reason);
           }) {}
     Worker& worker;
     std::shared_ptr<Pod> pod;
