@@ -80,7 +80,7 @@ describe("monitoring", () => {
     // promtool compares annotations too, so they are left out of the rules that it is given.
     const bare = ruleGroups.groups.map((group) => ({
       ...group,
-      rules: group.rules.map(({ annotations: _, ...rule }) => rule),
+      rules: group.rules.map(({ alert, expr, labels: kept, for: held }) => ({ alert, expr, labels: kept, for: held })),
     }));
     await writeFile(rules, stringify({ groups: bare }));
     const tests = {
