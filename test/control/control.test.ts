@@ -1,6 +1,8 @@
 import { execFileSync } from "node:child_process";
 import { X509Certificate } from "node:crypto";
+import { once } from "node:events";
 import { readFile, stat, writeFile } from "node:fs/promises";
+import { connect as connectHttp2, type IncomingHttpHeaders } from "node:http2";
 import { join } from "node:path";
 import { connect as tlsConnect } from "node:tls";
 import { create } from "@bufbuild/protobuf";
@@ -199,9 +201,18 @@ test("names in the request are ignored: the authority writes the identity itself
 
 test("a message beyond any request is cut off before it is read", async () => {
   const plane = await startControlPlane([], apiOnW1);
-  const { root, authorization } = await asW1(plane);
-  const answer = await rawCall(plane, root, { csr: "A".repeat(25 << 20) }, { authorization });
-  expect(answer).toMatchObject({ code: status.RESOURCE_EXHAUSTED });
+  const { root } = await asW1(plane);
+  const session = connectHttp2(`https://127.0.0.1:${plane.port}`, { ca: root });
+  onTestFinished(() => session.destroy());
+  const { path } = grpcMethod(IstioCertificateService.method.createCertificate);
+  const headers = { ":method": "POST", ":path": path, "content-type": "application/grpc", te: "trailers" };
+  const call = session.request(headers);
+  // A gRPC frame begins with a flag and its length: nothing of the 25 MiB is ever sent.
+  const head = Buffer.alloc(5);
+  head.writeUInt32BE(25 << 20, 1);
+  call.write(head);
+  const [answer] = (await once(call, "response", { signal: soon() })) as [IncomingHttpHeaders];
+  expect(answer["grpc-status"]).toBe(String(status.RESOURCE_EXHAUSTED));
 });
 
 test.each([
