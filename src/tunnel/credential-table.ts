@@ -8,6 +8,8 @@ interface Credential {
   pods: number;
   /** The agent keeps this identity's certificate fresh. */
   kept: boolean;
+  /** The engine has a certificate for it, perhaps one that nobody keeps fresh any more. */
+  certified: boolean;
   /** Its own certificate is on a revocation list: a handshake would fail. */
   revoked: boolean;
 }
@@ -31,11 +33,17 @@ export class CredentialTable {
     return credential?.kept === true && !credential.revoked;
   }
 
+  /** A handshake need not wait for one. */
+  hasCertificate(identity: Identity): boolean {
+    return this.#credentials.get(identity)?.certified === true;
+  }
+
   set(identity: Identity, spec: CredentialSpec): void {
     const credential = this.#of(identity);
     const revoked = this.#revocations.isRevoked({ chain: spec.chain, roots: spec.trustBundle, crl: spec.crl });
     this.#engine.setCredential(credential.handle, spec);
     credential.kept = true;
+    credential.certified = true;
     credential.revoked = revoked;
   }
 
@@ -62,7 +70,8 @@ export class CredentialTable {
   #of(identity: Identity): Credential {
     let credential = this.#credentials.get(identity);
     if (credential === undefined) {
-      credential = { handle: this.#engine.addCredential(identity), pods: 0, kept: false, revoked: false };
+      const handle = this.#engine.addCredential(identity);
+      credential = { handle, pods: 0, kept: false, certified: false, revoked: false };
       this.#credentials.set(identity, credential);
     }
     return credential;

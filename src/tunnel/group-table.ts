@@ -34,7 +34,8 @@ export class GroupTable {
 
   /** The group's handle, made on first use. `now` is any clock in milliseconds. */
   handle(pod: PodHandle, peer: SocketAddress, expected: readonly Identity[], epoch: number, now: number): GroupHandle {
-    const key = `${pod} ${formatHostPort(peer.address, peer.port)} ${expected.join(" ")}`;
+    // In any order: which of a mesh's names is its own and which an alias makes no other peer.
+    const key = `${pod} ${formatHostPort(peer.address, peer.port)} ${expected.toSorted().join(" ")}`;
     let group = this.#groups.get(key);
     if (group === undefined) {
       const handle = this.#engine.group({ pod, peer, expectedIdentities: expected });
@@ -46,12 +47,16 @@ export class GroupTable {
     return group.handle;
   }
 
-  /** Lets go of groups whose peer is no longer what the group expects. */
+  /**
+   * Lets go of groups that would take a peer for what it no longer is. One that expects less than it might (the mesh has got another name)
+   * is right about whom it takes: whoever waits in it goes on, and it ends when it is idle.
+   */
   prune(view: MeshView): void {
     this.#release(({ peer, expected }) => {
       const workload = view.workloadByAddress(peer.address);
       if (workload?.tunnel !== "hbone") return true;
-      return equivalentIdentities(workload.identity, view.settings).join() !== expected.join();
+      const right = new Set(equivalentIdentities(workload.identity, view.settings));
+      return !expected.every((identity) => right.has(identity));
     });
   }
 

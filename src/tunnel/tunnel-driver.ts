@@ -8,6 +8,7 @@ import type { MeshChange } from "../model/mesh.ts";
 import type { Reason } from "../model/reason.ts";
 import type { LocalPod } from "../model/workload.ts";
 import { baggageOf } from "./baggage.ts";
+import { CredentialSuccession } from "./credential-succession.ts";
 import { CredentialTable } from "./credential-table.ts";
 import { type DrivenPod, leaving } from "./driven-pod.ts";
 import type {
@@ -57,6 +58,8 @@ const labelLimit = 65_536;
 const sweepInterval = 10_000;
 /** A group without tunnels is let go after this, milliseconds. */
 const groupIdle = 600_000;
+/** How long a pod whose identity changes may prove the one that it had, milliseconds: longer than a restart of the control plane. */
+const successionPatience = 120_000;
 /** "As long as its flows need": the largest delay that a timer takes. */
 const unlimitedGrace = 2 ** 31 - 1;
 
@@ -72,6 +75,7 @@ export class TunnelDriver implements Driver, EngineEvents {
   readonly #deps: DriverDeps;
   readonly #engine: Engine;
   readonly #credentials: CredentialTable;
+  readonly #succession: CredentialSuccession;
   readonly #groups: GroupTable;
   readonly #labels = new LabelTable(labelLimit);
   readonly #rejudging: Rejudging;
@@ -94,6 +98,10 @@ export class TunnelDriver implements Driver, EngineEvents {
     this.#deps = deps;
     this.#engine = deps.engine(this);
     this.#credentials = new CredentialTable(this.#engine);
+    this.#succession = new CredentialSuccession(
+      { engine: this.#engine, credentials: this.#credentials },
+      { patience: successionPatience },
+    );
     this.#groups = new GroupTable(this.#engine);
     const localPod = (handle: PodHandle): LocalPod | undefined => this.#byHandle.get(handle)?.local;
     this.#requests = deps.requests?.({
@@ -170,16 +178,8 @@ export class TunnelDriver implements Driver, EngineEvents {
   updatePod(local: LocalPod): void {
     const pod = this.#byUid.get(local.uid);
     if (pod === undefined) return;
-    const { identity } = pod.local;
-    if (local.identity !== identity) {
-      this.#engine.updatePod(pod.handle, {
-        addresses: local.addresses,
-        credential: this.#credentials.acquire(local.identity),
-      });
-      this.#credentials.release(identity);
-    } else {
-      this.#engine.updatePod(pod.handle, { addresses: local.addresses });
-    }
+    this.#engine.updatePod(pod.handle, { addresses: local.addresses });
+    if (local.identity !== pod.local.identity) this.#succession.change(pod.handle, pod.local.identity, local.identity);
     pod.local = local;
     this.#advance(pod.handle);
     this.#localChanged();
@@ -206,6 +206,7 @@ export class TunnelDriver implements Driver, EngineEvents {
   setCredential(identity: Identity, spec: CredentialSpec): void {
     const before = this.#credentials.isProven(identity);
     this.#credentials.set(identity, spec);
+    this.#succession.arrived(identity);
     if (this.#credentials.isProven(identity) !== before) this.#localChanged();
   }
 
@@ -272,6 +273,7 @@ export class TunnelDriver implements Driver, EngineEvents {
     clearInterval(this.#sweeper);
     this.#rejudging.stop();
     this.#held.clear();
+    this.#succession.stop();
     await this.#engine.stop();
   }
 
@@ -465,11 +467,12 @@ export class TunnelDriver implements Driver, EngineEvents {
       return true;
     });
     this.#groups.releasePod(pod.handle);
+    const proven = this.#succession.settle(pod.handle, pod.local.identity);
     try {
       await this.#engine.removePod(pod.handle, how);
     } finally {
       this.#byHandle.delete(pod.handle);
-      this.#credentials.release(pod.local.identity);
+      this.#credentials.release(proven);
     }
   }
 

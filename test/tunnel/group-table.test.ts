@@ -1,5 +1,5 @@
 import { beforeEach, expect, test } from "vitest";
-import { equivalentIdentities } from "../../src/model/identity.ts";
+import { equivalentIdentities, type Identity } from "../../src/model/identity.ts";
 import type { GroupHandle, PodHandle } from "../../src/tunnel/engine.ts";
 import { GroupTable } from "../../src/tunnel/group-table.ts";
 import { mesh, workload } from "../mesh/build.ts";
@@ -46,16 +46,33 @@ test.each([
   expect(groups.size).toBe(0);
 });
 
-test("a group is let go of when the names that its peer may go by change, and its successor expects them all", () => {
-  groups.handle(pod, peer, [api.identity], 1, 0);
-  const aliased = mesh({ workloads: [api] }, { trustDomainAliases: ["old.example"] });
-  groups.prune(aliased);
+const aliased = { trustDomainAliases: ["new.example"] };
+const moved = { trustDomain: "new.example", trustDomainAliases: ["cluster.local"] };
+const renamed = workload("api", "10.0.1.1", {
+  identity: api.identity.replace("cluster.local", "new.example") as Identity,
+});
+
+test("a group stays while its peer goes by a second name and then by that one first: whoever waits in it goes on", () => {
+  const both = mesh({ workloads: [api] }, aliased);
+  const one = groups.handle(pod, peer, [api.identity], 1, 0);
+  groups.prune(both);
+  expect([...engine.groups.keys()]).toEqual([one]);
+  const two = groups.handle(pod, peer, equivalentIdentities(api.identity, both.settings), 2, 0);
+  expect(two).not.toBe(one);
+  const after = mesh({ workloads: [renamed] }, moved);
+  groups.prune(after);
+  expect(groups.handle(pod, peer, equivalentIdentities(renamed.identity, after.settings), 3, 0)).toBe(two);
+  expect([...engine.groups.keys()]).toEqual([one, two]);
+});
+
+test("a group is let go of when a name that it would take is the peer's no more", () => {
+  const both = mesh({ workloads: [api] }, aliased);
+  groups.handle(pod, peer, equivalentIdentities(api.identity, both.settings), 1, 0);
+  groups.prune(mesh({ workloads: [api] }));
   expect(engine.groups.size).toBe(0);
-  groups.handle(pod, peer, equivalentIdentities(api.identity, aliased.settings), 2, 0);
-  groups.prune(aliased);
-  expect([...engine.groups.values()].map(({ expectedIdentities }) => expectedIdentities)).toEqual([
-    [api.identity, api.identity.replace("cluster.local", "old.example")],
-  ]);
+  groups.handle(pod, peer, equivalentIdentities(api.identity, both.settings), 2, 0);
+  groups.prune(mesh({ workloads: [renamed] }, { trustDomain: "new.example" }));
+  expect(engine.groups.size).toBe(0);
 });
 
 test("an idle group is let go of only when no decision of this epoch may name it and no tunnel is open", () => {
