@@ -35,7 +35,7 @@ export class Text {
   }
 }
 
-/** An item of a list, or a whole object, that is there only while a knob is on. */
+/** An item of a list, or a whole object, that is there only while a knob is on, or is no empty text. */
 export class When<T> {
   readonly path: string;
   readonly item: T;

@@ -16,6 +16,7 @@ const config = stringify({
 });
 
 const cni = "node.cni.enabled";
+const cri = "node.cri.directory";
 
 /** What the agent needs of root, and why; everything else is dropped. Loading BPF programs takes no more: SYS_ADMIN has BPF and PERFMON in it. */
 export const capabilities = [
@@ -58,9 +59,12 @@ const volumes: readonly (readonly [string, Templated, Templated])[] = [
   ],
 ];
 
-const cniVolumes: readonly (readonly [string, Templated, Templated])[] = [
-  ["cni-bin", { hostPath: { path: knob("node.cni.binDir") } }, { mountPath: "/host/cni/bin" }],
-  ["cni-conf", { hostPath: { path: knob("node.cni.confDir") } }, { mountPath: "/host/cni/conf" }],
+/** With the knob that each is there for. */
+const optionalVolumes: readonly (readonly [string, string, Templated, Templated])[] = [
+  [cni, "cni-bin", { hostPath: { path: knob("node.cni.binDir") } }, { mountPath: "/host/cni/bin" }],
+  [cni, "cni-conf", { hostPath: { path: knob("node.cni.confDir") } }, { mountPath: "/host/cni/conf" }],
+  // Its folder and not the socket itself, which is another after the runtime's restart.
+  [cri, "cri", { hostPath: { path: knob(cri), type: "Directory" } }, { mountPath: "/host/cri", readOnly: true }],
 ];
 
 const probe = { httpGet: { path: "/healthz/ready", port: "readiness" }, periodSeconds: 5, failureThreshold: 3 };
@@ -79,6 +83,7 @@ const container: Templated = {
     environment("WARREN_ACCESS_LOG_MODE", knob("node.accessLog")),
     environment("WARREN_DRAIN_DEADLINE", knob("node.drainDeadline")),
     environment("WARREN_MESH_TRUST_DOMAIN", knob("mesh.trustDomain")),
+    when(cri, environment("WARREN_CAPTURE_CRI_SOCKET", text`/host/cri/${knob("node.cri.socket")}`)),
     when(cni, environment("WARREN_CNI_SOCKET", `${runDirectory}/cni.sock`)),
     when(cni, environment("WARREN_CNI_BIN_DIR", "/host/cni/bin")),
     when(cni, environment("WARREN_CNI_CONF_DIR", "/host/cni/conf")),
@@ -102,7 +107,7 @@ const container: Templated = {
   },
   volumeMounts: [
     ...volumes.map(([name, , mount]) => ({ name, ...(mount as object) })),
-    ...cniVolumes.map(([name, , mount]) => when<Templated>(cni, { name, ...(mount as object) })),
+    ...optionalVolumes.map(([path, name, , mount]) => when<Templated>(path, { name, ...(mount as object) })),
   ],
 };
 
@@ -150,7 +155,7 @@ export const nodeObjects: readonly Templated[] = [
           containers: [container],
           volumes: [
             ...volumes.map(([name, source]) => ({ name, ...(source as object) })),
-            ...cniVolumes.map(([name, source]) => when<Templated>(cni, { name, ...(source as object) })),
+            ...optionalVolumes.map(([path, name, source]) => when<Templated>(path, { name, ...(source as object) })),
           ],
         },
       },

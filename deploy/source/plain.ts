@@ -15,13 +15,18 @@ export function valueAt(values: Values, path: string): unknown {
   return at;
 }
 
+/** As a template's `if` takes it. */
+export function isOn(values: Values, path: string): boolean {
+  return ![false, "", undefined].includes(valueAt(values, path) as boolean | string | undefined);
+}
+
 /** An object as JSON; undefined for one that its knob turns off. */
 export function fill(part: Templated, values: Values): unknown {
   if (part instanceof Knob) return valueAt(values, part.path);
   if (part instanceof ReleaseNamespace) return plainNamespace;
   if (part instanceof Text) return part.parts.map((piece) => textOf(piece, values)).join("");
   if (part instanceof Because) return part.value;
-  if (part instanceof When) return valueAt(values, part.path) === true ? fill(part.item, values) : undefined;
+  if (part instanceof When) return isOn(values, part.path) ? fill(part.item, values) : undefined;
   if (Array.isArray(part)) {
     return part.map((item: Templated) => fill(item, values)).filter((item) => item !== undefined);
   }

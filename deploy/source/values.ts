@@ -66,6 +66,17 @@ export const valuesSchema = z.strictObject({
           "Longer than drainDeadline: open connections may end in that time while the next agent takes new ones.",
         ),
       drainDeadline: z.string().prefault("30s"),
+      cri: z
+        .strictObject({
+          directory: z
+            .string()
+            .prefault("")
+            .describe(
+              "Folder of the container runtime's socket, such as /run/containerd; empty: pods are found by /proc.",
+            ),
+          socket: z.string().min(1).prefault("containerd.sock").describe("The socket's name in it."),
+        })
+        .prefault({}),
       cni: z
         .strictObject({
           enabled: z

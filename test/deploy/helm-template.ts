@@ -1,6 +1,6 @@
 /** The little of Helm's template language that the chart uses: conditions, values, `toJson`, the release's namespace, and a literal. */
 
-import { valueAt } from "../../deploy/source/plain.ts";
+import { isOn, valueAt } from "../../deploy/source/plain.ts";
 import type { Values } from "../../deploy/source/values.ts";
 
 /** Throws for anything else, so that the chart cannot come to use what this does not understand. */
@@ -8,7 +8,7 @@ export function helmTemplate(template: string, values: Values, namespace: string
   const open: boolean[] = [];
   const lines = template.split("\n").filter((line) => {
     const condition = /^\{\{- if \.Values\.([\w.]+) \}\}$/.exec(line)?.[1];
-    if (condition !== undefined) open.push(valueAt(values, condition) === true);
+    if (condition !== undefined) open.push(isOn(values, condition));
     else if (line === "{{- end }}") open.pop();
     else return open.every(Boolean);
     return false;

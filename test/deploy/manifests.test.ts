@@ -116,6 +116,17 @@ describe("the manifests in deploy/", () => {
     for (const { metadata } of await chart("node.yaml")) expect(metadata.namespace).toBe("mesh");
   });
 
+  it("ask the container runtime where its folder is named", async () => {
+    const values: Values = {
+      ...defaultValues,
+      node: { ...defaultValues.node, cri: { directory: "/run/containerd", socket: "containerd.sock" } },
+    };
+    const text = JSON.stringify(objectsIn(helmTemplate(await file("chart/templates/node.yaml"), values, "mesh")));
+    expect(text).toContain('{"name":"WARREN_CAPTURE_CRI_SOCKET","value":"/host/cri/containerd.sock"}');
+    expect(text).toContain('"path":"/run/containerd"');
+    expect(await file("daemonset.yaml")).not.toContain("/host/cri");
+  });
+
   it("are all in the kustomization", async () => {
     const { resources } = parse(await file("kustomization.yaml")) as { resources: string[] };
     // The rules need the Prometheus operator's CRD, the dashboard a Grafana: neither is every cluster's.
