@@ -8,8 +8,8 @@
 import { type BackoffOptions, backoffDelay } from "../../lib/backoff.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { messageOf } from "../../lib/errors.ts";
+import { pause } from "../../lib/pause.ts";
 import { ApiError, type ApiQuery, isApiError, type KubernetesApi, type RawObject, type WatchEvent } from "./api.ts";
-import { pause } from "./pause.ts";
 
 export interface ReflectorSink {
   set(namespace: string, name: string, object: RawObject): void;

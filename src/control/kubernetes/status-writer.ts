@@ -7,9 +7,9 @@
  */
 import type { Clock } from "../../lib/clock.ts";
 import { messageOf } from "../../lib/errors.ts";
+import { pause } from "../../lib/pause.ts";
 import type { MeshChange, MeshView } from "../../model/mesh.ts";
 import { ApiError, isApiError, type KubernetesApi, type RawObject } from "./api.ts";
-import { pause } from "./pause.ts";
 import { acceptedType, type Condition, conditionsOf, type PolicyObject, type PolicyObjects } from "./policy-objects.ts";
 import { says, type Verdict, verdictOf } from "./policy-status.ts";
 import type { ReflectorLog } from "./reflector.ts";

@@ -8,6 +8,7 @@ import { type ClientDuplexStream, status } from "@grpc/grpc-js";
 import { backoffDelay } from "../../lib/backoff.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { messageOf } from "../../lib/errors.ts";
+import { pause } from "../../lib/pause.ts";
 import { type ControlStreamOptions, withControlStream } from "../../xds/control-stream.ts";
 import {
   type AgentMessage,
@@ -120,15 +121,4 @@ async function write(stream: Stream, message: Buffer, ended: Promise<unknown>): 
   stream.once("drain", resolve);
   await Promise.race([promise, ended]);
   stream.off("drain", resolve);
-}
-
-async function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return;
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const cancel = clock.after(ms, resolve);
-  const onAbort = () => resolve();
-  signal.addEventListener("abort", onAbort, { once: true });
-  await promise;
-  cancel();
-  signal.removeEventListener("abort", onAbort);
 }

@@ -3,7 +3,9 @@
  * carry. A tap lives as long as its ask; its reader's pace is the stream's, and what does not fit in between is counted.
  */
 import type { PodSocketList } from "../../capture/pod-sockets.ts";
+import { systemClock } from "../../lib/clock.ts";
 import { MeshError, messageOf } from "../../lib/errors.ts";
+import { pause } from "../../lib/pause.ts";
 import type { LocalPod } from "../../model/workload.ts";
 import type { ObservedTraffic } from "../../telemetry/observed/observed-traffic.ts";
 import { longestWindow } from "../../telemetry/observed/sliding-count.ts";
@@ -96,7 +98,7 @@ async function* tap(sources: TrafficSources, ask: Tap, signal: AbortSignal): Asy
       opened.onReady(wake);
       await ready;
       if (signal.aborted) return;
-      await pause(gatherMs, signal);
+      await pause(systemClock, gatherMs, signal);
       const { events, dropped } = opened.take();
       for (let first = 0; first < Math.max(events.length, 1); first += pageEvents) {
         const page = events.slice(first, first + pageEvents);
@@ -107,18 +109,4 @@ async function* tap(sources: TrafficSources, ask: Tap, signal: AbortSignal): Asy
   } finally {
     opened.close();
   }
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    signal.addEventListener(
-      "abort",
-      () => {
-        clearTimeout(timer);
-        resolve();
-      },
-      { once: true },
-    );
-  });
 }

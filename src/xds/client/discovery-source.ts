@@ -8,6 +8,7 @@ import { abortable } from "../../lib/abort.ts";
 import { backoffDelay } from "../../lib/backoff.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { messageOf } from "../../lib/errors.ts";
+import { pause } from "../../lib/pause.ts";
 import type { MeshIndex } from "../../mesh/mesh-index.ts";
 import type { MeshChange, MeshSettings, MeshSource } from "../../model/mesh.ts";
 import { type ConnectionOptions, followDiscovery } from "./discovery-connection.ts";
@@ -143,6 +144,7 @@ class Source implements DiscoverySource {
 
   /** Streams, one after the other, until told to stop. */
   async #follow(signal: AbortSignal, complete: () => void): Promise<void> {
+    const { clock, random } = this.#deps;
     const heard = new Set<string>();
     let failures = 0;
     const applied = (type: string, more: boolean) => {
@@ -164,20 +166,8 @@ class Source implements DiscoverySource {
         this.#progress();
       }
       failures++;
-      await this.#pause(backoffDelay(failures, backoff, this.#deps.random()), signal);
+      await pause(clock, backoffDelay(failures, backoff, random()), signal);
     }
-  }
-
-  #pause(ms: number, signal: AbortSignal): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    if (signal.aborted) return Promise.resolve();
-    const cancel = this.#deps.clock.after(ms, resolve);
-    const onAbort = () => {
-      cancel();
-      resolve();
-    };
-    signal.addEventListener("abort", onAbort, { once: true });
-    return promise.finally(() => signal.removeEventListener("abort", onAbort));
   }
 
   #scheduleSave(): void {
