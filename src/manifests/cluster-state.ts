@@ -3,7 +3,6 @@
  * endpoints. Pieces come in by object, whatever their order; `flush` translates what their arrival touched into one change of the
  * mesh index. It knows nothing of where objects come from.
  */
-import { labelsMatch } from "../lib/labels.ts";
 import { type MeshDelta, MeshIndex, type ServiceEntry, serviceKey } from "../mesh/mesh-index.ts";
 import type { AuthorizationPolicy } from "../model/authorization.ts";
 import type { MeshChange, MeshSettings } from "../model/mesh.ts";
@@ -13,6 +12,7 @@ import type { Service } from "../model/service.ts";
 import type { WorkloadUid } from "../model/workload.ts";
 import { defaultDenyPolicy } from "./default-deny.ts";
 import { serviceEntry } from "./service-endpoints.ts";
+import { ServiceSelections } from "./service-selections.ts";
 import type { SlicePiece } from "./translate/endpoint-slice.ts";
 import type { NamespacePiece } from "./translate/namespace.ts";
 import type { NodePiece } from "./translate/node.ts";
@@ -85,6 +85,10 @@ export class ClusterState {
   readonly #pods = new ByNamespace<PodPiece>();
   readonly #services = new ByNamespace<ServicePiece>();
   readonly #slices = new ByNamespace<SlicePiece>();
+  /** By the Service that they are of, then by their own name. */
+  readonly #slicesOf = new ByNamespace<Map<string, SlicePiece>>();
+  readonly #selections = new Map<string, ServiceSelections>();
+  readonly #podsOn = new Map<string, Set<PodPiece>>();
   /** UID under which a pod was handed to the index as local pod, by `namespace/name`. */
   readonly #localUids = new Map<string, string>();
   #touched = new Touched();
@@ -110,12 +114,11 @@ export class ClusterState {
         break;
       case "Service":
         this.#services.set(namespace, name, piece.value);
-        this.#touched.service(namespace, name);
+        this.#serviceChanged(namespace, name, piece.value);
         break;
       case "EndpointSlice":
-        this.#sliceChanged(namespace, name);
+        this.#sliceChanged(namespace, name, piece.value);
         this.#slices.set(namespace, name, piece.value);
-        this.#touched.service(namespace, piece.value.service);
         break;
       case "PeerAuthentication":
         this.#touched.peerAuthentications.set(`${namespace}/${name}`, piece.value);
@@ -145,10 +148,10 @@ export class ClusterState {
         break;
       case "Service":
         this.#services.delete(namespace, name);
-        this.#touched.service(namespace, name);
+        this.#serviceChanged(namespace, name, undefined);
         break;
       case "EndpointSlice":
-        this.#sliceChanged(namespace, name);
+        this.#sliceChanged(namespace, name, undefined);
         this.#slices.delete(namespace, name);
         break;
       case "PeerAuthentication":
@@ -203,30 +206,42 @@ export class ClusterState {
   #nodeChanged(name: string, node: NodePiece | undefined): void {
     const before = this.#nodes.get(name);
     if (before?.zone === node?.zone && before?.region === node?.region) return;
-    for (const namespace of this.#pods.namespaces()) {
-      for (const pod of this.#pods.in(namespace).values()) {
-        if (pod.node === name) this.#touched.pod(namespace, pod.name);
-      }
-    }
+    for (const pod of this.#podsOn.get(name) ?? []) this.#touched.pod(pod.namespace, pod.name);
   }
 
   #podChanged(namespace: string, name: string, pod: PodPiece | undefined): void {
     this.#touched.pod(namespace, name);
     const before = this.#pods.get(namespace, name);
-    for (const [service, piece] of this.#services.in(namespace)) {
-      if (piece.selector === undefined) continue;
-      if (
-        (before !== undefined && labelsMatch(piece.selector, before.labels)) ||
-        (pod !== undefined && labelsMatch(piece.selector, pod.labels))
-      ) {
-        this.#touched.service(namespace, service);
-      }
+    if (before !== undefined) {
+      const pods = this.#podsOn.get(before.node);
+      pods?.delete(before);
+      if (pods?.size === 0) this.#podsOn.delete(before.node);
     }
+    if (pod !== undefined) this.#podsOn.set(pod.node, (this.#podsOn.get(pod.node) ?? new Set()).add(pod));
+    const services = this.#selections.get(namespace)?.podChanged(before, pod) ?? [];
+    for (const service of services) this.#touched.service(namespace, service);
   }
 
-  #sliceChanged(namespace: string, name: string): void {
+  #serviceChanged(namespace: string, name: string, piece: ServicePiece | undefined): void {
+    this.#touched.service(namespace, name);
+    const selections = this.#selections.get(namespace) ?? new ServiceSelections();
+    selections.setService(name, piece?.selector, this.#pods.in(namespace).values());
+    if (selections.empty) this.#selections.delete(namespace);
+    else this.#selections.set(namespace, selections);
+  }
+
+  #sliceChanged(namespace: string, name: string, slice: SlicePiece | undefined): void {
     const before = this.#slices.get(namespace, name);
-    if (before !== undefined) this.#touched.service(namespace, before.service);
+    if (before !== undefined) {
+      this.#touched.service(namespace, before.service);
+      const slices = this.#slicesOf.get(namespace, before.service);
+      if (before.service !== slice?.service) slices?.delete(name);
+      if (slices?.size === 0) this.#slicesOf.delete(namespace, before.service);
+    }
+    if (slice === undefined) return;
+    this.#touched.service(namespace, slice.service);
+    const slices = this.#slicesOf.get(namespace, slice.service) ?? new Map<string, SlicePiece>();
+    this.#slicesOf.set(namespace, slice.service, slices.set(name, slice));
   }
 
   #podDelta(touched: Touched, settings: MeshSettings, before: MeshSettings): MeshDelta {
@@ -266,8 +281,10 @@ export class ClusterState {
       }
       if (piece === undefined) continue;
       const service: Service = { ...piece.service, hostname: hostname(settings.clusterDomain) };
-      const slices = [...this.#slices.in(namespace).values()].filter((slice) => slice.service === name);
-      services.push(serviceEntry(service, piece, slices, this.#pods.in(namespace), settings.cluster));
+      const slices = [...(this.#slicesOf.get(namespace, name)?.values() ?? [])];
+      const selected = this.#selections.get(namespace)?.selected(name) ?? new Map<string, PodPiece>();
+      const pods = { all: this.#pods.in(namespace), selected };
+      services.push(serviceEntry(service, piece, slices, pods, settings.cluster));
     }
     return { services, removedServices };
   }

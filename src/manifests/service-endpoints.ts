@@ -1,5 +1,4 @@
 /** The endpoints of a Service: from its EndpointSlices, or from its selector where no controller has written any. */
-import { labelsMatch } from "../lib/labels.ts";
 import type { ServiceEntry } from "../mesh/mesh-index.ts";
 import type { Service, ServiceEndpoint } from "../model/service.ts";
 import type { WorkloadUid } from "../model/workload.ts";
@@ -12,17 +11,24 @@ interface Candidate {
   readonly usable: "ready" | "draining" | "no";
 }
 
+/** The pods of a Service's namespace, by name. */
+export interface NamespacePods {
+  readonly all: ReadonlyMap<string, PodPiece>;
+  /** Those that its selector means. */
+  readonly selected: ReadonlyMap<string, PodPiece>;
+}
+
 export function serviceEntry(
   service: Service,
   piece: ServicePiece,
   slices: readonly SlicePiece[],
-  pods: ReadonlyMap<string, PodPiece>,
+  pods: NamespacePods,
   cluster: string,
 ): ServiceEntry {
   const candidates =
     slices.length > 0 || piece.selector === undefined
-      ? fromSlices(service, piece, slices, pods, cluster)
-      : fromPods(service, piece, pods, cluster);
+      ? fromSlices(service, piece, slices, pods.all, cluster)
+      : fromPods(service, piece, pods.selected, cluster);
   const endpoints = new Map<number, readonly ServiceEndpoint[]>();
   for (const { port } of service.ports) endpoints.set(port, choose(candidates.get(port) ?? []));
   const hinted = slices.flatMap((slice) => slice.endpoints);
@@ -30,7 +36,7 @@ export function serviceEntry(
   return {
     service: traffic === undefined || hinted.length === 0 ? service : { ...service, traffic },
     endpoints,
-    members: membersOf(service, piece, slices, pods, cluster),
+    members: membersOf(service, slices, pods, cluster),
   };
 }
 
@@ -83,7 +89,7 @@ function fromPods(
   pods: ReadonlyMap<string, PodPiece>,
   cluster: string,
 ): Map<number, Candidate[]> {
-  const selected = [...pods.values()].filter((pod) => !pod.finished && labelsMatch(piece.selector, pod.labels));
+  const selected = [...pods.values()].filter((pod) => !pod.finished);
   const candidates = new Map<number, Candidate[]>();
   for (const { port } of service.ports) {
     const target = piece.targetPorts.get(port) ?? port;
@@ -110,23 +116,20 @@ function usablePod(pod: PodPiece, piece: ServicePiece): Candidate["usable"] {
 /** Every pod that the selector or a slice names, or whose address a slice lists; ready or not, it can be reached by its own address. */
 function membersOf(
   service: Service,
-  piece: ServicePiece,
   slices: readonly SlicePiece[],
-  pods: ReadonlyMap<string, PodPiece>,
+  { all, selected }: NamespacePods,
   cluster: string,
 ): ReadonlySet<WorkloadUid> {
   const members = new Set<WorkloadUid>();
   const add = (name: string): unknown => members.add(podWorkloadUid(cluster, service.namespace, name));
-  if (piece.selector !== undefined) {
-    for (const pod of pods.values()) if (labelsMatch(piece.selector, pod.labels)) add(pod.name);
-  }
+  for (const name of selected.keys()) add(name);
   const listed = new Set<string>();
   for (const { pod, address } of slices.flatMap(({ endpoints }) => endpoints)) {
     if (pod === undefined) listed.add(address);
     else add(pod);
   }
   if (listed.size > 0) {
-    for (const pod of pods.values()) if (pod.addresses.some((address) => listed.has(address))) add(pod.name);
+    for (const pod of all.values()) if (pod.addresses.some((address) => listed.has(address))) add(pod.name);
   }
   return members;
 }
