@@ -31,7 +31,8 @@ function nodeObject(name: string, zone: string): Record<string, unknown> {
 
 /** Everything that the mesh says, in an order of its own. */
 function saidBy({ index }: ClusterState): unknown {
-  const text = (value: unknown) => JSON.stringify(value, (_, one) => (one instanceof Map ? [...one].sort() : one));
+  const text = (value: unknown) =>
+    JSON.stringify(value, (_, one) => (one instanceof Map ? Array.from(one, String).sort() : one));
   return {
     workloads: [...index.workloads()].map(text).sort(),
     services: Array.from(index.services(), (service) =>
