@@ -6,9 +6,11 @@
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 
 # Compilers and headers for the build; the programs that run in lab pods, capture packets and act as independent peers in tests.
-DEBIAN_PACKAGES := g++ make cmake ninja-build pkg-config clang llvm clang-format clang-tidy bpftool libbpf-dev libelf-dev \
-  zlib1g-dev libmnl-dev libnftables-dev libnghttp2-dev libssl-dev libclang-rt-14-dev nlohmann-json3-dev \
-  iproute2 nftables util-linux procps curl ca-certificates openssl tcpdump tshark iperf3 redis-server redis-tools nghttp2-client jq
+BUILD_PACKAGES := g++ make cmake ninja-build pkg-config clang llvm bpftool libbpf-dev libelf-dev zlib1g-dev libmnl-dev libnftables-dev \
+  libnghttp2-dev libssl-dev nlohmann-json3-dev
+TEST_PACKAGES := clang-format clang-tidy libclang-rt-14-dev iproute2 nftables util-linux procps curl ca-certificates openssl tcpdump tshark \
+  iperf3 redis-server redis-tools nghttp2-client jq debootstrap prometheus
+DEBIAN_PACKAGES = $(BUILD_PACKAGES) $(TEST_PACKAGES)
 
 SOURCES := $(shell find src -name '*.ts')
 NATIVE_SOURCES := $(shell find native bpf -type f) CMakeLists.txt
