@@ -1,6 +1,6 @@
 /**
  * The mesh as one agent sees it: what deciders read. A view is consistent and immutable for the caller during one decision; each
- * change makes a larger epoch. Sources: a folder of manifests (`manifests/`), later discovery (`xds/`).
+ * change makes a larger epoch. Sources: discovery (`xds/`), a folder of manifests (`manifests/`), a cluster's API (`control/kubernetes/`).
  */
 import type { AuthorizationPolicy, AuthorizationRequest, AuthorizationVerdict } from "./authorization.ts";
 import type { Identity } from "./identity.ts";

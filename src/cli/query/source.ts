@@ -115,7 +115,7 @@ function list(folder: string): string[] {
   }
 }
 
-/** The manifests of a folder as agents read them: its own files, in order of their names. */
+/** The manifests of a folder as control reads them: its own files, in order of their names. */
 function readFolder(folder: string): ManifestText[] {
   try {
     return readdirSync(folder)
