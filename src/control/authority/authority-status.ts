@@ -1,7 +1,6 @@
 /** The authority as operators see it: `warren.authority.v1.Status`, made of the state without its keys. */
 import { X509Certificate } from "node:crypto";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { certificateFacts, readCertificates, serialText } from "../../identity/certificate.ts";
 import {
   type CertificateSchema,
@@ -11,6 +10,7 @@ import {
   type Status,
   StatusSchema,
 } from "../../xds/gen/warren/authority/v1/authority_pb.ts";
+import { wireTime } from "../../xds/wire-time.ts";
 import type { Authority } from "./authority.ts";
 import type { Issuer } from "./authority-state.ts";
 import { fingerprintOf } from "./issuer.ts";
@@ -45,16 +45,16 @@ export function authorityStatus(sources: StatusSources): Status {
     ...(rotation === undefined ? {} : { rotation }),
     revokedSerials: revocations.serials.map(({ serial, at }) => ({
       serial: serialText(serial),
-      revokedAt: timestampFromMs(at),
+      revokedAt: wireTime(at),
     })),
-    deniedIdentities: revocations.identities.map(({ identity, at }) => ({ identity, deniedAt: timestampFromMs(at) })),
+    deniedIdentities: revocations.identities.map(({ identity, at }) => ({ identity, deniedAt: wireTime(at) })),
     crlNumber: BigInt(revocations.crlNumber),
     trustBundle,
     crl,
     trustDomains: [trustDomain, ...trustDomainAliases()],
     problems: [...problems],
     warnings: [...warnings],
-    ...(renewalDue === Infinity ? {} : { intermediateRenewsAt: timestampFromMs(renewalDue) }),
+    ...(renewalDue === Infinity ? {} : { intermediateRenewsAt: wireTime(renewalDue) }),
   });
 }
 
@@ -66,8 +66,8 @@ function rotationStatus({ authority, rotation }: StatusSources): MessageInitShap
   const [old, next] = trusting ? [issuer, state.other] : [state.other, issuer];
   return {
     phase: trusting ? Rotation_Phase.TRUST : Rotation_Phase.ISSUE,
-    startedAt: timestampFromMs(state.startedAt),
-    phaseSince: timestampFromMs(state.phaseSince),
+    startedAt: wireTime(state.startedAt),
+    phaseSince: wireTime(state.phaseSince),
     oldRoot: issuingRootOf(old),
     newRoot: issuingRootOf(next),
     confirmedNodes: [...state.confirmed],
@@ -76,7 +76,7 @@ function rotationStatus({ authority, rotation }: StatusSources): MessageInitShap
       node,
       reason: waiting.reasons.get(node) ?? "its agent was not asked yet",
     })),
-    notBefore: timestampFromMs(waiting.notBefore),
+    notBefore: wireTime(waiting.notBefore),
   };
 }
 
@@ -93,7 +93,7 @@ function facts(certificate: X509Certificate): MessageInitShape<typeof Certificat
     serial,
     keyType,
     fingerprint: fingerprintOf(certificate),
-    notBefore: timestampFromMs(notBefore),
-    notAfter: timestampFromMs(notAfter),
+    notBefore: wireTime(notBefore),
+    notAfter: wireTime(notAfter),
   };
 }

@@ -4,12 +4,12 @@
  * channel: a slow reader slows the agents down.
  */
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Channel } from "../../lib/channel.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { messageOf } from "../../lib/errors.ts";
 import type { AgentMessage } from "../../xds/gen/warren/inspect/v1/inspect_pb.ts";
 import { type AskAnswerSchema, Failure_Kind } from "../../xds/gen/warren/operator/v1/operator_pb.ts";
+import { wireTime } from "../../xds/wire-time.ts";
 import type { AgentRegistry } from "./agent-registry.ts";
 import { AgentLost, type AgentStream, type Ask } from "./agent-stream.ts";
 
@@ -103,8 +103,8 @@ export class FanOut {
         const taken = await channel.put({
           node,
           kind: { case: "message", value: message },
-          askedAt: timestampFromMs(askedAt),
-          receivedAt: timestampFromMs(receivedAt),
+          askedAt: wireTime(askedAt),
+          receivedAt: wireTime(receivedAt),
         });
         if (!taken || ended) return ended;
       }

@@ -1,9 +1,9 @@
 /** What control says of itself to operators: its version and certificates, who is connected and who is expected. */
 import { hostname } from "node:os";
 import { create } from "@bufbuild/protobuf";
-import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { version } from "../../lib/version.ts";
 import { type Control, ControlSchema } from "../../xds/gen/warren/operator/v1/operator_pb.ts";
+import { wireTime } from "../../xds/wire-time.ts";
 import type { AgentRegistry } from "../inspection/agent-registry.ts";
 import { type ClusterView, clusterFindings } from "./cluster-findings.ts";
 
@@ -24,16 +24,16 @@ export function describeControl(facts: ControlFacts): Control {
   return create(ControlSchema, {
     version,
     name: hostname(),
-    startedAt: timestampFromMs(startedAt),
-    now: timestampFromMs(now),
+    startedAt: wireTime(startedAt),
+    now: wireTime(now),
     trustDomain,
     blockers: [...blockers],
-    certificates: Object.entries(expiry).map(([name, at]) => ({ name, notAfter: timestampFromMs(at) })),
+    certificates: Object.entries(expiry).map(([name, at]) => ({ name, notAfter: wireTime(at) })),
     agents: agents.agents().map(({ node, hello, connectedAt }) => ({
       node,
       version: hello?.version ?? "",
       ...(hello?.startedAt === undefined ? {} : { startedAt: hello.startedAt }),
-      connectedAt: timestampFromMs(connectedAt),
+      connectedAt: wireTime(connectedAt),
     })),
     nodes: agents.nodes(),
     findings: clusterFindings(view),

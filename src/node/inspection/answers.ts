@@ -19,13 +19,13 @@ import {
   type WorkloadSchema,
 } from "../../xds/gen/warren/inspect/v1/inspect_pb.ts";
 import { wireAddress } from "../../xds/resources/checked.ts";
+import { wireTime } from "../../xds/wire-time.ts";
 import type { PodRow } from "../pod-enrolment.ts";
 import { configDocuments } from "./config-documents.ts";
 import { flowMatches, wireFlow, wireTunnel } from "./flow-rows.ts";
 import type { Answer, AnswerKind, Answers } from "./inspection-session.ts";
 import { getLogLevel, type LogLevels, setLogLevel } from "./log-level.ts";
 import { describeStatus, type StatusSources } from "./status.ts";
-import { wireTime } from "./wire-time.ts";
 
 export interface InspectionSources extends StatusSources {
   /** As read, defaults included: paths of secrets, never their content. */

@@ -16,7 +16,7 @@ import {
   FlowRole as WireRole,
 } from "../../xds/gen/warren/inspect/v1/inspect_pb.ts";
 import { wireAddress } from "../../xds/resources/checked.ts";
-import { wireTime } from "./wire-time.ts";
+import { wireTime } from "../../xds/wire-time.ts";
 
 const roles: Readonly<Record<FlowRole, WireRole>> = {
   outbound: WireRole.OUTBOUND,

@@ -5,8 +5,8 @@ import type { KernelSupport } from "../../capture/capture.ts";
 import { readMachine } from "../../lib/machine.ts";
 import type { MeshView } from "../../model/mesh.ts";
 import type { StatusSchema } from "../../xds/gen/warren/inspect/v1/inspect_pb.ts";
+import { wireTime } from "../../xds/wire-time.ts";
 import type { PodRow } from "../pod-enrolment.ts";
-import { wireTime } from "./wire-time.ts";
 
 export interface StatusSources {
   readonly version: string;

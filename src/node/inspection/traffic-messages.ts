@@ -22,8 +22,8 @@ import {
   Verdict,
 } from "../../xds/gen/warren/inspect/v1/inspect_pb.ts";
 import { wireAddress } from "../../xds/resources/checked.ts";
+import { wireTime } from "../../xds/wire-time.ts";
 import { wireSocket } from "./flow-rows.ts";
-import { wireTime } from "./wire-time.ts";
 
 type SecurityWord = ReturnType<typeof securityOf>;
 

@@ -3,7 +3,7 @@
  * that is not there: `closedPolicy` is what stands for it where no good version was heard of.
  */
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import { timestampFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
+import { timestampMs } from "@bufbuild/protobuf/wkt";
 import type { AuthorizationAction, AuthorizationPolicy } from "../../model/authorization.ts";
 import type { PeerAuthentication, PeerAuthenticationMode } from "../../model/peer-authentication.ts";
 import {
@@ -14,6 +14,7 @@ import {
   type AuthorizationPolicy as WireAuthorization,
   PeerAuthenticationMode as WireMode,
 } from "../gen/warren/policy/v1/policy_pb.ts";
+import { wireTime } from "../wire-time.ts";
 import { checkedName, checkedPort } from "./checked.ts";
 import { InvalidResource, type NamedResource } from "./resource-types.ts";
 
@@ -168,7 +169,7 @@ function common({ name, namespace, createdAt, matchLabels }: Base) {
   return {
     name,
     namespace,
-    createdAt: timestampFromMs(createdAt),
+    createdAt: wireTime(createdAt),
     ...(matchLabels === undefined
       ? {}
       : {
