@@ -21,8 +21,9 @@ import { HttpServer, type Routes } from "../lib/http-server.ts";
 import { Slots } from "../lib/slots.ts";
 import type { MeshView } from "../model/mesh.ts";
 import type { LocalPod } from "../model/workload.ts";
-import { AccessLog } from "../telemetry/access-log.ts";
+import { type AccessExport, AccessLog } from "../telemetry/access-log.ts";
 import type { LineSink } from "../telemetry/line-sink.ts";
+import type { Logger } from "../telemetry/log.ts";
 import { Metrics } from "../telemetry/metrics.ts";
 import type { ScopedLog } from "../telemetry/scoped-log.ts";
 import type { Driver, DriverDeps, DriverOptions } from "../tunnel/driver.ts";
@@ -71,6 +72,8 @@ export interface AgentParts {
   readonly requests: (capture: Capture, told: RequestTelemetry) => Promise<NonNullable<DriverDeps["requests"]>>;
   readonly driver: (deps: DriverDeps, options: DriverOptions) => Driver;
   readonly authority: CertificateAuthority & { stop(): void };
+  /** Where the access log goes beside its lines; undefined where it goes nowhere else. */
+  readonly accessExport?: ((log: Logger, version: string) => Promise<RunningExport>) | undefined;
   /** Looks into a captured pod's network namespace. */
   readonly podSockets: TrafficWatchDeps["podSockets"];
   /** The stream over which control asks for what people want to see. */
@@ -80,6 +83,12 @@ export interface AgentParts {
   };
   /** Gives back what only the start needed; called once, at its end. */
   readonly compactMemory: () => void;
+}
+
+export interface RunningExport extends AccessExport {
+  /** For `warren_log_*`. */
+  stats(): Readonly<Record<string, number>>;
+  stop(): Promise<void>;
 }
 
 /** Pods that another's CNI agent hands over. */
@@ -120,11 +129,13 @@ const collectEveryVerifies = 10;
 
 export class Agent {
   readonly #config: NodeConfig;
+  readonly #version: string;
   readonly #deps: AgentDeps;
   readonly #log: ScopedLog;
   readonly #readiness: Readiness;
   readonly #metrics: Metrics;
   readonly #accessLog: AccessLog;
+  #accessExport: RunningExport | undefined;
   readonly #store: CertificateStore;
   readonly #servers: readonly HttpServer[];
   readonly #release: Readonly<Record<"capture" | "mesh-state" | "pods", () => void>>;
@@ -148,6 +159,7 @@ export class Agent {
 
   constructor(deps: AgentDeps, { config, version }: AgentOptions) {
     this.#config = config;
+    this.#version = version;
     this.#deps = deps;
     this.#log = deps.log;
     this.#readiness = new Readiness({ now: () => performance.now(), log: deps.log.scope("readiness") });
@@ -163,7 +175,12 @@ export class Agent {
       seriesIdleMs: config.metricsLimits.seriesIdle,
     });
     this.#accessLog = new AccessLog(
-      { sink: deps.accessSink, now: () => systemClock.now(), random: Math.random },
+      {
+        sink: deps.accessSink,
+        exported: { accessEnded: (entry) => this.#accessExport?.accessEnded(entry) },
+        now: () => systemClock.now(),
+        random: Math.random,
+      },
       { ...config.accessLog, namespaces: new Map(config.accessLog.namespaces), format: config.log.format },
     );
     this.#store = new CertificateStore(
@@ -239,6 +256,8 @@ export class Agent {
     }
     this.#inspection.start();
 
+    this.#accessExport = await parts.accessExport?.(this.#log.scope("otlp"), this.#version);
+
     const capture = await parts.openCapture();
     this.#capture = capture;
     this.#unsubscribe.push(capture.onEvent((event) => this.#captureEvent(event)));
@@ -292,6 +311,7 @@ export class Agent {
         enrolment,
         store: this.#store,
         sinks: { agent: this.#deps.logSink, access: this.#deps.accessSink },
+        exported: () => this.#accessExport?.stats(),
         mesh: () => ({ epoch: parts.source.view.epoch, changedAt: this.#meshChangedAt }),
       }),
     );
@@ -345,6 +365,7 @@ export class Agent {
       ["certificates", () => this.#store.stop()],
       ["the authority's client", () => parts.authority.stop()],
       ["the driver", () => this.#driver?.stop()],
+      ["the access log's export", () => this.#accessExport?.stop()],
       ["mesh state", () => parts.source.stop()],
       ["kubelet", () => this.#kubelet?.stop()],
       ["capture", () => this.#capture?.close()],

@@ -6,6 +6,7 @@ import { z } from "zod";
 import { duration, listenAddress, path } from "../lib/config-schema.ts";
 import { cni } from "./cni/config.ts";
 import { authority, certificates, control, discovery, mesh } from "./config/control.ts";
+import { otlp } from "./config/otlp.ts";
 import { accessLog, log, metricsLimits } from "./config/telemetry.ts";
 import { drain, http, limits, timeouts, tls } from "./config/traffic.ts";
 import { zds } from "./zds/config.ts";
@@ -139,6 +140,7 @@ export const nodeConfigSchema = z
       ),
     log,
     accessLog,
+    otlp,
     metricsLimits,
     drain,
     timeouts,

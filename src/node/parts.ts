@@ -114,6 +114,21 @@ function handoverOf({ zds }: NodeConfig): AgentParts["handover"] {
   return () => new Handover({ addon: loadCaptureAddon(), ...deps }, { socket, answerMs: zdsAnswerMs });
 }
 
+/** Less than a collector's own patience; what it does not take in this time is dropped. */
+const exportTimeoutMs = 5000;
+
+function accessExportOf({ node, otlp }: NodeConfig): AgentParts["accessExport"] {
+  const { endpoint, headersFile, interval, queue } = otlp;
+  if (endpoint === undefined) return undefined;
+  return async (log, version) => {
+    const { OtlpLogs } = await import("../telemetry/otlp/otlp-logs.ts");
+    return new OtlpLogs(
+      { clock: systemClock, log },
+      { endpoint, headersFile, intervalMs: interval, queue, timeoutMs: exportTimeoutMs, node, version },
+    );
+  };
+}
+
 export function agentParts(config: NodeConfig): AgentParts {
   const { capture, control, certificates } = config;
   return {
@@ -157,6 +172,7 @@ export function agentParts(config: NodeConfig): AgentParts {
       cluster: config.mesh.cluster,
       timeoutMs: certificates.requestTimeout,
     }),
+    accessExport: accessExportOf(config),
     podSockets: () =>
       new PodSocketsReader({ addon: loadCaptureAddon() }, { marks: new Set(Object.values(socketMarks)) }),
     inspection: (deps) =>

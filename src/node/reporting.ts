@@ -127,6 +127,8 @@ export function metricsSources(parts: {
   readonly enrolment: Enrolment;
   readonly store: CertificateStore;
   readonly sinks: { readonly agent: LineSink; readonly access: LineSink };
+  /** Of what else the access log goes to, while there is something. */
+  readonly exported: () => Readonly<Record<string, number>> | undefined;
   readonly mesh: MetricsSources["mesh"];
 }): MetricsSources {
   const { capture, driver, enrolment, store, sinks, mesh } = parts;
@@ -135,7 +137,11 @@ export function metricsSources(parts: {
     engineKind: parts.engineKind,
     engine: () => ({ ...driver.engineStats() }),
     driver: () => ({ ...driver.stats() }),
-    log: () => ({ agentDroppedTotal: sinks.agent.dropped, accessDroppedTotal: sinks.access.dropped }),
+    log: () => ({
+      agentDroppedTotal: sinks.agent.dropped,
+      accessDroppedTotal: sinks.access.dropped,
+      ...parts.exported(),
+    }),
     capture: () => capture.stats(),
     certificates: () =>
       store.list().flatMap(({ identity, certificate }) => {

@@ -14,7 +14,24 @@ import { type FieldValue, fieldsText, type LogFormat } from "./line-format.ts";
 import type { LineSink } from "./line-sink.ts";
 import { type RequestRecord, requestFields } from "./request-record.ts";
 
+type AccessLevel = "info" | "warn" | "error";
+
+/** A line before it is written. */
+export interface AccessEntry {
+  /** Unix time in milliseconds. */
+  readonly time: number;
+  readonly level: AccessLevel;
+  readonly message: string;
+  readonly fields: readonly (readonly [string, FieldValue])[];
+}
+
+/** Where lines go beside the sink; must take them without delay. */
+export interface AccessExport {
+  accessEnded(entry: AccessEntry): void;
+}
+
 export interface AccessLogDeps {
+  readonly exported?: AccessExport;
   readonly sink: LineSink;
   /** Unix time in milliseconds. */
   readonly now: () => number;
@@ -48,10 +65,12 @@ export class AccessLog {
     return wantsAccessLine(this.#options, end, this.#deps.random);
   }
 
-  #write(what: "connection" | "request", reason: Reason, fields: Iterable<readonly [string, FieldValue]>): void {
-    const time = new Date(this.#deps.now()).toISOString();
+  #write(what: "connection" | "request", reason: Reason, fields: readonly (readonly [string, FieldValue])[]): void {
+    const now = this.#deps.now();
+    const time = new Date(now).toISOString();
     const level = levelOf(reason);
     const message = `${what} ${reasonInfo(reason).status === 200 ? "complete" : "failed"}`;
+    this.#deps.exported?.accessEnded({ time: now, level, message, fields });
     if (this.#options.format === "text") {
       this.#deps.sink.write(`${time} ${level.padEnd(5)} access ${message} ${fieldsText(fields)}\n`);
     } else {
@@ -63,7 +82,7 @@ export class AccessLog {
 }
 
 /** A refusal is the mesh at work; a failure is something to look at. */
-function levelOf(reason: Reason): "info" | "warn" | "error" {
+function levelOf(reason: Reason): AccessLevel {
   const { status, flags } = reasonInfo(reason);
   if (status === 200) return "info";
   return flags === "DENY" || flags === "CERT_REVOKED" ? "warn" : "error";

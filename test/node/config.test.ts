@@ -67,6 +67,7 @@ describe("the node agent's configuration", () => {
     ["a longest enrolment pause below the first", "--enrolment-retry-max=100ms", "enrolment.retryMax"],
     ["an access log sample above everything", "--access-log-sample=1.5", "accessLog.sample"],
     ["an access log mode that is none", "--access-log-namespaces=dev=some", "accessLog.namespaces.0"],
+    ["a collector that is no URL", "--otlp-endpoint=collector:4317", "otlp.endpoint"],
     ["a plugin without a chain to be in", "--cni-bin-dir=/opt/cni/bin", "cni.confDir"],
   ])("refuses %s", async (_name, flag, key) => {
     const error = await load(flag).catch((thrown: unknown) => thrown);

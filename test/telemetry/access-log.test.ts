@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { FlowLabel } from "../../src/model/flow-label.ts";
 import type { LocalPod } from "../../src/model/workload.ts";
-import { AccessLog, type AccessLogOptions } from "../../src/telemetry/access-log.ts";
+import { type AccessEntry, AccessLog, type AccessLogOptions, accessFields } from "../../src/telemetry/access-log.ts";
 import type { FlowRecord } from "../../src/telemetry/flow-record.ts";
 import { label, localPod, record, webIdentity, workload } from "./fixtures.ts";
 
@@ -120,6 +120,24 @@ describe("the access log", () => {
     expect(lines(quiet, outbound, refused)).toEqual([expect.stringContaining("connection failed")]);
     expect(lines({ ...text, sample: 0.4 }, outbound, refused)).toEqual([expect.stringContaining("connection failed")]);
     expect(lines({ ...text, sample: 0.6 }, outbound, refused)).toHaveLength(2);
+  });
+
+  it("tells what it writes, and nothing else, to where it is exported", () => {
+    const exported: AccessEntry[] = [];
+    const log = new AccessLog(
+      {
+        sink: { write: () => {}, dropped: 0, close: async () => {} },
+        exported: { accessEnded: (entry) => exported.push(entry) },
+        now: () => 5,
+        random: () => 0.5,
+      },
+      { ...text, mode: "failures" },
+    );
+    log.flowClosed(...outbound);
+    log.flowClosed(...refused);
+    expect(exported).toEqual([
+      { time: 5, level: "warn", message: "connection failed", fields: accessFields(...refused) },
+    ]);
   });
 
   it.each([
