@@ -3,6 +3,7 @@
  * endpoints. Pieces come in by object, whatever their order; `flush` translates what their arrival touched into one change of the
  * mesh index. It knows nothing of where objects come from.
  */
+import { isDeepStrictEqual } from "node:util";
 import { type MeshDelta, MeshIndex, type ServiceEntry, serviceKey } from "../mesh/mesh-index.ts";
 import type { AuthorizationPolicy } from "../model/authorization.ts";
 import type { MeshChange, MeshSettings } from "../model/mesh.ts";
@@ -76,6 +77,32 @@ class Touched {
   service(namespace: string, name: string): void {
     this.services.set(`${namespace}/${name}`, [namespace, name]);
   }
+
+  get size(): number {
+    const { pods, services, peerAuthentications, authorizationPolicies, networkPolicies } = this;
+    return pods.size + services.size + peerAuthentications.size + authorizationPolicies.size + networkPolicies.size;
+  }
+
+  /** Takes out at most so many, policies before the pods that they are about. */
+  take(most: number): Touched {
+    const part = new Touched();
+    const left = () => most - part.size;
+    move(this.peerAuthentications, part.peerAuthentications, left());
+    move(this.authorizationPolicies, part.authorizationPolicies, left());
+    move(this.networkPolicies, part.networkPolicies, left());
+    move(this.pods, part.pods, left());
+    move(this.services, part.services, left());
+    return part;
+  }
+}
+
+function move<T>(from: Map<string, T>, to: Map<string, T>, most: number): void {
+  if (most <= 0) return;
+  for (const [key, value] of from) {
+    to.set(key, value);
+    from.delete(key);
+    if (to.size >= most) return;
+  }
 }
 
 export class ClusterState {
@@ -97,8 +124,12 @@ export class ClusterState {
     this.index = new MeshIndex(settings);
   }
 
-  /** `namespace` is empty for cluster-wide kinds. */
+  /**
+   * `namespace` is empty for cluster-wide kinds. Most versions of an object differ in nothing that the mesh knows of (a condition, a
+   * trigger time; after a new list, in nothing at all): those touch nothing.
+   */
   set(namespace: string, name: string, piece: Piece): void {
+    if (isDeepStrictEqual(this.#known(namespace, name, piece.kind), piece.value)) return;
     switch (piece.kind) {
       case "Namespace":
         this.#namespaces.set(name, piece.value);
@@ -177,9 +208,19 @@ export class ClusterState {
 
   /** Applies everything since the last call as one change. */
   flush(settings: MeshSettings = this.index.settings): MeshChange | undefined {
-    const before = this.index.settings;
     const touched = this.#touched;
     this.#touched = new Touched();
+    return this.#apply(touched, settings);
+  }
+
+  /** As `flush`, of at most so many objects, for a mesh that is too large to be applied in one go; true while there are more. */
+  flushPart(most: number): boolean {
+    this.#apply(this.#touched.take(most), this.index.settings);
+    return this.#touched.size > 0;
+  }
+
+  #apply(touched: Touched, settings: MeshSettings): MeshChange | undefined {
+    const before = this.index.settings;
     const pods = this.#podDelta(touched, settings, before);
     const services = this.#serviceDelta(touched, settings, before);
     return this.index.apply({
@@ -193,6 +234,26 @@ export class ClusterState {
       networkPolicies: present(touched.networkPolicies),
       removedNetworkPolicies: absent(touched.networkPolicies),
     });
+  }
+
+  /** What is there; of policies nothing is kept here, the index compares those itself. */
+  #known(namespace: string, name: string, kind: PieceKind): Piece["value"] | undefined {
+    switch (kind) {
+      case "Namespace":
+        return this.#namespaces.get(name);
+      case "Node":
+        return this.#nodes.get(name);
+      case "Pod":
+        return this.#pods.get(namespace, name);
+      case "Service":
+        return this.#services.get(namespace, name);
+      case "EndpointSlice":
+        return this.#slices.get(namespace, name);
+      case "PeerAuthentication":
+      case "AuthorizationPolicy":
+      case "NetworkPolicy":
+        return undefined;
+    }
   }
 
   #namespaceChanged(namespace: string): void {

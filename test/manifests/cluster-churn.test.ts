@@ -1,5 +1,5 @@
 /** A cluster that changes all the time: it is what a cluster put together at once would be, and a change costs what it touches. */
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { ClusterState, type Piece } from "../../src/manifests/cluster-state.ts";
 import { pieceKind, translate } from "../../src/manifests/translate/translate.ts";
 import { settings } from "../mesh/build.ts";
@@ -90,7 +90,11 @@ describe("a cluster that changes", () => {
       if (random.chance(2)) state.flush();
       if (step % 100 !== 0) continue;
       // Endpoints follow their Service's objects; what is behind a slice is looked at again when those change.
-      for (const service of objects.values()) if (service.piece.kind === "Service") put(state, service);
+      for (const service of objects.values()) {
+        if (service.piece.kind !== "Service") continue;
+        state.delete(service.namespace, service.name, "Service");
+        put(state, service);
+      }
       state.flush();
       const atOnce = new ClusterState(settings);
       for (const each of objects.values()) put(atOnce, each);
@@ -150,6 +154,24 @@ describe("a change", () => {
     const both = new Set([...behind(7), ...behind(8)]);
     for (const name of change(() => put(state, pod(7, 8)))) expect(both).toContain(name);
     for (const name of change(() => state.delete("shop", "pod-7", "Pod"))) expect(both).toContain(name);
+  });
+
+  test("that says nothing new of any object touches none", () => {
+    const { state, pod } = watched();
+    const shop = (team: string) =>
+      translated({ apiVersion: "v1", kind: "Namespace", metadata: { name: "shop", labels: { team } } });
+    put(state, shop("a"));
+    state.flush();
+    const applied = vi.spyOn(state.index, "apply");
+    for (let at = 0; at < 800; at++) put(state, pod(at, at % 40));
+    const ofService = { selector: { app: "app-9" }, ports: [{ port: 80 }] };
+    put(state, translated(serviceObject("s9", ofService)));
+    put(state, shop("b"));
+    expect(state.flush()).toBeUndefined();
+    const [[delta] = [{}]] = applied.mock.calls;
+    expect([delta.workloads, delta.services, delta.localPods].map((list) => [...(list ?? [])].length)).toEqual([
+      0, 0, 0,
+    ]);
   });
 
   test("of a node's place looks at that node's pods, and of its heartbeat at none", () => {
