@@ -6,6 +6,7 @@
 
 import { abortable } from "../../lib/abort.ts";
 import type { Clock } from "../../lib/clock.ts";
+import { Slices } from "../../lib/slices.ts";
 import { ClusterState, type PieceKind } from "../../manifests/cluster-state.ts";
 import { frameSchema } from "../../manifests/translate/metadata.ts";
 import { translate } from "../../manifests/translate/translate.ts";
@@ -34,6 +35,9 @@ export interface KubernetesSourceOptions {
   readonly settings: MeshSettings;
   readonly reflector?: Partial<Omit<ReflectorOptions, "kind" | "path" | "optional">>;
 }
+
+/** Of the first lists, between two looks at the time: a millisecond or two. */
+const objectsAtOnce = 32;
 
 /** What is wrong with an object of the cluster. */
 export interface ObjectProblem extends FieldProblem {
@@ -99,12 +103,11 @@ export class KubernetesSource implements MeshSource {
     for (const reflector of this.#reflectors) reflector.start();
     try {
       await abortable(Promise.all(this.#reflectors.map(({ synced }) => synced)), signal);
+      await this.#applyFirstLists(signal);
     } catch (error) {
       await this.stop();
       throw error;
     }
-    this.#flushNow();
-    this.#complete = true;
   }
 
   async stop(): Promise<void> {
@@ -173,10 +176,20 @@ export class KubernetesSource implements MeshSource {
     if (!known) for (const listener of this.#problemListeners) listener(problems);
   }
 
-  /** While the first lists come in, nobody reads the view yet: a page at a time keeps the loop free. Then, all that came in one go. */
+  /** A whole mesh in slices: the process that reads it answers probes and operators meanwhile. What still comes in is applied, too. */
+  async #applyFirstLists(signal: AbortSignal): Promise<void> {
+    const slices = new Slices();
+    while (!this.#stopped && this.#state.flushPart(objectsAtOnce)) {
+      if (slices.due) await slices.rest();
+      signal.throwIfAborted();
+    }
+    this.#complete = true;
+    this.#flushNow();
+  }
+
+  /** While the first lists come in, nobody reads the view yet, and what one kind says of another would be judged twice. Then, all that came in one go. */
   #settle(): void {
     if (this.#complete) this.#flush ??= setImmediate(() => this.#flushNow());
-    else this.#flushNow();
   }
 
   #flushNow(): void {

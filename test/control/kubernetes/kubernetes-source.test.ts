@@ -1,4 +1,4 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
 import { KubernetesSource } from "../../../src/control/kubernetes/kubernetes-source.ts";
 import type { MeshView } from "../../../src/model/mesh.ts";
 import { podObject, policyObject, serviceObject, sliceObject } from "../../manifests/objects.ts";
@@ -65,6 +65,36 @@ describe.each(clusterKinds)("against $name, the mesh follows a cluster:", cluste
     await cluster.delete("v1", "Pod", "shop", "web");
     await expect.poll(() => names(source.view), until).toEqual(["api"]);
   });
+});
+
+test("a large mesh is applied in slices that let others have their turn, and is not ready before the last of them", async () => {
+  const api = await startApiServer();
+  const pods = Array.from({ length: 320 }, (_, index) =>
+    pod({ name: `p${index}`, ips: [`10.0.${index >> 8}.${index & 255}`] }),
+  );
+  api.apply(shop(), strict, ...pods);
+  const { source } = await sourceOf(api);
+  let turn = 0;
+  const count = () => {
+    turn += 1;
+    counting = setImmediate(count);
+  };
+  let counting = setImmediate(count);
+  onTestFinished(() => clearImmediate(counting));
+  let ready = false;
+  const slices: { readonly turn: number; readonly workloads: number; readonly ready: boolean }[] = [];
+  source.onChange(() => {
+    slices.push({ turn, workloads: names(source.view).length, ready });
+    // Longer than a slice may take: each of these fills one.
+    const began = performance.now();
+    while (performance.now() - began < 6);
+  });
+  await source.start(AbortSignal.timeout(20_000)).then(() => (ready = true));
+  expect(slices.length).toBeGreaterThanOrEqual(10);
+  expect(new Set(slices.map((slice) => slice.turn)).size).toBe(slices.length);
+  expect(slices.some((slice) => slice.ready)).toBe(false);
+  expect(slices.at(-1)?.workloads).toBe(320);
+  expect([...source.view.workloads()].every(({ tunnel }) => tunnel === "hbone")).toBe(true);
 });
 
 test("a pod that takes the address of another is the one that is meant, in whatever order they are told", async () => {
