@@ -35,6 +35,8 @@ class FakeAgent {
   readonly journal: string[] = [];
   readonly lines: LogLine[] = [];
   readonly accessLines: string[] = [];
+  readonly exported: unknown[] = [];
+  exportStopped = false;
   readonly captureListeners = new Set<(event: CaptureEvent) => void>();
   readonly meshListeners = new Set<(change: MeshChange) => void>();
   readonly problemListeners = new Set<(all: readonly { message: string }[]) => void>();
@@ -153,6 +155,13 @@ class FakeAgent {
         },
       }),
       requests: async () => () => ({ enforce: () => undefined, rejudge: () => undefined, drain: () => undefined }),
+      accessExport: async () => ({
+        accessEnded: (entry) => this.exported.push(entry),
+        stats: () => ({ otlpExportedTotal: this.exported.length }),
+        stop: async () => {
+          this.exportStopped = true;
+        },
+      }),
       podSockets: () => ({ list: async () => ({ uncarried: [], listening: [] }), cut: async () => 0 }),
       inspection: () => ({ start: () => undefined, stop: async () => undefined }),
       driver: ({ telemetry }) => {
@@ -336,6 +345,10 @@ describe("the node agent", () => {
     const text = await (await fetch(`http://${metrics}/metrics`)).text();
     expect(text).toContain('warren_flows_closed_total{reporter="source",reason="ok"} 1\n');
     expect(text).not.toContain("illegal-port");
+    expect(fake.exported).toHaveLength(1);
+    expect(text).toContain("# TYPE warren_log_otlp_exported_total counter\nwarren_log_otlp_exported_total 1\n");
+    await agent.stop();
+    expect(fake.exportStopped).toBe(true);
   });
 
   it("survives telemetry that cannot be told", async () => {
