@@ -114,6 +114,8 @@ export class ClusterState {
   readonly #slices = new ByNamespace<SlicePiece>();
   /** By the Service that they are of, then by their own name. */
   readonly #slicesOf = new ByNamespace<Map<string, SlicePiece>>();
+  /** Services whose slices list an address without its pod, by that address, then by slice: the pod may come, go or change later. */
+  readonly #listing = new ByNamespace<Map<string, string>>();
   readonly #selections = new Map<string, ServiceSelections>();
   readonly #podsOn = new Map<string, Set<PodPiece>>();
   /** UID under which a pod was handed to the index as local pod, by `namespace/name`. */
@@ -281,6 +283,10 @@ export class ClusterState {
     if (pod !== undefined) this.#podsOn.set(pod.node, (this.#podsOn.get(pod.node) ?? new Set()).add(pod));
     const services = this.#selections.get(namespace)?.podChanged(before, pod) ?? [];
     for (const service of services) this.#touched.service(namespace, service);
+    for (const address of [...(before?.addresses ?? []), ...(pod?.addresses ?? [])]) {
+      const listing = this.#listing.get(namespace, address)?.values() ?? [];
+      for (const service of listing) this.#touched.service(namespace, service);
+    }
   }
 
   #serviceChanged(namespace: string, name: string, piece: ServicePiece | undefined): void {
@@ -298,11 +304,20 @@ export class ClusterState {
       const slices = this.#slicesOf.get(namespace, before.service);
       if (before.service !== slice?.service) slices?.delete(name);
       if (slices?.size === 0) this.#slicesOf.delete(namespace, before.service);
+      for (const address of podless(before)) {
+        const listing = this.#listing.get(namespace, address);
+        listing?.delete(name);
+        if (listing?.size === 0) this.#listing.delete(namespace, address);
+      }
     }
     if (slice === undefined) return;
     this.#touched.service(namespace, slice.service);
     const slices = this.#slicesOf.get(namespace, slice.service) ?? new Map<string, SlicePiece>();
     this.#slicesOf.set(namespace, slice.service, slices.set(name, slice));
+    for (const address of podless(slice)) {
+      const listing = this.#listing.get(namespace, address) ?? new Map<string, string>();
+      this.#listing.set(namespace, address, listing.set(name, slice.service));
+    }
   }
 
   #podDelta(touched: Touched, settings: MeshSettings, before: MeshSettings): MeshDelta {
@@ -349,6 +364,11 @@ export class ClusterState {
     }
     return { services, removedServices };
   }
+}
+
+/** Addresses of a slice that say no pod. */
+function podless({ endpoints }: SlicePiece): string[] {
+  return endpoints.flatMap(({ pod, address }) => (pod === undefined ? [address] : []));
 }
 
 function present<T>(policies: ReadonlyMap<string, T | undefined>): T[] {

@@ -104,6 +104,35 @@ describe("a cluster that changes", () => {
   });
 });
 
+describe("a pod whose address alone stands in a slice", () => {
+  const listed = sliceObject("s-1", "s", { endpoints: [{ addresses: ["10.0.0.7"] }] });
+  const members = ({ index }: ClusterState) => {
+    const service = index.serviceByHostname("shop", "s.shop.svc.cluster.local");
+    return service === undefined ? undefined : [...index.members(service)];
+  };
+
+  test("is behind the Service when it comes last, until it goes, has another address, or isn't listed any more", () => {
+    const state = new ClusterState(settings);
+    const flushed = (...all: Record<string, unknown>[]) => {
+      for (const each of all) put(state, translated(each));
+      state.flush();
+      return members(state);
+    };
+    const pod = podObject({ name: "late", ips: ["10.0.0.7"] });
+    const moved = podObject({ name: "late", ips: ["10.0.0.8"] });
+    expect(flushed(serviceObject("s", { ports: [{ port: 80 }] }), listed)).toEqual([]);
+    expect(flushed(pod)).toEqual(["c1//Pod/shop/late"]);
+    expect(flushed(moved)).toEqual([]);
+    expect(flushed(pod)).toEqual(["c1//Pod/shop/late"]);
+    state.delete("shop", "late", "Pod");
+    expect(flushed()).toEqual([]);
+    expect(flushed(pod)).toEqual(["c1//Pod/shop/late"]);
+    state.delete("shop", "s-1", "EndpointSlice");
+    expect(flushed()).toEqual([]);
+    expect(flushed(moved, pod)).toEqual([]);
+  });
+});
+
 describe("a change", () => {
   /** Of a namespace of 40 Services with 20 pods each, and whose pods were looked at since the last call. */
   function watched() {
