@@ -18,7 +18,7 @@ import { noAuthoritySettings } from "../model/mesh.ts";
 import { hbonePort, inboundPort, outboundPort } from "../model/ports.ts";
 import { TunnelDriver } from "../tunnel/tunnel-driver.ts";
 import { createDiscoverySource } from "../xds/client/discovery-source.ts";
-import type { AgentParts } from "./agent.ts";
+import type { AgentParts } from "./agent-parts.ts";
 import { CniInstaller } from "./cni/installer.ts";
 import { descriptorOf } from "./cni/peer.ts";
 import { CniServer } from "./cni/server.ts";

@@ -6,7 +6,7 @@ import { openSync } from "node:fs";
 import type { Capture } from "../../../src/capture/capture.ts";
 import type { MeshChange } from "../../../src/model/mesh.ts";
 import type { SocketOps } from "../../../src/model/sockets.ts";
-import type { AgentParts } from "../../../src/node/agent.ts";
+import type { AgentParts } from "../../../src/node/agent-parts.ts";
 import type { Driver } from "../../../src/tunnel/driver.ts";
 import {
   type AgentRequest,
