@@ -3,7 +3,7 @@ import { ClusterState } from "../../src/manifests/cluster-state.ts";
 import { pieceKind, translate } from "../../src/manifests/translate/translate.ts";
 import type { WorkloadUid } from "../../src/model/workload.ts";
 import { settings } from "../mesh/build.ts";
-import { framed, podObject, serviceObject, sliceObject } from "./objects.ts";
+import { framed, podObject, policyObject, serviceObject, sliceObject } from "./objects.ts";
 
 /** A cluster that objects are put into and taken from, flushed after each. */
 class Cluster {
@@ -276,4 +276,28 @@ describe("default deny of a namespace", () => {
       expect([...cluster.state.index.authorizationPolicies()]).toEqual([]);
     }
   });
+});
+
+test("a mesh can be applied in parts, policies before pods before Services, and is the same in the end", () => {
+  const { state } = new Cluster();
+  const put = (raw: Record<string, unknown>) => {
+    const object = framed(raw);
+    const kind = pieceKind(object.apiVersion, object.kind) ?? "Pod";
+    const translation = translate(kind, object, "shop");
+    if (translation.kind === "ok") state.set("shop", object.metadata.name, translation.value);
+  };
+  put(serviceObject("api", { clusterIP: "10.96.0.1", ports: [{ port: 80 }] }));
+  for (const name of ["a", "b", "c"]) put(podObject({ name, ips: [`10.0.0.${name.charCodeAt(0)}`] }));
+  put(policyObject("PeerAuthentication", "default", { mtls: { mode: "STRICT" } }));
+  const applied: object[] = [];
+  state.index.onChange(({ peerAuthentications, workloads, services }) =>
+    applied.push([peerAuthentications.size, workloads.size, services.size]),
+  );
+  expect([state.flushPart(2), state.flushPart(2), state.flushPart(2)]).toEqual([true, true, false]);
+  expect(applied).toEqual([
+    [1, 1, 0],
+    [0, 2, 0],
+    [0, 0, 1],
+  ]);
+  expect(state.flush()).toBeUndefined();
 });
