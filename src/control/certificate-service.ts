@@ -19,6 +19,7 @@ import type { NodeAuthenticator } from "./access/node-authenticator.ts";
 import type { PodDirectory } from "./access/pod-directory.ts";
 import type { Authority, IssuedLeaf } from "./authority/authority.ts";
 import { readSigningRequest } from "./authority/signing-request.ts";
+import { ending } from "./grpc-call.ts";
 import type { CertificateOutcome } from "./metrics.ts";
 
 export interface CertificateServiceDeps {
@@ -78,9 +79,9 @@ export class CertificateService {
     const number = ++this.#number;
     const began = performance.now();
     const { metrics, log } = this.#deps;
-    void this.#judge(call).then((result) => {
+    const common = { request: number, peer: call.getPeer() };
+    const tell = (result: Result) => {
       metrics.certificateRequest(result.outcome, (performance.now() - began) / 1000);
-      const common = { request: number, peer: call.getPeer() };
       if (result.outcome === "issued") {
         const { leaf, identity, node } = result;
         const until = new Date(leaf.notAfter).toISOString();
@@ -90,8 +91,14 @@ export class CertificateService {
       const level = result.outcome === "failed" ? "error" : "warn";
       log[level]({ ...common, ...result.fields, outcome: result.outcome }, `certificate refused: ${result.reason}`);
       const [code, text] = grpcStatus[result.outcome];
-      answer({ code, details: `${text} (request ${number})` });
-    });
+      answer(ending(code, `${text} (request ${number})`));
+    };
+    this.#judge(call)
+      .then(tell)
+      .catch((error: unknown) => {
+        log.error({ ...common, error }, `a certificate request cannot be answered: ${messageOf(error)}`);
+        answer(ending(status.INTERNAL, `internal error (request ${number})`));
+      });
   };
 
   async #judge(call: ServerUnaryCall<IstioCertificateRequest, IstioCertificateResponse>): Promise<Result> {

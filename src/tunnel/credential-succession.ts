@@ -59,7 +59,7 @@ export class CredentialSuccession {
 
   /** Call when the identity has got a certificate. */
   arrived(identity: Identity): void {
-    for (const { to, timer, swap } of [...this.#changes.values()]) {
+    for (const { to, timer, swap } of this.#changes.values()) {
       if (to !== identity) continue;
       clearTimeout(timer);
       swap();

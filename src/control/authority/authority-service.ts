@@ -38,6 +38,7 @@ import {
 } from "../../xds/gen/warren/authority/v1/authority_pb.ts";
 import { bearerToken } from "../access/bearer-token.ts";
 import type { OperatorAction, OperatorAuthenticator } from "../access/operator-authenticator.ts";
+import { endCall, ending } from "../grpc-call.ts";
 import type { AgentCensus } from "./agent-census.ts";
 import type { Authority } from "./authority.ts";
 import { authorityStatus, type StatusSources } from "./authority-status.ts";
@@ -130,12 +131,16 @@ export class AuthorityService {
     const { authority, rotation } = this.#deps;
     let told: Status | undefined;
     let forget: (() => void)[] = [];
-    const end = (refusal: Pick<ServiceError, "code" | "details">) => {
+    const peer = call.getPeer();
+    const end = (code: status, details: string) => {
       leave();
-      // This is how grpc-js ends a stream with a status.
-      call.emit("error", refusal);
+      endCall(call, code, details);
     };
-    const stopped = () => end({ code: status.UNAVAILABLE, details: "the control plane stops" });
+    const failed = (error: unknown) => {
+      this.#deps.log.warn({ peer, error }, `the authority's status cannot be told: ${messageOf(error)}`);
+      end(status.INTERNAL, messageOf(error));
+    };
+    const stopped = () => end(status.UNAVAILABLE, "the control plane stops");
     const leave = () => {
       this.#watchers.delete(stopped);
       for (const stop of forget.splice(0)) stop();
@@ -143,19 +148,25 @@ export class AuthorityService {
     const tell = () => {
       // A reader that is slow misses what was in between, not what is.
       if (call.writableNeedDrain) return;
-      const now = this.#status();
-      if (told !== undefined && isDeepStrictEqual(now, told)) return;
-      told = now;
-      call.write(create(WatchStatusResponseSchema, { status: now }));
+      try {
+        const now = this.#status();
+        if (told !== undefined && isDeepStrictEqual(now, told)) return;
+        told = now;
+        call.write(create(WatchStatusResponseSchema, { status: now }));
+      } catch (error) {
+        failed(error);
+      }
     };
     call.on("cancelled", leave).on("error", leave).on("close", leave).on("drain", tell);
-    void this.#authorize(call.metadata, call.getPeer(), "inspect").then((caller) => {
+    const watch = async () => {
+      const caller = await this.#authorize(call.metadata, peer, "inspect");
       if (call.cancelled) return;
-      if ("code" in caller) return end(caller);
+      if ("code" in caller) return end(caller.code, caller.details);
       this.#watchers.add(stopped);
       forget = [authority.onChange(tell), rotation.onChange(tell)];
       tell();
-    });
+    };
+    watch().catch(failed);
   };
 
   #status(): Status {
@@ -247,11 +258,18 @@ export class AuthorityService {
     action: OperatorAction,
     work: (operator: string) => Promise<Response>,
   ): void {
+    const peer = call.getPeer();
     const serve = async () => {
-      const caller = await this.#authorize(call.metadata, call.getPeer(), action);
+      const caller = await this.#authorize(call.metadata, peer, action);
       return "code" in caller ? answer(caller) : answer(null, await work(caller.name));
     };
-    serve().catch((error: unknown) => answer({ code: codeOf(error), details: messageOf(error) }));
+    serve().catch((error: unknown) => {
+      const code = codeOf(error);
+      if (code === status.INTERNAL) {
+        this.#deps.log.warn({ peer, action, error }, `an operator cannot be answered: ${messageOf(error)}`);
+      }
+      answer(ending(code, messageOf(error)));
+    });
   }
 
   async #authorize(

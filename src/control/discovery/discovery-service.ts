@@ -13,8 +13,9 @@ import {
 import { grpcService } from "../../xds/grpc-service.ts";
 import { bearerToken } from "../access/bearer-token.ts";
 import type { NodeAuthenticator } from "../access/node-authenticator.ts";
+import { endCall, readMessages } from "../grpc-call.ts";
 import { type ClientStatus, DiscoveryStream } from "./discovery-stream.ts";
-import type { ResourceStore } from "./resource-store.ts";
+import type { ResourceStore, StoreChange } from "./resource-store.ts";
 
 export interface DiscoveryServiceDeps {
   readonly store: ResourceStore;
@@ -57,7 +58,7 @@ export class DiscoveryService {
     this.#deps = deps;
     this.#options = options;
     this.#unsubscribe = deps.store.onChange((change) => {
-      for (const stream of this.#streams.values()) stream.changed(change);
+      for (const [call, stream] of this.#streams) this.#tell(call, stream, change);
     });
   }
 
@@ -70,17 +71,20 @@ export class DiscoveryService {
   stop(): void {
     this.#stopped = true;
     this.#unsubscribe();
-    for (const call of this.#streams.keys()) end(call, status.UNAVAILABLE, "the control plane stops");
+    for (const call of this.#streams.keys()) endCall(call, status.UNAVAILABLE, "the control plane stops");
   }
 
   readonly deltaAggregatedResources: handleBidiStreamingCall<DeltaDiscoveryRequest, Buffer> = (call) => {
     // Nothing of what a stranger sends is read before it is known who it is: the call reads when it is listened to.
     call.on("error", () => {});
-    this.#serve(call).catch((error: unknown) => end(call, status.INTERNAL, messageOf(error)));
+    this.#serve(call).catch((error: unknown) => {
+      this.#deps.log.warn({ error }, `a discovery stream cannot be served: ${messageOf(error)}`);
+      endCall(call, status.INTERNAL, messageOf(error));
+    });
   };
 
   readonly streamAggregatedResources: handleBidiStreamingCall<unknown, unknown> = (call) => {
-    end(call, status.UNIMPLEMENTED, "use DeltaAggregatedResources");
+    endCall(call, status.UNIMPLEMENTED, "use DeltaAggregatedResources");
   };
 
   async #serve(call: Call): Promise<void> {
@@ -89,9 +93,9 @@ export class DiscoveryService {
     const caller = await nodes.authenticate(bearerToken(call.metadata));
     if ("refused" in caller) {
       log.warn({ peer }, `discovery refused: ${caller.refused}`);
-      return end(call, status.UNAUTHENTICATED, "not authenticated");
+      return endCall(call, status.UNAUTHENTICATED, "not authenticated");
     }
-    if (this.#stopped) return end(call, status.UNAVAILABLE, "the control plane stops");
+    if (this.#stopped) return endCall(call, status.UNAVAILABLE, "the control plane stops");
     if (call.cancelled) return;
     const { node } = caller;
     const stream = new DiscoveryStream(
@@ -102,7 +106,7 @@ export class DiscoveryService {
     log.info({ node, peer }, "discovery client connected");
     // Streams that began together don't end together.
     const lifetime = this.#options.streamLifetimeMs * (0.9 + Math.random() * 0.2);
-    const cancel = clock.after(lifetime, () => end(call, status.UNAVAILABLE, "time to reconnect"));
+    const cancel = clock.after(lifetime, () => endCall(call, status.UNAVAILABLE, "time to reconnect"));
     const gone = () => {
       cancel();
       if (this.#streams.delete(call)) log.info({ node, peer }, "discovery client gone");
@@ -112,14 +116,19 @@ export class DiscoveryService {
       gone();
       call.end();
     });
-    call.on("data", (request: DeltaDiscoveryRequest) => {
-      const refusal = stream.request(request);
-      if (refusal !== undefined) end(call, status.INVALID_ARGUMENT, refusal);
+    readMessages(call, {
+      take: (request) => stream.request(request),
+      failed: (error) => log.warn({ node, peer, error }, `a discovery request failed: ${messageOf(error)}`),
     });
   }
-}
 
-function end(call: ServerDuplexStream<unknown, unknown>, code: status, details: string): void {
-  // This is how grpc-js ends a stream with a status.
-  call.emit("error", { code, details });
+  /** What cannot be told to one must not keep the others from hearing it. */
+  #tell(call: Call, stream: DiscoveryStream, change: StoreChange): void {
+    try {
+      stream.changed(change);
+    } catch (error) {
+      this.#deps.log.warn({ peer: call.getPeer(), error }, `a discovery client cannot be told: ${messageOf(error)}`);
+      endCall(call, status.INTERNAL, messageOf(error));
+    }
+  }
 }

@@ -8,6 +8,7 @@ import { messageOf } from "../../lib/errors.ts";
 import type { AgentMessage, ControlMessage } from "../../xds/gen/warren/inspect/v1/inspect_pb.ts";
 import { bearerToken } from "../access/bearer-token.ts";
 import type { NodeAuthenticator } from "../access/node-authenticator.ts";
+import { endCall, readMessages } from "../grpc-call.ts";
 import type { AgentRegistry } from "./agent-registry.ts";
 import { AgentStream } from "./agent-stream.ts";
 
@@ -41,12 +42,15 @@ export class InspectionService {
   /** Ends all streams, so that agents go to another replica or come back later. May be called twice. */
   stop(): void {
     this.#stopped = true;
-    for (const call of this.#calls) end(call, status.UNAVAILABLE, "the control plane stops");
+    for (const call of this.#calls) endCall(call, status.UNAVAILABLE, "the control plane stops");
   }
 
   readonly inspect: handleBidiStreamingCall<AgentMessage, ControlMessage> = (call) => {
     call.on("error", () => {});
-    this.#serve(call).catch((error: unknown) => end(call, status.INTERNAL, messageOf(error)));
+    this.#serve(call).catch((error: unknown) => {
+      this.#deps.log.warn({ error }, `an inspection stream cannot be served: ${messageOf(error)}`);
+      endCall(call, status.INTERNAL, messageOf(error));
+    });
   };
 
   async #serve(call: Call): Promise<void> {
@@ -55,9 +59,9 @@ export class InspectionService {
     const caller = await nodes.authenticate(bearerToken(call.metadata));
     if ("refused" in caller) {
       log.warn({ peer }, `inspection stream refused: ${caller.refused}`);
-      return end(call, status.UNAUTHENTICATED, "not authenticated");
+      return endCall(call, status.UNAUTHENTICATED, "not authenticated");
     }
-    if (this.#stopped) return end(call, status.UNAVAILABLE, "the control plane stops");
+    if (this.#stopped) return endCall(call, status.UNAVAILABLE, "the control plane stops");
     if (call.cancelled) return;
     const { node } = caller;
     const stream = new AgentStream(
@@ -68,7 +72,7 @@ export class InspectionService {
     this.#calls.add(call);
     // Streams that began together don't end together.
     const lifetime = this.#options.streamLifetimeMs * (0.9 + Math.random() * 0.2);
-    const cancel = clock.after(lifetime, () => end(call, status.UNAVAILABLE, "time to reconnect"));
+    const cancel = clock.after(lifetime, () => endCall(call, status.UNAVAILABLE, "time to reconnect"));
     const gone = () => {
       cancel();
       stream.close();
@@ -80,34 +84,25 @@ export class InspectionService {
       gone();
       call.end();
     });
-    call.on("data", (message: AgentMessage) => {
-      try {
-        this.#take(call, stream, message);
-      } catch (error) {
-        // One agent's stream must not be able to end the control plane.
-        log.warn({ node, peer }, `an agent's message failed: ${messageOf(error)}`);
-        end(call, status.INTERNAL, messageOf(error));
-      }
+    readMessages(call, {
+      take: (message) => this.#take(stream, message),
+      failed: (error) => log.warn({ node, peer, error }, `an agent's message failed: ${messageOf(error)}`),
     });
   }
 
-  #take(call: Call, stream: AgentStream, message: AgentMessage): void {
+  /** What is wrong with the message, if anything is. */
+  #take(stream: AgentStream, message: AgentMessage): string | undefined {
     const { agents, log } = this.#deps;
     const { node, peer, hello: before } = stream;
     const wrong = stream.receive(message);
     if (wrong !== undefined) {
       log.warn({ node, peer }, `an agent's inspection stream is ended: ${wrong}`);
-      end(call, status.INVALID_ARGUMENT, wrong);
-      return;
+      return wrong;
     }
     const { hello } = stream;
-    if (hello === undefined || hello === before) return;
+    if (hello === undefined || hello === before) return undefined;
     agents.add(stream);
     log.info({ node, peer, version: hello.version }, "agent can be inspected");
+    return undefined;
   }
-}
-
-function end(call: Call, code: status, details: string): void {
-  // This is how grpc-js ends a stream with a status.
-  call.emit("error", { code, details });
 }

@@ -28,6 +28,7 @@ import { bearerToken } from "../access/bearer-token.ts";
 import type { OperatorAction, OperatorAuthenticator } from "../access/operator-authenticator.ts";
 import type { ResourceStore } from "../discovery/resource-store.ts";
 import { encodeResponse } from "../discovery/response-codec.ts";
+import { endCall, ending } from "../grpc-call.ts";
 import type { Ask } from "../inspection/agent-stream.ts";
 import type { FanOut } from "../inspection/fan-out.ts";
 
@@ -98,7 +99,7 @@ export class OperatorService {
     const { ask, nodes, timeout, follow } = call.request;
     const kind: Ask = ask?.kind ?? { case: undefined };
     const action = kind.case === undefined ? undefined : actions[kind.case];
-    if (action === undefined) return refuse(call, status.INVALID_ARGUMENT, "nothing is asked that this control knows");
+    if (action === undefined) return endCall(call, status.INVALID_ARGUMENT, "nothing is asked that this control knows");
     const timeoutMs = Math.min(timeout === 0 ? this.#options.timeoutMs : timeout, this.#options.longestTimeoutMs);
     const answers = async function* (this: OperatorService, signal: AbortSignal): AsyncGenerator<AskAnswer> {
       for await (const answer of this.#deps.fanOut.ask({ ask: kind, nodes, timeoutMs, follow }, signal)) {
@@ -121,7 +122,8 @@ export class OperatorService {
       if (refusal === undefined) callback(null, this.#deps.control());
       else callback(refusal);
     } catch (error) {
-      callback({ code: status.INTERNAL, details: messageOf(error) });
+      this.#deps.log.warn({ peer, what: "control", error }, `an operator cannot be answered: ${messageOf(error)}`);
+      callback(ending(status.INTERNAL, messageOf(error)));
     }
   }
 
@@ -131,23 +133,28 @@ export class OperatorService {
     what: string,
     answers: (signal: AbortSignal) => AsyncIterable<T>,
   ): void {
+    const { log } = this.#deps;
+    const peer = call.getPeer();
     const leaving = new AbortController();
     this.#streams.add(leaving);
     const gone = () => leaving.abort(new Error("the caller went away"));
     call.on("cancelled", gone).on("error", gone).on("close", gone);
     const serve = async () => {
-      const refusal = await this.#authorize(call.metadata, call.getPeer(), action, what);
-      if (refusal !== undefined) return refuse(call, refusal.code, refusal.details);
+      const refusal = await this.#authorize(call.metadata, peer, action, what);
+      if (refusal !== undefined) return endCall(call, refusal.code, refusal.details);
       for await (const answer of answers(leaving.signal)) {
         if (leaving.signal.aborted) break;
         if (!call.write(answer)) await drained(call, leaving.signal);
       }
       if (call.cancelled) return;
-      if (leaving.signal.aborted) refuse(call, status.UNAVAILABLE, messageOf(leaving.signal.reason));
+      if (leaving.signal.aborted) endCall(call, status.UNAVAILABLE, messageOf(leaving.signal.reason));
       else call.end();
     };
     serve()
-      .catch((error: unknown) => refuse(call, status.INTERNAL, messageOf(error)))
+      .catch((error: unknown) => {
+        log.warn({ peer, what, error }, `an operator cannot be answered: ${messageOf(error)}`);
+        endCall(call, status.INTERNAL, messageOf(error));
+      })
       .finally(() => this.#streams.delete(leaving));
   }
 
@@ -209,9 +216,4 @@ async function drained(call: ServerWritableStream<unknown, unknown>, signal: Abo
   await promise;
   call.off("drain", done);
   signal.removeEventListener("abort", done);
-}
-
-function refuse(call: ServerWritableStream<unknown, unknown>, code: status, details: string): void {
-  // This is how grpc-js ends a stream with a status.
-  call.emit("error", { code, details });
 }

@@ -66,6 +66,10 @@ export class CniServer {
       const { promise, resolve, reject } = Promise.withResolvers<void>();
       server.once("error", reject).listen(draft, resolve);
       await promise;
+      // A connection that cannot be accepted, for want of descriptors say, is its plugin's trouble: it asks again.
+      server.off("error", reject).on("error", (error) => {
+        this.#deps.log.warn({}, `a connection to the CNI socket cannot be accepted: ${messageOf(error)}`);
+      });
       await chmod(draft, 0o600);
       this.#inode = (await stat(draft, { bigint: true })).ino;
       await rename(draft, path);
@@ -97,7 +101,10 @@ export class CniServer {
     socket.on("error", () => socket.destroy());
     socket.once("close", () => gone.abort(new MeshError("MESH_CNI_GAVE_UP", "whoever asked is gone")));
     const signal = AbortSignal.any([this.#stopping.signal, gone.signal]);
-    const answer = await this.#answer(socket, signal);
+    const answer = await this.#answer(socket, signal).catch((error: unknown) => {
+      this.#deps.log.warn({}, `a question on the CNI socket cannot be answered: ${messageOf(error)}`);
+      return undefined;
+    });
     if (answer !== undefined && !gone.signal.aborted) socket.end(encodeAnswer(answer));
     else socket.destroy();
   }

@@ -88,12 +88,19 @@ export class InspectionClient {
 
   /** One stream, to its end; resolves to how it ended. */
   #stream(signal: AbortSignal): Promise<string> {
-    const { answers, hello } = this.#deps;
+    const { answers, hello, log } = this.#deps;
     return withControlStream(
       method,
       { ...this.#options, largestMessage: largestAsk },
       async (stream, ended) => {
-        const session = new InspectionSession({ answers, send: (message) => write(stream, encode(message), ended) });
+        const session = new InspectionSession({
+          answers,
+          send: (message) => write(stream, encode(message), ended),
+          failed: (error) => {
+            log.warn({}, `the inspection stream is given up: ${messageOf(error)}`);
+            stream.cancel();
+          },
+        });
         stream.on("data", (message: ControlMessage) => session.receive(message));
         try {
           stream.write(encode(create(AgentMessageSchema, { kind: { case: "hello", value: hello() } })));

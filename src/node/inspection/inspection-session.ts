@@ -26,6 +26,8 @@ export interface InspectionSessionDeps {
   readonly answers: Answers;
   /** Resolves when the wire has room for the next one. */
   readonly send: (message: AgentMessage) => Promise<void>;
+  /** An answer could not even be ended: the stream is of no use any more. */
+  readonly failed: (error: unknown) => void;
 }
 
 /** Messages of an ask before control allows more (inspect.proto, `More`). */
@@ -64,7 +66,7 @@ export class InspectionSession {
       running.window += kind.value.messages;
       running.wake();
     } else {
-      void this.#answer(ask, kind);
+      this.#answer(ask, kind).catch(this.#deps.failed);
     }
   }
 

@@ -124,7 +124,9 @@ export class ZdsClient {
 
   /** One after the other, also for a peer that does not wait for its answers. */
   #received(connection: Connection, packet: Packet): void {
-    this.#work = this.#work.then(() => this.#handle(connection, packet));
+    this.#work = this.#work
+      .then(() => this.#handle(connection, packet))
+      .catch((error: unknown) => this.#ended(connection, messageOf(error)));
   }
 
   async #handle(connection: Connection, packet: Packet): Promise<void> {

@@ -105,6 +105,19 @@ describe("the agent's door for the plugin", () => {
     expect(told.join()).toMatch(/cannot be read/);
   });
 
+  it("goes on when it cannot find out who asks", async () => {
+    const known = [() => undefined, () => undefined];
+    const { told } = await serving(async () => {}, {
+      credentials: (socket) => {
+        if (known.pop() !== undefined) throw new Error("getsockopt: bad file descriptor");
+        return credentials(socket);
+      },
+    });
+    expect(await Promise.all([said("{}\n"), said("{}\n")])).toEqual(["", ""]);
+    expect(told.join()).toMatch(/cannot be answered: getsockopt/);
+    expect(await runPlugin("ADD", config())).toMatchObject({ code: 0 });
+  });
+
   it("gives up what it does for a plugin that is gone", async () => {
     const aborted = Promise.withResolvers<unknown>();
     const asked = Promise.withResolvers<void>();

@@ -21,12 +21,14 @@ function* endless(count: { made: number }): Iterable<AnswerKind> {
 
 function session(answers: Answers, room: () => Promise<void> = async () => {}) {
   const sent: AgentMessage[] = [];
+  const failures: unknown[] = [];
   const made = new InspectionSession({
     answers,
     send: (message) => {
       sent.push(message);
       return room();
     },
+    failed: (error) => void failures.push(error),
   });
   const ask = (number: number, kind: "listPods" | "listTunnels" | "cancel" | "more", messages = 0) =>
     made.receive(
@@ -37,7 +39,7 @@ function session(answers: Answers, room: () => Promise<void> = async () => {}) {
       ({ ask: number, kind }) =>
         `${number} ${kind.case === "end" ? `end${kind.value.errorCode && ` ${kind.value.errorCode}`}` : kind.case}`,
     );
-  return { made, ask, words, sent };
+  return { made, ask, words, sent, failures };
 }
 
 const settled = () => new Promise(setImmediate);
@@ -119,6 +121,16 @@ describe("answers on one stream", () => {
     ask(2, "listTunnels");
     await settled();
     expect(words().sort()).toEqual(["1 end MESH_TEST", "2 end", "2 tunnels"]);
+  });
+
+  test("that cannot even be ended are told of, whatever stage they were in", async () => {
+    const broken = new Error("the wire takes nothing");
+    const { ask, failures, made } = session({ listPods: () => [pod] }, () => Promise.reject(broken));
+    ask(1, "listPods");
+    ask(2, "listTunnels");
+    await settled();
+    expect(failures).toEqual([broken, broken]);
+    expect(made.running).toBe(0);
   });
 
   test("to unknown asks, to numbers in use and to too many at once are refusals", async () => {

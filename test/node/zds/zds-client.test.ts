@@ -201,6 +201,21 @@ describe("a proxy that is handed pods", () => {
     expect(links).toHaveLength(2);
   });
 
+  it("ends the connection, and makes it anew, when what came with a message cannot even be closed", async () => {
+    void client.start();
+    const descriptor = netns();
+    closeSync(descriptor);
+    link().receive({ bytes: new Uint8Array(), descriptors: [descriptor, descriptor] });
+    link().end("gone");
+    link().receive({ bytes: new Uint8Array(), descriptors: [descriptor] });
+    await settle();
+    await clock.advance(20);
+    expect(links).toHaveLength(2);
+    say(added("uid-a", "a"), [netns()]);
+    await settle();
+    expect(held).toEqual(new Set(["uid-a"]));
+  });
+
   it("closes what comes over a connection that has ended", async () => {
     void client.start();
     const old = link();
