@@ -51,6 +51,12 @@ describe.each(clusterKinds)("$name", clusterTimeout, ({ start }) => {
     expect((await api.call("GET", `${configMaps}/none`)).body).toMatchObject({ reason: "NotFound", code: 404 });
   });
 
+  test("refuses in plain text what it does not serve, as a kind whose CRD is missing", async () => {
+    const api = calls(await start());
+    const answer = await api.call("GET", "/apis/none.example/v1/things");
+    expect(answer).toEqual({ code: 404, body: { message: "404 page not found" } });
+  });
+
   test("takes a write that changes nothing for none", async () => {
     const api = calls(await start());
     const { body } = await api.call("POST", configMaps, configMap("a"));

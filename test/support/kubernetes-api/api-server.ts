@@ -9,7 +9,7 @@ import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
 import { parse } from "yaml";
 import { makeParty, type Party } from "../pki.ts";
-import { ApiFailure, badRequest, noSuchPath } from "./failure.ts";
+import { ApiFailure, badRequest, NoSuchPath, noSuchPath } from "./failure.ts";
 import { FaultPlan, isWatchFault } from "./faults.ts";
 import { type ApiObject, type DraftObject, fieldSelector, isTree, labelSelector, mergePatch } from "./objects.ts";
 import { PortForwards } from "./port-forward.ts";
@@ -187,6 +187,10 @@ export class ApiServer {
       try {
         this.#answer(request, Buffer.concat(chunks), response);
       } catch (error) {
+        if (error instanceof NoSuchPath) {
+          response.writeHead(error.code, { "content-type": "text/plain; charset=utf-8" }).end(error.message);
+          return;
+        }
         const failure = error instanceof ApiFailure ? error : new ApiFailure(500, "InternalError", String(error));
         send(response, failure.code, failure.status, failure.headers);
       }

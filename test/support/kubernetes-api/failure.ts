@@ -23,8 +23,11 @@ export function notFound({ plural }: Pick<Resource, "plural">, name: string): Ap
   return new ApiFailure(404, "NotFound", `${plural} "${name}" not found`);
 }
 
-export function noSuchPath(): ApiFailure {
-  return new ApiFailure(404, "NotFound", "the server could not find the requested resource");
+/** What no API is behind is refused by the HTTP server, in plain text. */
+export class NoSuchPath extends ApiFailure {}
+
+export function noSuchPath(): NoSuchPath {
+  return new NoSuchPath(404, "NotFound", "404 page not found\n");
 }
 
 export function conflict({ plural }: Pick<Resource, "plural">, name: string): ApiFailure {
