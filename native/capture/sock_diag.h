@@ -13,15 +13,15 @@ struct DiagnosedSocket {
   enum class Protocol : std::uint8_t { kTcp, kUdp };
   enum class State : std::uint8_t { kListening, kOpen };
 
-  Protocol protocol;
-  State state;
+  Protocol protocol = Protocol::kTcp;
+  State state = State::kOpen;
   IpEndpoint local;
   IpEndpoint remote;
-  std::uint32_t mark;
+  std::uint32_t mark = 0;
   // Names the socket for `destroy_sockets`; never reused while the kernel runs.
-  std::uint64_t cookie;
+  std::uint64_t cookie = 0;
   // Opened in the calling process's cgroup (v2).
-  bool own;
+  bool own = false;
 };
 
 // Sockets of the namespace that the calling thread is in: TCP that listens or carries data, and UDP that is bound.
