@@ -10,9 +10,11 @@ const kernel = ["capture", "lab", "integration", "fuzz", "native", "soak"].map((
 export default defineConfig({
   test: {
     pool: "forks",
+    // A condition is waited for as long as a machine under load may need; a condition that holds ends the wait at once.
+    expect: { poll: { timeout: 15_000 } },
     reporters: ["default", "./test/support/summary-reporter.ts"],
     projects: [
-      { extends: true, test: { name: "unit", include: ["test/**/*.test.ts"], exclude: kernel, testTimeout: 20_000 } },
+      { extends: true, test: { name: "unit", include: ["test/**/*.test.ts"], exclude: kernel, testTimeout: 30_000 } },
       {
         extends: true,
         test: { name: "kernel", include: kernel, fileParallelism: false, testTimeout: 60_000, hookTimeout: 120_000 },

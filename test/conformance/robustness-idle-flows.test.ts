@@ -74,7 +74,7 @@ describe.each(engines)("the $name engine", (kind: EngineKind) => {
       // The native engine counts each allocation of its own, so that it is the same to the byte; the other one reports all buffers of
       // its process, which the garbage collector gives back when it likes. An ended tunnel's memory goes at the end of its worker's turn.
       await expect
-        .poll(async () => (await reports()).map(({ stats }) => stats.memoryBytes), { interval: 50, timeout: 5_000 })
+        .poll(async () => (await reports()).map(({ stats }) => stats.memoryBytes), { interval: 50, timeout: 15_000 })
         .toEqual(fresh.map(({ stats }) => stats.memoryBytes));
       // The C library keeps what is freed until the engine has it given back, a moment after the last tunnel.
       await expect

@@ -193,7 +193,7 @@ describe.each(engines)("between two $name engines", (kind: EngineKind) => {
     expect(await code).toBe("ECONNRESET");
     expect(await ping(other)).toBe("ping");
     await expect
-      .poll(() => [client, server].map((node) => node.engine.stats().bufferedBytes), { interval: 10, timeout: 5_000 })
+      .poll(() => [client, server].map((node) => node.engine.stats().bufferedBytes), { interval: 10, timeout: 15_000 })
       .toEqual([0, 0]);
   });
 });

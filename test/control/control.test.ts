@@ -259,7 +259,7 @@ test("tokens change while control runs, and a bad token file changes nothing", a
   const plane = await startControlPlane([], apiOnW1);
   const client = plane.client("w1");
   await plane.setTokens({ w1: "another" });
-  await expect.poll(() => linesOf(plane, /node tokens in force/).length, { timeout: 5000 }).toBe(2);
+  await expect.poll(() => linesOf(plane, /node tokens in force/).length, { timeout: 15_000 }).toBe(2);
   await expect(client.createCertificate(await order(), soon())).rejects.toMatchObject({
     code: "MESH_CA_UNAUTHENTICATED",
   });
@@ -268,7 +268,7 @@ test("tokens change while control runs, and a bad token file changes nothing", a
   await writeFile(join(plane.folder, "tokens.yaml"), "tokens: {w1: nonsense}");
   await expect
     .poll(() => linesOf(plane, /node tokens stay as they were: .*tokens.w1: is not a SHA-256/).length, {
-      timeout: 5000,
+      timeout: 15_000,
     })
     .toBe(1);
   expect(await client.createCertificate(await order(), soon())).toHaveLength(3);

@@ -37,7 +37,7 @@ function names(source: ManifestSource): string[] {
 }
 
 function until(check: () => void): Promise<void> {
-  return vi.waitFor(check, { timeout: 5000, interval: 5 });
+  return vi.waitFor(check, { timeout: 15_000, interval: 5 });
 }
 
 const web = podObject({ name: "web", ips: ["10.0.0.1"] });

@@ -1,7 +1,7 @@
 /** The parent's side of `engine-child.ts`. */
 import { type ChildProcess, execFileSync, fork } from "node:child_process";
 import { once } from "node:events";
-import { readFile } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { onTestFinished } from "vitest";
 import type { SocketAddress } from "../../../src/model/address.ts";
@@ -32,9 +32,15 @@ export class Child {
     return { child, answer: await child.#reply() };
   }
 
-  /** How many descriptors it may have from now on. */
-  limitDescriptors(most: number): void {
-    execFileSync("prlimit", [`--pid=${this.#process.pid}`, `--nofile=${most}:`]);
+  /**
+   * How many descriptors more it may have from now on. RLIMIT_NOFILE bounds the numbers that may be given out, not how many are in use
+   * (getrlimit(2)), and what the process was started with may leave numbers free between: those count as room.
+   */
+  async limitDescriptors(room: number): Promise<void> {
+    const taken = new Set((await readdir(`/proc/${this.#process.pid}/fd`)).map(Number));
+    let limit = 0;
+    for (let free = 0; free < room; limit += 1) if (!taken.has(limit)) free += 1;
+    execFileSync("prlimit", [`--pid=${this.#process.pid}`, `--nofile=${limit}:`]);
   }
 
   startEngine(
