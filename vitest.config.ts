@@ -10,14 +10,23 @@ const kernel = ["capture", "lab", "integration", "fuzz", "native", "soak"].map((
 export default defineConfig({
   test: {
     pool: "forks",
-    // A condition is waited for as long as a machine under load may need; a condition that holds ends the wait at once.
-    expect: { poll: { timeout: 15_000 } },
+    // A condition is waited for as long as a machine that stalls may need; a condition that holds ends the wait at once.
+    expect: { poll: { timeout: 30_000 } },
     reporters: ["default", "./test/support/summary-reporter.ts"],
     projects: [
-      { extends: true, test: { name: "unit", include: ["test/**/*.test.ts"], exclude: kernel, testTimeout: 30_000 } },
       {
         extends: true,
-        test: { name: "kernel", include: kernel, fileParallelism: false, testTimeout: 60_000, hookTimeout: 120_000 },
+        test: {
+          name: "unit",
+          include: ["test/**/*.test.ts"],
+          exclude: kernel,
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
+        },
+      },
+      {
+        extends: true,
+        test: { name: "kernel", include: kernel, fileParallelism: false, testTimeout: 120_000, hookTimeout: 180_000 },
       },
     ],
   },

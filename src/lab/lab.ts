@@ -47,7 +47,7 @@ export type CapturePoint =
 
 export interface WaitOptions {
   readonly signal?: AbortSignal;
-  /** Default 60 000. */
+  /** Default 90 000. */
   readonly timeoutMs?: number;
 }
 
@@ -215,7 +215,7 @@ export class Lab {
 
   /** Resolves when a condition on the cluster holds; asked again at each change of it. */
   async waitFor(what: string, holds: () => boolean, options: WaitOptions = {}): Promise<void> {
-    const timeout = AbortSignal.timeout(options.timeoutMs ?? 60_000);
+    const timeout = AbortSignal.timeout(options.timeoutMs ?? 90_000);
     const signal = options.signal === undefined ? timeout : AbortSignal.any([options.signal, timeout]);
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const check = () => {
@@ -241,7 +241,7 @@ export class Lab {
 
   /** Waits until every pod that is to run is ready, every change took effect on the nodes, and the mesh says that it is ready. */
   async waitReady(options: WaitOptions = {}): Promise<void> {
-    const deadline = Date.now() + (options.timeoutMs ?? 60_000);
+    const deadline = Date.now() + (options.timeoutMs ?? 90_000);
     for (;;) {
       options.signal?.throwIfAborted();
       this.mesh?.throwIfEnded();

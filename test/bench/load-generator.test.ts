@@ -19,7 +19,7 @@ beforeAll(async () => {
   const port = await freePort();
   target = `127.0.0.1:${port}`;
   server = spawn(program, ["serve", `--port=${port}`], { stdio: "inherit" });
-  await vi.waitFor(async () => expect(await answers(port)).toBe(true), 10_000);
+  await vi.waitFor(async () => expect(await answers(port)).toBe(true), 30_000);
 });
 
 afterAll(async () => {
@@ -56,7 +56,7 @@ async function load(command: string, options: Record<string, string | number>): 
 function ended(command: string, options: Record<string, string | number>): Promise<{ code: unknown; line: LoadLine }> {
   const args = Object.entries({ target, ...options }).map(([name, value]) => `--${name}=${value}`);
   return new Promise((resolve) => {
-    const running = execFile(program, [command, ...args], { timeout: 15_000 }, (error, stdout) =>
+    const running = execFile(program, [command, ...args], { timeout: 30_000 }, (error, stdout) =>
       resolve({ code: error?.code ?? 0, line: JSON.parse(stdout) as LoadLine }),
     );
     running.stdin?.end();
@@ -74,7 +74,7 @@ test("HTTP requests are asked one after the other and answered as such", async (
   const port = await freePort();
   const answering = spawn(program, ["serve", `--port=${port}`, "--http=1"], { stdio: "inherit" });
   try {
-    await vi.waitFor(async () => expect(await answers(port)).toBe(true), 10_000);
+    await vi.waitFor(async () => expect(await answers(port)).toBe(true), 30_000);
     const response = await fetch(`http://127.0.0.1:${port}/orders/1`);
     expect([response.status, (await response.text()).length]).toEqual([200, 64]);
     const options = { target: `127.0.0.1:${port}`, "warm-up": 0, seconds: 0.2, connections: 3, http: 1 };

@@ -40,7 +40,7 @@ it("chooses the backend per pod where both are at hand", async () => {
   expect(await node.machine.run(first, "connect", second.ip4, "80")).toMatchObject({ ok: true });
   expect(node.relay.flows.map(({ role }) => role)).toEqual(["outbound", "inbound"]);
   for (const pod of [first, second]) {
-    await node.capture.probe(pod.uid, AbortSignal.timeout(15_000));
+    await node.capture.probe(pod.uid, AbortSignal.timeout(30_000));
   }
   // And back: the rules go before the programs come.
   expect(await node.agent.enrol(second, { backend: "ebpf" })).toMatchObject({ backend: "ebpf" });

@@ -84,7 +84,7 @@ describe.each(backends)("an agent that goes away (%s)", (backend) => {
     expect(node.relay.flows).toHaveLength(4);
     await node.agent.crash();
     // At once with eBPF, which sees the listeners go; nftables waits for the agent's last sign of life to expire.
-    await expect.poll(() => fate(pod), { timeout: 15_000 }).toEqual(served);
+    await expect.poll(() => fate(pod), { timeout: 30_000 }).toEqual(served);
     node.agent = await Agent.start(node.machine, backend);
     await node.agent.enrol(pod, { failOpen: true, probePorts: [probePort] });
     expect(await fate(pod)).toEqual(served);

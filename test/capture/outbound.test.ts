@@ -66,7 +66,7 @@ describe.each(backends)("outbound capture by %s", (backend) => {
   it("keeps the destination of a client that closes before the agent accepts", async () => {
     const hasty = await node.machine.addPod("hasty");
     const request = { uid: hasty.uid, netnsPath: hasty.netnsPath, addresses: hasty.addresses, failOpen: false };
-    const captured = await node.capture.enrol(request, AbortSignal.timeout(15_000));
+    const captured = await node.capture.enrol(request, AbortSignal.timeout(30_000));
     expect(await node.machine.run(hasty, "fire", server.ip4, "8004")).toMatchObject({ ok: true });
     node.relay.add(captured);
     await expect

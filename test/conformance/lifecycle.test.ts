@@ -182,7 +182,7 @@ describe.each(enginePairs)("between $name", (kinds) => {
     await Promise.all([client.stop(), server.stop()]);
     for (const socket of open) expect(await closeCode(socket)).toBe("ECONNRESET");
     for (const socket of app.connections) socket.destroy();
-    await expect.poll(descriptors, { interval: 10, timeout: 15_000 }).toBe(before);
+    await expect.poll(descriptors, { interval: 10, timeout: 30_000 }).toBe(before);
   });
 
   it("a drain of the server moves nobody's flow but makes room for another", async () => {

@@ -59,7 +59,7 @@ describe.each(engines)("the $name engine without descriptors", (kind: EngineKind
     // Everybody goes; new ones are served as before.
     for (const socket of sockets) socket.destroy();
     await Promise.all(answers);
-    await expect.poll(async () => (await child.report()).stats.flowsOpen, { interval: 20, timeout: 8_000 }).toBe(1);
+    await expect.poll(async () => (await child.report()).stats.flowsOpen, { interval: 20, timeout: 30_000 }).toBe(1);
     for (let i = 0; i < 5; i += 1) {
       const socket = await plainDial(outbound);
       expect(await plainPing(socket)).toBe(true);
@@ -67,7 +67,7 @@ describe.each(engines)("the $name engine without descriptors", (kind: EngineKind
     }
     first.destroy();
     await expect
-      .poll(async () => (await child.report()).descriptors, { interval: 20, timeout: 8_000 })
+      .poll(async () => (await child.report()).descriptors, { interval: 20, timeout: 30_000 })
       .toBeLessThanOrEqual(calm.descriptors);
     expect((await child.report()).stats).toMatchObject({ flowsOpen: 0, bufferedBytes: 0 });
   });

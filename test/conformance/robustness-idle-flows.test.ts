@@ -40,7 +40,7 @@ describe.each(engines)("the $name engine", (kind: EngineKind) => {
     const first = await plainDial(outbound);
     expect(await plainPing(first)).toBe(true);
     first.destroy();
-    await expect.poll(empty, { interval: 20, timeout: 10_000 }).toBe(0);
+    await expect.poll(empty, { interval: 20, timeout: 30_000 }).toBe(0);
     const before = await reports();
     const anonymous = () => Promise.all([client.anonymousMemory(), server.anonymousMemory()]);
     const anonymousBefore = await anonymous();
@@ -68,19 +68,19 @@ describe.each(engines)("the $name engine", (kind: EngineKind) => {
     for (const socket of sockets) socket.destroy();
     await expect.poll(empty, { interval: 50, timeout: 30_000 }).toBe(0);
     await expect
-      .poll(async () => (await reports()).map(({ descriptors }) => descriptors), { interval: 50, timeout: 10_000 })
+      .poll(async () => (await reports()).map(({ descriptors }) => descriptors), { interval: 50, timeout: 30_000 })
       .toEqual(before.map(({ descriptors }) => descriptors));
     if (kind.name === "native") {
       // The native engine counts each allocation of its own, so that it is the same to the byte; the other one reports all buffers of
       // its process, which the garbage collector gives back when it likes. An ended tunnel's memory goes at the end of its worker's turn.
       await expect
-        .poll(async () => (await reports()).map(({ stats }) => stats.memoryBytes), { interval: 50, timeout: 15_000 })
+        .poll(async () => (await reports()).map(({ stats }) => stats.memoryBytes), { interval: 50, timeout: 30_000 })
         .toEqual(fresh.map(({ stats }) => stats.memoryBytes));
       // The C library keeps what is freed until the engine has it given back, a moment after the last tunnel.
       await expect
         .poll(async () => (await anonymous()).map((bytes, i) => bytes / (anonymousBefore[i] ?? 1)), {
           interval: 200,
-          timeout: 15_000,
+          timeout: 30_000,
         })
         .toSatisfy((ratios: number[]) => ratios.every((ratio) => ratio <= mostKept));
     }

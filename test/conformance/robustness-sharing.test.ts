@@ -68,7 +68,7 @@ describe.each(engines)("the $name engine", (kind: EngineKind) => {
           last = now;
           return same;
         },
-        { interval: 200, timeout: 10_000 },
+        { interval: 200, timeout: 30_000 },
       )
       .toBe(true);
     // What one read may bring beyond the limit is one buffer's worth.
@@ -91,7 +91,7 @@ describe.each(engines)("the $name engine", (kind: EngineKind) => {
     const quiet = await node.addPod(credential, who);
     node.decideFlow = ({ pod }) => dialTo(pod, app);
     const crowd = await connections(noisy.outbound, 500);
-    await expect.poll(() => node.closed.length, { interval: 10, timeout: 10_000 }).toBe(200);
+    await expect.poll(() => node.closed.length, { interval: 10, timeout: 30_000 }).toBe(200);
     for (const socket of crowd.slice(0, 4)) writeForEver(watchErrors(socket));
     expect(new Set(node.closed.map(({ pod, reason }) => `${pod} ${reason}`))).toEqual(
       new Set([`${noisy.handle} limit-flows`]),
@@ -125,7 +125,7 @@ describe.each(engines)("between two $name engines", (kind: EngineKind) => {
   /** Until all of them move bytes at once. */
   async function underWay(node: NodeUnderTest): Promise<void> {
     const from = moved(node);
-    await expect.poll(() => moved(node) - from, { interval: 10, timeout: 10_000 }).toBeGreaterThan(8 * MiB);
+    await expect.poll(() => moved(node) - from, { interval: 10, timeout: 30_000 }).toBeGreaterThan(8 * MiB);
   }
 
   it("small requests get their turn beside bulk flows on the same tunnel", async () => {
@@ -153,7 +153,7 @@ describe.each(engines)("between two $name engines", (kind: EngineKind) => {
     client.decideFlow = ({ pod }) => carryTo(client, pod === quiet.handle ? quiet : caller, callee, app.port);
     server.decideConnect = (event) => deliverTo(callee, app, event);
     const crowd = await connections(caller.outbound, 1_000);
-    await expect.poll(() => app.connections.length, { interval: 10, timeout: 10_000 }).toBe(1_000);
+    await expect.poll(() => app.connections.length, { interval: 10, timeout: 30_000 }).toBe(1_000);
     for (const each of crowd.slice(0, 4)) writeForEver(each);
     const socket = await dialApp(quiet.outbound);
     await ping(socket);
@@ -193,7 +193,7 @@ describe.each(engines)("between two $name engines", (kind: EngineKind) => {
     expect(await code).toBe("ECONNRESET");
     expect(await ping(other)).toBe("ping");
     await expect
-      .poll(() => [client, server].map((node) => node.engine.stats().bufferedBytes), { interval: 10, timeout: 15_000 })
+      .poll(() => [client, server].map((node) => node.engine.stats().bufferedBytes), { interval: 10, timeout: 30_000 })
       .toEqual([0, 0]);
   });
 });

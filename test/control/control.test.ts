@@ -22,7 +22,7 @@ const identityOf = (serviceAccount: string, trustDomain = "cluster.local") =>
   formatIdentity({ trustDomain, namespace: "production", serviceAccount });
 const api = identityOf("api");
 const apiOnW1 = podManifest("api", "w1");
-const soon = () => AbortSignal.timeout(10_000);
+const soon = () => AbortSignal.timeout(30_000);
 
 async function order(identity = api, lifetimeMs = 3_600_000) {
   const key = await createWorkloadKey();
@@ -259,7 +259,7 @@ test("tokens change while control runs, and a bad token file changes nothing", a
   const plane = await startControlPlane([], apiOnW1);
   const client = plane.client("w1");
   await plane.setTokens({ w1: "another" });
-  await expect.poll(() => linesOf(plane, /node tokens in force/).length, { timeout: 15_000 }).toBe(2);
+  await expect.poll(() => linesOf(plane, /node tokens in force/).length, { timeout: 30_000 }).toBe(2);
   await expect(client.createCertificate(await order(), soon())).rejects.toMatchObject({
     code: "MESH_CA_UNAUTHENTICATED",
   });
@@ -268,7 +268,7 @@ test("tokens change while control runs, and a bad token file changes nothing", a
   await writeFile(join(plane.folder, "tokens.yaml"), "tokens: {w1: nonsense}");
   await expect
     .poll(() => linesOf(plane, /node tokens stay as they were: .*tokens.w1: is not a SHA-256/).length, {
-      timeout: 15_000,
+      timeout: 30_000,
     })
     .toBe(1);
   expect(await client.createCertificate(await order(), soon())).toHaveLength(3);
@@ -286,7 +286,7 @@ test("a store lives on certificates of seconds through many renewals", async () 
   store.hold(api);
   await store.wait(api, soon());
   // The store's timers don't keep a process alive; the poll does.
-  await expect.poll(() => serials.size, { timeout: 15_000 }).toBeGreaterThanOrEqual(4);
+  await expect.poll(() => serials.size, { timeout: 30_000 }).toBeGreaterThanOrEqual(4);
   expect(store.get(api)).toBeDefined();
   expect(store.stats().failedTotal).toBe(0);
 });
@@ -306,7 +306,7 @@ test("control's own certificate is renewed under open connections", async () => 
     });
   await client.createCertificate(await order(), soon());
   const first = await servingSerial();
-  await expect.poll(servingSerial, { timeout: 10_000 }).not.toBe(first);
+  await expect.poll(servingSerial, { timeout: 30_000 }).not.toBe(first);
   expect(await client.createCertificate(await order(), soon())).toHaveLength(3);
 });
 

@@ -23,7 +23,7 @@ import { grpcMethod } from "../../src/xds/grpc-service.ts";
 import { type ControlPlane, podManifest, startControlPlane } from "../support/control-plane.ts";
 import { XdsClient } from "../support/xds-client.ts";
 
-const eventually = { timeout: 15_000 };
+const eventually = { timeout: 30_000 };
 const discovery = grpcMethod(AggregatedDiscoveryService.method.deltaAggregatedResources).path;
 const inspection = grpcMethod(InspectionService.method.inspect).path;
 const addressType = "type.googleapis.com/istio.workload.Address";
@@ -83,7 +83,7 @@ async function serves(to: Awaited<ReturnType<typeof plane>>): Promise<void> {
   const identity = formatIdentity({ trustDomain: "cluster.local", namespace: "production", serviceAccount: "api" });
   const request = await createCertificateRequest(identity, key);
   const order = { identity, lifetimeMs: 3_600_000, request, key };
-  expect(await to.client("w1").createCertificate(order, AbortSignal.timeout(10_000))).toHaveLength(3);
+  expect(await to.client("w1").createCertificate(order, AbortSignal.timeout(30_000))).toHaveLength(3);
 }
 
 test.each<[string, string, readonly Buffer[], status]>([

@@ -43,7 +43,7 @@ async function flags(): Promise<{ folder: string; args: string[] }> {
 test.each(["SIGTERM", "SIGINT"] as const)("runs until %s and then ends with 0", async (signal) => {
   const { folder, args } = await flags();
   const { child, output, exit } = warren(...args);
-  await expect.poll(output, { timeout: 15_000 }).toContain("control plane ready");
+  await expect.poll(output, { timeout: 30_000 }).toContain("control plane ready");
   const adminPort = /adminPort=(\d+)/.exec(output())?.[1];
   expect((await fetch(`http://127.0.0.1:${adminPort}/healthz/ready`)).status).toBe(200);
   child.kill(signal);
@@ -97,7 +97,7 @@ test("two nodes may not share a token", async () => {
 test("a port that is taken is named", async () => {
   const { args } = await flags();
   const first = warren(...args);
-  await expect.poll(first.output, { timeout: 15_000 }).toContain("control plane ready");
+  await expect.poll(first.output, { timeout: 30_000 }).toContain("control plane ready");
   const port = / port=(\d+)/.exec(first.output())?.[1];
   const second = warren(
     ...(await flags()).args.filter((arg) => !arg.startsWith("--listen")),

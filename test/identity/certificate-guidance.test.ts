@@ -18,7 +18,7 @@ import { temporaryFolder } from "../support/temporary-folder.ts";
 const minute = 60_000;
 const hour = 60 * minute;
 const api = formatIdentity({ trustDomain: "cluster.local", namespace: "production", serviceAccount: "api" });
-const soon = () => AbortSignal.timeout(15_000);
+const soon = () => AbortSignal.timeout(30_000);
 const none: CertificateGuidance = { trustBundle: "", issuingRoot: "", isRevoked: () => false };
 
 async function authorityAt(clock: FakeClock): Promise<Authority> {

@@ -21,7 +21,7 @@ const identityOf = (serviceAccount: string) =>
   formatIdentity({ trustDomain: "cluster.local", namespace: "production", serviceAccount });
 const api = identityOf("api");
 const database = identityOf("database");
-const soon = () => AbortSignal.timeout(15_000);
+const soon = () => AbortSignal.timeout(30_000);
 
 /** An authority whose answers a test can hold back, count and make fail; what it signs is real. */
 class SteeredAuthority {

@@ -8,7 +8,7 @@ import { documents, idle, service, web } from "../lab/fixtures.ts";
 
 const namespace = "{apiVersion: v1, kind: Namespace, metadata: {name: production, labels: {warren.dev/mode: ambient}}}";
 const outsider = idle("outsider", "node-1").replace("name: outsider", "name: outsider, namespace: outside");
-const tries = { timeout: 20_000, interval: 50 };
+const tries = { timeout: 30_000, interval: 50 };
 
 let lab: Lab;
 beforeAll(async () => {
@@ -18,7 +18,7 @@ beforeAll(async () => {
   ];
   const agentSettings = { log: { format: "json" }, drain: { deadline: "200ms" } };
   const controlSettings = { log: { format: "json" } };
-  lab = await Lab.up({ nodes: 2, manifests, agentSettings, controlSettings }, AbortSignal.timeout(60_000));
+  lab = await Lab.up({ nodes: 2, manifests, agentSettings, controlSettings }, AbortSignal.timeout(90_000));
   await lab.waitReady();
 });
 afterAll(() => lab?.down());

@@ -49,7 +49,7 @@ describe.each([
   beforeAll(async () => {
     lab = await Lab.up(
       { nodes: 1, cni, manifests: [documents(namespaces, kubeSystem, server(node))] },
-      AbortSignal.timeout(60_000),
+      AbortSignal.timeout(90_000),
     );
     await lab.waitReady();
     const conflist = join(lab.node(node).paths.cniConfDir, "00-warren.conflist");

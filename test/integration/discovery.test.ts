@@ -16,7 +16,7 @@ describe("a mesh whose agents hear its state from the control plane", () => {
   beforeAll(async () => {
     lab = await Lab.up(
       { manifests: [documents(namespace, web(), service("web"), idle("one", "node-2"), outside)] },
-      AbortSignal.timeout(30_000),
+      AbortSignal.timeout(90_000),
     );
     await lab.waitReady();
   });
@@ -28,7 +28,7 @@ describe("a mesh whose agents hear its state from the control plane", () => {
     const dump = (await lab.adminJson(node, "/config_dump")) as { pods: { name: string; state: string }[] };
     return dump.pods.filter(({ state }) => state === "captured").map(({ name }) => name);
   };
-  const eventually = { timeout: 15_000 };
+  const eventually = { timeout: 30_000 };
 
   it("carries requests through the tunnel", async () => {
     await expect.poll(() => ask(), eventually).toBe(0);

@@ -17,7 +17,7 @@ describe("an agent whose state in the kernel is changed by others", () => {
         agentSettings: { enrolment: { verify: "1s" } },
         manifests: [documents(namespaces, server(node), client("one", node))],
       },
-      AbortSignal.timeout(60_000),
+      AbortSignal.timeout(90_000),
     );
     await lab.waitReady();
   });

@@ -6,7 +6,7 @@ import { Lab } from "../../src/lab/lab.ts";
 import { client, documents, HeldConnection, server } from "./support/cast.ts";
 
 const plain = "{apiVersion: v1, kind: Namespace, metadata: {name: production}}";
-const eventually = { timeout: 20_000, interval: 10 };
+const eventually = { timeout: 30_000, interval: 10 };
 const node = "node-1";
 
 interface PodRow {
@@ -20,7 +20,7 @@ describe.each(["ebpf", "nftables"] as const)("a namespace that is labelled and u
   beforeAll(async () => {
     lab = await Lab.up(
       { nodes: 1, backend, manifests: [documents(plain, server(node), client("one", node))] },
-      AbortSignal.timeout(60_000),
+      AbortSignal.timeout(90_000),
     );
     await lab.waitReady();
   });

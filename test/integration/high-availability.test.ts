@@ -26,7 +26,7 @@ describe("a control plane of two replicas", () => {
     const controlSettings = { log: { format: "json" }, certificateLifetime: "12s" };
     const agentSettings = { log: { format: "json" }, certificates: { lifetime: "12s" } };
     const manifests = [documents(namespace, web(), service("web"), idle("one", "node-2"), outsider)];
-    lab = await Lab.up({ manifests, controlReplicas: 2, controlSettings, agentSettings }, AbortSignal.timeout(60_000));
+    lab = await Lab.up({ manifests, controlReplicas: 2, controlSettings, agentSettings }, AbortSignal.timeout(90_000));
     await lab.waitReady();
   });
   afterAll(() => lab?.down());

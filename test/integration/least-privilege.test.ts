@@ -24,7 +24,7 @@ describe.each(["ebpf", "nftables"] as const)("an agent with the DaemonSet's righ
   let lab: Lab;
   beforeAll(async () => {
     const manifests = [documents(namespace, web(), service("web"), idle("one", "node-2"))];
-    lab = await Lab.up({ manifests, backend, agentLauncher: launcher }, AbortSignal.timeout(30_000));
+    lab = await Lab.up({ manifests, backend, agentLauncher: launcher }, AbortSignal.timeout(90_000));
     await lab.waitReady();
   });
   afterAll(() => lab?.down());
@@ -36,7 +36,7 @@ describe.each(["ebpf", "nftables"] as const)("an agent with the DaemonSet's righ
       return (dumps as { pods: { state: string }[] }[]).flatMap(({ pods }) => pods.map(({ state }) => state));
     };
     const tunnels = async () => ((await lab.adminJson("node-2", "/tunnels")) as unknown[]).length;
-    const eventually = { timeout: 15_000 };
+    const eventually = { timeout: 30_000 };
     await expect.poll(states, eventually).toEqual(["captured", "captured"]);
     await expect.poll(ask, eventually).toBe(0);
     expect(await tunnels()).toBeGreaterThan(0);

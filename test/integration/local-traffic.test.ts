@@ -36,7 +36,7 @@ describe.for(["typescript", "native"] as const)("with the %s engine", (engine) =
     const manifests = [documents(namespaces, server(node), client("client", node))];
     lab = await Lab.up(
       { nodes: 1, manifests, engine, localTraffic: "auto", agentSettings: { log: { format: "json" } } },
-      AbortSignal.timeout(60_000),
+      AbortSignal.timeout(90_000),
     );
     await lab.waitReady();
     // Ready is the agent when it has captured; certificates come a moment later, and until then the tunnel's rules hold.

@@ -96,7 +96,7 @@ describe("monitoring", () => {
     beforeAll(async () => {
       const lab = await Lab.up(
         { manifests: [documents(namespace, web(), service("web"), idle("one", "node-2"))] },
-        AbortSignal.timeout(60_000),
+        AbortSignal.timeout(90_000),
       );
       try {
         await lab.waitReady();

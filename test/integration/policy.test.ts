@@ -24,7 +24,7 @@ beforeAll(async () => {
       client("outsider", "node-1", "outside"),
     ),
   ];
-  lab = await Lab.up({ nodes: 2, manifests }, AbortSignal.timeout(60_000));
+  lab = await Lab.up({ nodes: 2, manifests }, AbortSignal.timeout(90_000));
   await lab.waitReady();
 });
 afterAll(() => lab.down());

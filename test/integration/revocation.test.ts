@@ -17,7 +17,7 @@ spec:
   terminationGracePeriodSeconds: 1
   containers: [{name: echo, command: [node, -e, ${JSON.stringify(echoServer)}]}]
 `;
-const tries = { timeout: 20_000, interval: 50 };
+const tries = { timeout: 30_000, interval: 50 };
 const spiffe = (account: string) => `spiffe://cluster.local/ns/production/sa/${account}`;
 
 /** A pod of its own identity. */
@@ -35,7 +35,7 @@ describe.each(["native", "typescript"] as const)("a mesh under load, on the %s e
     // On the server's own node, joined to it without a tunnel.
     const near = [client("one", "node-1", "near-one"), client("two", "node-1", "near-two")];
     const manifests = [documents(namespace, web(), service("web"), echo, ...far, ...near)];
-    lab = await Lab.up({ manifests, engine, localTraffic: "auto" }, AbortSignal.timeout(60_000));
+    lab = await Lab.up({ manifests, engine, localTraffic: "auto" }, AbortSignal.timeout(90_000));
     await lab.waitReady();
   });
   afterAll(() => lab?.down());

@@ -4,7 +4,7 @@ import { Lab } from "../../src/lab/lab.ts";
 import { client, documents, HeldConnection, httpPort, namespaces, server } from "./support/cast.ts";
 import { SteadyLoad } from "./support/steady-load.ts";
 
-const tries = { timeout: 20_000, interval: 50 };
+const tries = { timeout: 30_000, interval: 50 };
 
 interface Row {
   readonly name: string;
@@ -16,7 +16,7 @@ describe.each(["native", "typescript"] as const)("agents of the %s engine that a
   beforeAll(async () => {
     const manifests = [documents(namespaces, server("node-1"), client("near", "node-1"), client("far", "node-2"))];
     const agentSettings = { log: { format: "json" }, drain: { deadline: "1s" } };
-    lab = await Lab.up({ manifests, engine, agentSettings }, AbortSignal.timeout(60_000));
+    lab = await Lab.up({ manifests, engine, agentSettings }, AbortSignal.timeout(90_000));
     await lab.waitReady();
   });
   afterAll(() => lab?.down());
@@ -38,7 +38,7 @@ describe.each(["native", "typescript"] as const)("agents of the %s engine that a
     const loads = ["near", "far"].map((pod) => new SteadyLoad(lab, pod, url));
     const held = await HeldConnection.open(lab, "far", "server");
     for (const node of ["node-1", "node-2"]) {
-      const former = await lab.surgeAgent(node, AbortSignal.timeout(30_000));
+      const former = await lab.surgeAgent(node, AbortSignal.timeout(90_000));
       expect(await captured(node)).toEqual(node === "node-1" ? ["near", "server"] : ["far"]);
       // The former carries what it has while the next one takes what comes.
       if (node === "node-1") await held.echo();
@@ -64,7 +64,7 @@ describe.each(["native", "typescript"] as const)("agents of the %s engine that a
   }, 120_000);
 
   it("take their place again when the next one vanishes", async () => {
-    const former = await lab.surgeAgent("node-2", AbortSignal.timeout(30_000));
+    const former = await lab.surgeAgent("node-2", AbortSignal.timeout(90_000));
     await lab.killAgent("node-2");
     const url = `http://server:${httpPort}/`;
     const ask = async () => (await lab.exec("far", ["curl", "-sS", "--max-time", "5", url])).code;

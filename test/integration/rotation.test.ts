@@ -34,7 +34,7 @@ describe("a mesh under load whose certificates are exchanged", () => {
     const pods = [idle("one", "node-2"), idle("two", "node-2"), idle("away", "node-3")];
     const manifests = [documents(namespace, web(), service("web"), ...pods)];
     const options = { nodes: 3, controlReplicas: 2, manifests, agentSettings, controlSettings };
-    lab = await Lab.up(options, AbortSignal.timeout(60_000));
+    lab = await Lab.up(options, AbortSignal.timeout(90_000));
     await lab.waitReady();
   });
   afterAll(() => lab?.down());

@@ -168,7 +168,7 @@ describe("the way to STRICT", { timeout: 180_000 }, () => {
     await held.echo();
 
     process.env["WARREN_LAB_STATE"] = shell.stateRoot;
-    const signal = AbortSignal.timeout(30_000);
+    const signal = AbortSignal.timeout(90_000);
     const mesh = await connectMesh({ name: lab.id }, signal);
     try {
       expect(await cutUncarried(mesh, new Set(["outside/stranger"]), {}, signal)).toEqual({

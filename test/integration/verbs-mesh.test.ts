@@ -30,7 +30,7 @@ describe("the verbs of a mesh", () => {
   let stateRoot: string;
   beforeAll(async () => {
     stateRoot = mkdtempSync(join(tmpdir(), "verbs-"));
-    lab = await Lab.up({ manifests, stateRoot, controlReplicas: 2 }, AbortSignal.timeout(60_000));
+    lab = await Lab.up({ manifests, stateRoot, controlReplicas: 2 }, AbortSignal.timeout(90_000));
     await lab.waitReady({ timeoutMs: 90_000 });
     process.env["WARREN_LAB_STATE"] = stateRoot;
     // Agents come to control by themselves, a moment after they are ready.

@@ -9,7 +9,7 @@ import { added, ScriptedCniAgent, snapshotSent } from "../support/zds.ts";
 import { client, documents, HeldConnection, namespaces, server } from "./support/cast.ts";
 
 const node = "node-1";
-const eventually = { timeout: 20_000, interval: 20 };
+const eventually = { timeout: 30_000, interval: 20 };
 
 /** What Istio's CNI agent does to a pod's netns, in nftables' words. */
 const redirection = `
@@ -41,7 +41,7 @@ describe("an agent that is handed its pods", () => {
     cniAgent = await ScriptedCniAgent.listen(socket);
     const manifests = [documents(namespaces, server(node), client("one", node), client("two", node))];
     const agentSettings = { zds: { socket } };
-    lab = await Lab.up({ nodes: 1, cni: false, agentSettings, manifests }, AbortSignal.timeout(60_000));
+    lab = await Lab.up({ nodes: 1, cni: false, agentSettings, manifests }, AbortSignal.timeout(90_000));
     await cniAgent.accept();
   });
   afterAll(async () => {

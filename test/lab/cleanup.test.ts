@@ -24,7 +24,7 @@ afterEach(async () => {
 });
 
 function up(options: { id?: string; signal?: AbortSignal } = {}): Promise<Lab> {
-  const { id, signal = AbortSignal.timeout(30_000) } = options;
+  const { id, signal = AbortSignal.timeout(90_000) } = options;
   return Lab.up({ mesh: false, stateRoot, manifests, ...(id !== undefined && { id }) }, signal);
 }
 
@@ -38,7 +38,7 @@ function inodesOf(lab: Lab): Set<bigint> {
 async function otherOwner(id: string): Promise<ChildProcess> {
   const script = `
     const { Lab } = await import(${JSON.stringify(fileURLToPath(new URL("../../src/lab/lab.ts", import.meta.url)))});
-    const lab = await Lab.up(${JSON.stringify({ mesh: false, stateRoot, manifests, id })}, AbortSignal.timeout(30_000));
+    const lab = await Lab.up(${JSON.stringify({ mesh: false, stateRoot, manifests, id })}, AbortSignal.timeout(90_000));
     await lab.waitReady();
     console.log("ready");
     setInterval(() => {}, 1_000_000);`;

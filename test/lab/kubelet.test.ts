@@ -6,7 +6,7 @@ import { idle } from "./fixtures.ts";
 let lab: Lab;
 const events: string[] = [];
 beforeAll(async () => {
-  lab = await Lab.up({ mesh: false, nodes: 1, onEvent: (line) => events.push(line) }, AbortSignal.timeout(30_000));
+  lab = await Lab.up({ mesh: false, nodes: 1, onEvent: (line) => events.push(line) }, AbortSignal.timeout(90_000));
 });
 afterAll(() => lab.down());
 
@@ -95,7 +95,7 @@ ${podYaml(
         "command: [sleep, infinity], env: [{name: X, valueFrom: {configMapKeyRef: {name: late, key: x}}}]",
       ),
     );
-    await expect.poll(() => log("waiting"), { timeout: 10_000 }).toContain("key x of ConfigMap late");
+    await expect.poll(() => log("waiting"), { timeout: 30_000 }).toContain("key x of ConfigMap late");
     await lab.apply("{apiVersion: v1, kind: ConfigMap, metadata: {name: late}, data: {x: y}}");
     await lab.waitReady();
     expect((await lab.exec("waiting", ["printenv", "X"])).stdout).toBe("y\n");
@@ -212,7 +212,7 @@ describe("a pod that cannot be made", () => {
         "command: [sleep, infinity], volumeMounts: [{name: v, mountPath: /srv/later}]",
       ),
     );
-    await expect.poll(() => events.join("\n"), { timeout: 10_000 }).toContain("ConfigMap later, which is not there");
+    await expect.poll(() => events.join("\n"), { timeout: 30_000 }).toContain("ConfigMap later, which is not there");
     await lab.apply("{apiVersion: v1, kind: ConfigMap, metadata: {name: later}, data: {a: b}}");
     await lab.waitFor("it runs", () => lab.pod("unmountable").ready, { timeoutMs: 10_000 });
   });

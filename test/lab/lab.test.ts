@@ -21,7 +21,7 @@ const manifests = [
 
 let lab: Lab;
 beforeAll(async () => {
-  lab = await Lab.up({ mesh: false, manifests }, AbortSignal.timeout(30_000));
+  lab = await Lab.up({ mesh: false, manifests }, AbortSignal.timeout(90_000));
   await lab.waitReady();
 });
 afterAll(() => lab.down());
@@ -88,7 +88,7 @@ describe("Services", () => {
   it("lead a pod back to itself, and the node's own programs too", async () => {
     const { name } = webOn("node-1");
     await expect
-      .poll(() => get(name, "http://web/"), { timeout: 10_000 })
+      .poll(() => get(name, "http://web/"), { timeout: 30_000 })
       .toMatch(new RegExp(`^${name} 10\\.244\\.1\\.1$|^${name} fd00:10:244:1::1$`));
     const [v4 = "", v6 = ""] = lab.service("web").spec.clusterIPs ?? [];
     for (const ip of [v4, `[${v6}]`])
@@ -189,7 +189,7 @@ describe("changes at runtime", () => {
     await lab.waitFor("the pod is gone", () => !lab.pods().some(({ name }) => name === "passing"));
     expect(existsSync(pod.cgroup ?? "")).toBe(false);
     // The kernel takes a network namespace down in the background.
-    await expect.poll(links, { timeout: 10_000 }).not.toContain(link);
+    await expect.poll(links, { timeout: 30_000 }).not.toContain(link);
   });
 
   it("are refused whole when any of a text is wrong", async () => {

@@ -9,7 +9,7 @@ const namespace = "{apiVersion: v1, kind: Namespace, metadata: {name: production
 const manifests = [documents(namespace, web(), service("web"), idle("one", "node-2"))];
 
 function up(): Promise<Lab> {
-  return Lab.up({ manifests, agentSettings: { log: { format: "json" } } }, AbortSignal.timeout(30_000));
+  return Lab.up({ manifests, agentSettings: { log: { format: "json" } } }, AbortSignal.timeout(90_000));
 }
 
 async function captured(lab: Lab, node: string): Promise<string[]> {
@@ -69,12 +69,12 @@ describe("a lab with the mesh", () => {
         idle("outsider", "node-1").replace("name: outsider", "name: outsider, namespace: outside"),
       ),
     );
-    await expect.poll(() => captured(lab, "node-1"), { timeout: 10_000 }).toContain("late");
+    await expect.poll(() => captured(lab, "node-1"), { timeout: 30_000 }).toContain("late");
     await lab.labelNamespace("outside", { "warren.dev/mode": "ambient" });
-    await expect.poll(() => captured(lab, "node-1"), { timeout: 10_000 }).toContain("outsider");
+    await expect.poll(() => captured(lab, "node-1"), { timeout: 30_000 }).toContain("outsider");
     await lab.labelNamespace("outside", { "warren.dev/mode": null });
     await lab.delete("Pod", "production", "late");
-    await expect.poll(() => captured(lab, "node-1"), { timeout: 10_000 }).toEqual([lab.pod("web").name]);
+    await expect.poll(() => captured(lab, "node-1"), { timeout: 30_000 }).toEqual([lab.pod("web").name]);
   });
 
   it("stops, kills and starts agents; one that is away is not ready, and one that comes back is", async () => {
@@ -87,15 +87,15 @@ describe("a lab with the mesh", () => {
     await lab.startAgent("node-1");
     await lab.waitReady();
     expect(lab.mesh?.agent("node-1").pid).not.toBe(before);
-    await expect.poll(async () => (await ask()).code, { timeout: 10_000 }).toBe(0);
+    await expect.poll(async () => (await ask()).code, { timeout: 30_000 }).toBe(0);
     await lab.stopAgent("node-2");
     await lab.startAgent("node-2");
     await lab.waitReady();
-    await expect.poll(async () => (await ask()).code, { timeout: 10_000 }).toBe(0);
+    await expect.poll(async () => (await ask()).code, { timeout: 30_000 }).toBe(0);
   });
 
   it("says at once, in the words of its log, when an agent ended by itself", async () => {
-    const wrong = await Lab.up({ manifests, agentSettings: { log: { level: "loud" } } }, AbortSignal.timeout(30_000));
+    const wrong = await Lab.up({ manifests, agentSettings: { log: { level: "loud" } } }, AbortSignal.timeout(90_000));
     try {
       await expect(wrong.waitReady()).rejects.toThrow(
         /^agent\/node-\d ended with code 2; its log \(.+\) says: .+log\.level/s,

@@ -99,7 +99,7 @@ describe("warren lab", () => {
     expect((await status()).pods.find(({ name }) => name === "two")?.labels).toEqual({ a: "b" });
     expect((await warren("delete", "-f", join(folder, "more.yaml"))).stdout).toBe("pod/two deleted\n");
     const names = async () => (await status()).pods.map(({ name }) => name);
-    await expect.poll(names, { timeout: 20_000 }).not.toContain("two");
+    await expect.poll(names, { timeout: 30_000 }).not.toContain("two");
     expect((await warren("delete", "-f", join(folder, "more.yaml"))).stderr).toMatch(/no Pod production\/two/);
     expect((await warren("apply", "-f", join(folder, "bad.yaml"))).stderr).toMatch(/Pod x: spec\.containers/);
   });
@@ -110,7 +110,7 @@ describe("warren lab", () => {
       idle("talks", "node-1").replace("[sleep, infinity]", '[sh, -c, "echo a; echo b; sleep infinity"]'),
     );
     await warren("apply", "-f", join(folder, "talks.yaml"));
-    await expect.poll(async () => (await warren("logs", "talks")).stdout, { timeout: 20_000 }).toBe("a\nb\n");
+    await expect.poll(async () => (await warren("logs", "talks")).stdout, { timeout: 30_000 }).toBe("a\nb\n");
     expect((await warren("logs", "talks", "--tail", "1")).stdout).toBe("b\n");
     expect((await warren("logs", "talks", "-c", "other")).stderr).toMatch(/no container other; it has: idle/);
   });
@@ -135,7 +135,7 @@ describe("warren lab", () => {
     expect((await warren("up", "--no-mesh", "--name", "told", "-f", join(folder, "shop.yaml"))).code).toBe(0);
     const [lab] = findLabs(stateRoot);
     process.kill(lab?.owner.process.pid ?? 0, signal);
-    await expect.poll(() => tracesOf("told", stateRoot), { timeout: 10_000 }).toEqual([]);
+    await expect.poll(() => tracesOf("told", stateRoot), { timeout: 30_000 }).toEqual([]);
   });
 
   it("up that is interrupted removes what it began", async () => {
@@ -148,7 +148,7 @@ describe("warren lab", () => {
     const args = [main, "lab", "up", "--no-mesh", "--name", "interrupted", "-f", join(folder, "slow.yaml")];
     const child = spawn(process.execPath, args, { env, stdio: "pipe" });
     const result = collect(child);
-    await expect.poll(() => tracesOf("interrupted", stateRoot).length, { timeout: 10_000 }).toBeGreaterThan(5);
+    await expect.poll(() => tracesOf("interrupted", stateRoot).length, { timeout: 30_000 }).toBeGreaterThan(5);
     child.kill("SIGINT");
     expect((await result).stderr).toContain("interrupted; the lab was removed");
     expect(tracesOf("interrupted", stateRoot)).toEqual([]);

@@ -1,4 +1,4 @@
-import { describe, expect, it, vi } from "vitest";
+import { describe, expect, it } from "vitest";
 import { Slots } from "../../src/lib/slots.ts";
 
 describe("slots", () => {
@@ -18,7 +18,7 @@ describe("slots", () => {
     expect(order).toEqual(["a", "b"]);
     gates[1]?.resolve();
     await runs[1];
-    await vi.waitFor(() => expect(order).toEqual(["a", "b", "c"]));
+    await expect.poll(() => order).toEqual(["a", "b", "c"]);
     for (const { resolve } of gates) resolve();
     await Promise.all(runs);
     expect(order).toEqual(["a", "b", "c", "d"]);

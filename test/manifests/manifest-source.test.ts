@@ -12,7 +12,7 @@ async function started(files: Readonly<Record<string, unknown>>): Promise<{ fold
   for (const [file, content] of Object.entries(files)) await write(folder, file, content);
   const source = createManifestSource({ folder, settings, rescan: 3_600_000 });
   onTestFinished(() => source.stop());
-  await source.start(AbortSignal.timeout(10_000));
+  await source.start(AbortSignal.timeout(30_000));
   return { folder, source };
 }
 
@@ -37,7 +37,7 @@ function names(source: ManifestSource): string[] {
 }
 
 function until(check: () => void): Promise<void> {
-  return vi.waitFor(check, { timeout: 15_000, interval: 5 });
+  return vi.waitFor(check, { timeout: 30_000, interval: 5 });
 }
 
 const web = podObject({ name: "web", ips: ["10.0.0.1"] });
@@ -124,7 +124,7 @@ describe("changes", () => {
     const folder = await temporaryFolder();
     const source = createManifestSource({ folder, settings, rescan: 20, debounce: 3_600_000 });
     onTestFinished(() => source.stop());
-    await source.start(AbortSignal.timeout(10_000));
+    await source.start(AbortSignal.timeout(30_000));
     await replace(folder, "a.yaml", web);
     await until(() => expect(names(source)).toEqual(["web"]));
   });

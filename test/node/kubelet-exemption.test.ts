@@ -1,7 +1,7 @@
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { KubeletExemption } from "../../src/node/kubelet-exemption.ts";
 import { RecordedLog } from "../support/recorded-log.ts";
 
@@ -30,7 +30,7 @@ describe("the kubelet's exemption", () => {
     expect(exempted).toEqual([]);
     found = join(folder, "kubelet.service");
     await mkdir(found);
-    await vi.waitFor(() => expect(exempted).toEqual([found]));
+    await expect.poll(() => exempted).toEqual([found]);
   });
 
   it("is given again when a restarted kubelet has a new cgroup of the same name", async () => {
@@ -43,7 +43,7 @@ describe("the kubelet's exemption", () => {
     await rm(found, { recursive: true });
     await mkdir(join(folder, "another"));
     await mkdir(found);
-    await vi.waitFor(() => expect(exempted).toEqual([found, found]));
+    await expect.poll(() => exempted).toEqual([found, found]);
   });
 
   it("keeps the agent from starting when the cgroup that is named cannot be found", async () => {

@@ -59,7 +59,7 @@ test("a newer agent whose process died is gone, and notes of the dead hold up no
   await begin(second);
   expect(first.acting).toBe(false);
   newer.kill();
-  await expect.poll(() => first.acting, { timeout: 15_000 }).toBe(true);
+  await expect.poll(() => first.acting, { timeout: 30_000 }).toBe(true);
 });
 
 test("without a folder to meet in an agent acts alone", async () => {

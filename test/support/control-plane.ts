@@ -91,7 +91,7 @@ export async function startControlPlane(flags: readonly string[] = [], objects: 
   const log = createLog(sink, { level: "debug", format: "json" });
   const control = new Control(await controlParts(config, log), config);
   onTestFinished(() => control.stop());
-  const { port, adminPort } = await control.start(AbortSignal.timeout(10_000));
+  const { port, adminPort } = await control.start(AbortSignal.timeout(30_000));
   const clientOptions = (node: string): CaClientOptions => ({
     address: `127.0.0.1:${port}`,
     rootFile: at("published/root.pem"),

@@ -56,7 +56,7 @@ export class XdsClient {
 
   /** The n-th response to come, counted from 1. */
   async response(number: number): Promise<DeltaDiscoveryResponse> {
-    await expect.poll(() => this.error ?? this.responses.length, { timeout: 15_000 }).toBeGreaterThanOrEqual(number);
+    await expect.poll(() => this.error ?? this.responses.length, { timeout: 30_000 }).toBeGreaterThanOrEqual(number);
     return this.responses[number - 1] as DeltaDiscoveryResponse;
   }
 

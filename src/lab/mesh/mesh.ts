@@ -31,7 +31,7 @@ export interface DaemonStatus {
 }
 
 /** The control plane publishes its root certificate within moments of its start. */
-const controlStartMs = 30_000;
+const controlStartMs = 60_000;
 
 export class LabMesh {
   /** Its replicas. */

@@ -177,7 +177,7 @@ describe("asking the container runtime", () => {
     });
     await runtime(sandboxes, { filters: true });
     await expect
-      .poll(() => client.netnsPath("uid-a").catch(() => "not yet"), { timeout: 15_000 })
+      .poll(() => client.netnsPath("uid-a").catch(() => "not yet"), { timeout: 30_000 })
       .toBe("/var/run/netns/cni-5e3e0f4d");
   });
 

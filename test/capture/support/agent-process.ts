@@ -11,6 +11,6 @@ const { options, pods } = JSON.parse(process.argv[2] ?? "") as AgentProcessInput
 const capture = await createCapture(options);
 const relay = new Relay(capture.sockets);
 for (const pod of pods) {
-  relay.add(await capture.enrol({ ...pod, failOpen: false, probePorts: [8090] }, AbortSignal.timeout(15_000)));
+  relay.add(await capture.enrol({ ...pod, failOpen: false, probePorts: [8090] }, AbortSignal.timeout(30_000)));
 }
 process.stdout.write("ready\n");

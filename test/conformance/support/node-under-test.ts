@@ -111,12 +111,12 @@ export class NodeUnderTest {
 
   /** The `count`-th closing record, when it has come. */
   async closing(count = 1): Promise<FlowClosed> {
-    await expect.poll(() => this.closed.length, { timeout: 8_000, interval: 5 }).toBeGreaterThanOrEqual(count);
+    await expect.poll(() => this.closed.length, { timeout: 30_000, interval: 5 }).toBeGreaterThanOrEqual(count);
     return this.closed[count - 1] as FlowClosed;
   }
 
   async tunnelDown(count = 1): Promise<TunnelDown> {
-    await expect.poll(() => this.tunnelsDown.length, { timeout: 8_000, interval: 5 }).toBeGreaterThanOrEqual(count);
+    await expect.poll(() => this.tunnelsDown.length, { timeout: 30_000, interval: 5 }).toBeGreaterThanOrEqual(count);
     return this.tunnelsDown[count - 1] as TunnelDown;
   }
 

@@ -68,7 +68,7 @@ export class RawFrames {
 
   /** The first frame of the type, when it has come. */
   async first(type: number, stream?: number): Promise<Frame> {
-    await expect.poll(() => this.of(type, stream).length, { interval: 5, timeout: 15_000 }).toBeGreaterThan(0);
+    await expect.poll(() => this.of(type, stream).length, { interval: 5, timeout: 30_000 }).toBeGreaterThan(0);
     return this.of(type, stream)[0] as Frame;
   }
 

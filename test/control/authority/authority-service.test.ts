@@ -17,7 +17,7 @@ import { makeParty } from "../../support/pki.ts";
 import { RecordedLog } from "../../support/recorded-log.ts";
 import { temporaryFolder } from "../../support/temporary-folder.ts";
 
-const eventually = { timeout: 15_000 };
+const eventually = { timeout: 30_000 };
 const never = new AbortController().signal;
 const api = formatIdentity({ trustDomain: "cluster.local", namespace: "production", serviceAccount: "api" });
 const hash = (text: string) => createHash("sha256").update(text).digest("hex");
@@ -68,7 +68,7 @@ async function agent(plane: ControlPlane, follows: () => Promise<MeshClient>) {
   );
   onTestFinished(() => store.stop());
   store.hold(api);
-  await store.wait(api, AbortSignal.timeout(10_000));
+  await store.wait(api, AbortSignal.timeout(30_000));
   const inspection = new InspectionClient(
     {
       answers: {
@@ -175,7 +175,7 @@ test("a rotation is told step by step, and each step is what the agent was seen 
     for (;;) {
       const { authority } = await person(plane, "reads");
       try {
-        for await (const status of authority.watch(AbortSignal.timeout(20_000))) {
+        for await (const status of authority.watch(AbortSignal.timeout(30_000))) {
           seen.push(status);
           if (status.rotation === undefined) return;
         }
@@ -228,7 +228,7 @@ test("an identity is refused everywhere at once: agents are told, its certificat
   await manager.authority.restore([api], never);
   await expect.poll(async () => (await asked()).deniedIdentities, eventually).toEqual([]);
   expect((await asked()).crl).toContain("BEGIN X509 CRL");
-  expect(await again.wait(api, AbortSignal.timeout(15_000))).toMatchObject({ identity: api });
+  expect(await again.wait(api, AbortSignal.timeout(30_000))).toMatchObject({ identity: api });
 });
 
 test("nodes whose agent cannot be asked are named", async () => {

@@ -267,7 +267,7 @@ test("two processes that start at once share one root", async () => {
     child.stdout?.on("data", (chunk: string) => (text += chunk));
     return { text: () => text, closed: new Promise((resolve) => child.once("close", resolve)) };
   });
-  await expect.poll(() => outputs.every(({ text }) => text().includes("loaded")), { timeout: 15_000 }).toBe(true);
+  await expect.poll(() => outputs.every(({ text }) => text().includes("loaded")), { timeout: 30_000 }).toBe(true);
   for (const child of children) child.stdin?.write("go\n");
   await Promise.all(outputs.map(({ closed }) => closed));
   const [first, second] = outputs.map(({ text }) => text());

@@ -77,7 +77,7 @@ const eventually = <T>(look: () => T) =>
       clock.advance(1000);
       return look();
     },
-    { timeout: 10_000, interval: 20 },
+    { timeout: 30_000, interval: 20 },
   );
 
 test("the authority issues from them, and leads to their root", async () => {

@@ -98,7 +98,7 @@ const eventually = <T>(look: () => T) =>
       clock.advance(1000);
       return look();
     },
-    { timeout: 10_000, interval: 10 },
+    { timeout: 30_000, interval: 10 },
   );
 const rounds = async (count: number) => {
   for (let round = 0; round < count; round++) {

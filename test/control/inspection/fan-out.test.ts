@@ -68,7 +68,7 @@ describe("asking many agents", () => {
   test("hands on what each says and ends when all have ended", async () => {
     const { fanOut, join } = mesh();
     const [one, two] = [join("w1"), join("w2")];
-    const answers = collect(fanOut.ask(request, AbortSignal.timeout(15_000)));
+    const answers = collect(fanOut.ask(request, AbortSignal.timeout(30_000)));
     await settled();
     one.say("pods");
     two.say("end");
@@ -78,7 +78,7 @@ describe("asking many agents", () => {
 
   test("tells of nodes that need an agent and have none", async () => {
     const { fanOut } = mesh("w1");
-    expect(await collect(fanOut.ask(request, AbortSignal.timeout(15_000)))).toEqual([
+    expect(await collect(fanOut.ask(request, AbortSignal.timeout(30_000)))).toEqual([
       "asked w1",
       "w1 failed: not connected",
     ]);
@@ -87,7 +87,7 @@ describe("asking many agents", () => {
   test("gives up on a node that is silent, and tells it to stop", async () => {
     const { fanOut, join, clock } = mesh();
     const [one, two] = [join("w1"), join("w2")];
-    const answers = collect(fanOut.ask(request, AbortSignal.timeout(15_000)));
+    const answers = collect(fanOut.ask(request, AbortSignal.timeout(30_000)));
     await settled();
     two.say("end");
     await settled();
@@ -99,7 +99,7 @@ describe("asking many agents", () => {
   test("tells of an agent that goes away in the middle, and expects it back for a while", async () => {
     const { fanOut, join, clock, agents } = mesh();
     const one = join("w1");
-    const answers = collect(fanOut.ask(request, AbortSignal.timeout(15_000)));
+    const answers = collect(fanOut.ask(request, AbortSignal.timeout(30_000)));
     await settled();
     one.leave();
     expect(await answers).toEqual(["asked w1", "w1 failed: lost"]);
@@ -111,7 +111,7 @@ describe("asking many agents", () => {
   test("asks only the named nodes", async () => {
     const { fanOut, join } = mesh();
     const [one, two] = [join("w1"), join("w2")];
-    const answers = collect(fanOut.ask({ ...request, nodes: ["w2"] }, AbortSignal.timeout(15_000)));
+    const answers = collect(fanOut.ask({ ...request, nodes: ["w2"] }, AbortSignal.timeout(30_000)));
     await settled();
     two.say("end");
     expect(await answers).toEqual(["asked w2", "w2 end"]);
@@ -121,7 +121,7 @@ describe("asking many agents", () => {
   test("asks the agent that came last when a node has two", async () => {
     const { fanOut, join } = mesh();
     const [old, young] = [join("w1"), join("w1")];
-    const answers = collect(fanOut.ask(request, AbortSignal.timeout(15_000)));
+    const answers = collect(fanOut.ask(request, AbortSignal.timeout(30_000)));
     await settled();
     young.say("end");
     await answers;
@@ -153,7 +153,7 @@ describe("asking many agents", () => {
   test("holds back agents whose answers nobody reads", async () => {
     const { fanOut, join } = mesh();
     const one = join("w1");
-    const reader = fanOut.ask(request, AbortSignal.timeout(15_000));
+    const reader = fanOut.ask(request, AbortSignal.timeout(30_000));
     await reader.next();
     const asked = reader.next();
     await settled();

@@ -11,7 +11,7 @@ import type { AnswerKind, Answers } from "../../../src/node/inspection/inspectio
 import { type ControlPlane, podManifest, startControlPlane } from "../../support/control-plane.ts";
 
 const quiet = { info: () => {}, warn: () => {} };
-const eventually = { timeout: 15_000 };
+const eventually = { timeout: 30_000 };
 const never = new AbortController().signal;
 const hash = (text: string) => createHash("sha256").update(text).digest("hex");
 

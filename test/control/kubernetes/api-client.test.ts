@@ -21,13 +21,13 @@ test.each([
 ] as const)("a call that gets %s is an error that says so", async (_name, fault, expected) => {
   const { server, api } = await client();
   server.faults.add({ verb: "list", plural: "pods" }, fault);
-  await expect(api.call({ method: "GET", path: pods }, AbortSignal.timeout(10_000))).rejects.toMatchObject(expected);
+  await expect(api.call({ method: "GET", path: pods }, AbortSignal.timeout(30_000))).rejects.toMatchObject(expected);
 });
 
 test("a call that is never answered ends with its time, and at once with its signal", async () => {
   const { server, api } = await client({ callTimeoutMs: 100 });
   server.faults.add({ verb: "list", plural: "pods", times: 2 }, { kind: "stall" });
-  await expect(api.call({ method: "GET", path: pods }, AbortSignal.timeout(10_000))).rejects.toMatchObject({
+  await expect(api.call({ method: "GET", path: pods }, AbortSignal.timeout(30_000))).rejects.toMatchObject({
     message: expect.stringContaining("no answer within 100 ms") as string,
   });
   const patient = await client();
@@ -43,10 +43,10 @@ test("an API server that proves itself by another root is not talked to", async 
   const [server, other] = [await startApiServer(), await startApiServer()];
   const file = await kubeconfig({ url: server.url, root: other.root }, { token: server.adminToken });
   const api = new ApiClient({ ...apiClientDefaults, kubeconfig: file });
-  await expect(api.call({ method: "GET", path: pods }, AbortSignal.timeout(10_000))).rejects.toMatchObject({
+  await expect(api.call({ method: "GET", path: pods }, AbortSignal.timeout(30_000))).rejects.toMatchObject({
     status: 0,
   });
-  await expect(api.watch(pods, {}, () => {}, AbortSignal.timeout(10_000))).rejects.toMatchObject({ status: 0 });
+  await expect(api.watch(pods, {}, () => {}, AbortSignal.timeout(30_000))).rejects.toMatchObject({ status: 0 });
   expect(server.requests).toEqual([]);
 });
 
@@ -62,7 +62,7 @@ test("what a listener of events throws ends the watch, and nothing is told after
       heard += 1;
       throw new Error("not this one");
     },
-    AbortSignal.timeout(10_000),
+    AbortSignal.timeout(30_000),
   );
   await expect(watched).rejects.toThrow("not this one");
   await expect.poll(() => server.watches("namespaces").length, until).toBe(0);

@@ -242,6 +242,6 @@ test("a watch that lies further behind than the history goes is told 410", async
   const resourceVersion = String(server.store.version);
   server.apply(...["a", "b", "c", "d"].map((name) => configMap(name)));
   const events: WatchEvent[] = [];
-  await client.watch(configMaps, { resourceVersion }, (event) => events.push(event), AbortSignal.timeout(10_000));
+  await client.watch(configMaps, { resourceVersion }, (event) => events.push(event), AbortSignal.timeout(30_000));
   expect(events).toMatchObject([{ type: "ERROR", object: { code: 410, reason: "Expired" } }]);
 });

@@ -62,7 +62,7 @@ async function controlOn(
   const log = createLog(sink, { level: "debug", format: "json" });
   const control = new Control(await controlParts(config, log), config);
   onTestFinished(() => control.stop());
-  const { port, adminPort } = await control.start(AbortSignal.timeout(20_000));
+  const { port, adminPort } = await control.start(AbortSignal.timeout(30_000));
   return { control, port, adminPort, lines, folder };
 }
 
@@ -99,7 +99,7 @@ async function agentOn(server: ApiServer, folder: string, port: number) {
   const ask = async (serviceAccount: string) => {
     const identity = formatIdentity({ trustDomain: "cluster.local", namespace: "shop", serviceAccount });
     const request = await createCertificateRequest(identity, await createWorkloadKey());
-    return await client.createCertificate({ identity, lifetimeMs: 0, request }, AbortSignal.timeout(15_000));
+    return await client.createCertificate({ identity, lifetimeMs: 0, request }, AbortSignal.timeout(30_000));
   };
   return { ask, token };
 }
@@ -187,7 +187,7 @@ test("a person reaches both replicas through the cluster's API, and may what the
   server.apply({ apiVersion: "v1", kind: "ServiceAccount", metadata: { name: "warren-operator", namespace } });
   const file = await kubeconfig(server, { token: server.adminToken });
   const meshOf = async () => {
-    const tunnel = await openOperatorTunnel({ kubeconfig: file }, AbortSignal.timeout(15_000));
+    const tunnel = await openOperatorTunnel({ kubeconfig: file }, AbortSignal.timeout(30_000));
     const mesh = new MeshClient({
       ...tunnel,
       ground: { kind: "kubernetes", context: undefined },
@@ -197,16 +197,16 @@ test("a person reaches both replicas through the cluster's API, and may what the
     return mesh;
   };
   // Known, and without a role.
-  const refused = await (await meshOf()).controls(AbortSignal.timeout(15_000)).catch((error: unknown) => error);
+  const refused = await (await meshOf()).controls(AbortSignal.timeout(30_000)).catch((error: unknown) => error);
   expect(String(refused)).not.toBe("");
   expect(refused).toBeInstanceOf(Error);
   const why = [...first.lines, ...second.lines].map((line) => JSON.stringify(line)).join("\n");
   expect(why).toMatch(/warren-operator may not get agents\.warren\.dev/);
   server.applyYaml(await readFile(new URL("../../../deploy/operators.yaml", import.meta.url), "utf8"));
   const mesh = await meshOf();
-  const controls = await mesh.controls(AbortSignal.timeout(15_000));
+  const controls = await mesh.controls(AbortSignal.timeout(30_000));
   expect(controls).toHaveLength(2);
-  const view = await mesh.mesh(AbortSignal.timeout(15_000));
+  const view = await mesh.mesh(AbortSignal.timeout(30_000));
   expect([...view.workloads()].map(({ name }) => name).sort()).toContain("api");
 });
 

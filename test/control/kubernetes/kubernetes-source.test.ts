@@ -53,7 +53,7 @@ describe.each(clusterKinds)("against $name, the mesh follows a cluster:", cluste
       strict,
     );
     const { source } = await sourceOf(cluster);
-    await source.start(AbortSignal.timeout(20_000));
+    await source.start(AbortSignal.timeout(30_000));
     expect(names(source.view)).toEqual(["api", "web"]);
     const api = source.view.workloadByAddress("10.0.0.2");
     expect(api).toMatchObject({ name: "api", tunnel: "hbone" });
@@ -89,7 +89,7 @@ test("a large mesh is applied in slices that let others have their turn, and is 
     const began = performance.now();
     while (performance.now() - began < 6);
   });
-  await source.start(AbortSignal.timeout(20_000)).then(() => (ready = true));
+  await source.start(AbortSignal.timeout(30_000)).then(() => (ready = true));
   expect(slices.length).toBeGreaterThanOrEqual(10);
   expect(new Set(slices.map((slice) => slice.turn)).size).toBe(slices.length);
   expect(slices.some((slice) => slice.ready)).toBe(false);
@@ -101,7 +101,7 @@ test("a pod that takes the address of another is the one that is meant, in whate
   const api = await startApiServer();
   api.apply(shop(), pod({ name: "old", ips: ["10.0.0.7"], metadata: { uid: "u1" } }));
   const { source } = await sourceOf(api);
-  await source.start(AbortSignal.timeout(20_000));
+  await source.start(AbortSignal.timeout(30_000));
   api.apply(pod({ name: "new", ips: ["10.0.0.7"], metadata: { uid: "u2" } }));
   await expect.poll(() => source.view.workloadByAddress("10.0.0.7")?.name, until).toBe("new");
   api.apply(pod({ name: "old", ips: ["10.0.0.7"], phase: "Succeeded", metadata: { uid: "u1" } }));
@@ -113,7 +113,7 @@ test("a pod that is deleted and made anew under its name has its new identity an
   const api = await startApiServer();
   api.apply(shop(), pod({ name: "web-0", ips: ["10.0.0.1"], metadata: { uid: "first" } }));
   const { source } = await sourceOf(api);
-  await source.start(AbortSignal.timeout(20_000));
+  await source.start(AbortSignal.timeout(30_000));
   await api.restart(() => {
     api.delete("v1", "Pod", "shop", "web-0");
     const spec = { serviceAccountName: "other", nodeName: "n2" };
@@ -143,7 +143,7 @@ test("what vanished while nobody watched is gone after the next list, of every k
     object({ apiVersion: "v1", kind: "ServiceAccount", metadata: { name: "web", namespace: "shop" } }),
   );
   const { source } = await sourceOf(api);
-  await source.start(AbortSignal.timeout(20_000));
+  await source.start(AbortSignal.timeout(30_000));
   expect(source.hasServiceAccount("shop", "web")).toBe(true);
   await api.restart(() => {
     for (const [version, kind, name] of [
@@ -171,7 +171,7 @@ test("an object that cannot be read leaves its last good version in force, and i
   const { source } = await sourceOf(api);
   const told: string[] = [];
   source.onProblems((problems) => told.push(...problems.map(({ object: of, field }) => `${of} ${field}`)));
-  await source.start(AbortSignal.timeout(20_000));
+  await source.start(AbortSignal.timeout(30_000));
   const bad = object(policyObject("PeerAuthentication", "default", { mtls: { mode: "STRICTEST" } }));
   api.apply(bad);
   await expect.poll(() => told, until).toEqual(["PeerAuthentication shop/default spec.mtls.mode"]);
@@ -189,7 +189,7 @@ test("the safe reading of an object that was never good is STRICT, and gives way
   const api = await startApiServer();
   api.apply(shop(), object(policyObject("PeerAuthentication", "default", { mtls: { mode: "x" } })));
   const { source } = await sourceOf(api);
-  await source.start(AbortSignal.timeout(20_000));
+  await source.start(AbortSignal.timeout(30_000));
   expect([...source.view.peerAuthentications()]).toMatchObject([{ mode: "STRICT" }]);
   api.apply(object(policyObject("PeerAuthentication", "default", { mtls: { mode: "PERMISSIVE" } })));
   await expect.poll(() => [...source.view.peerAuthentications()], until).toMatchObject([{ mode: "PERMISSIVE" }]);
@@ -199,7 +199,7 @@ test("without the CRDs everything else is in force, and policies are when they c
   const api = await startApiServer({ without: ["security.istio.io"] });
   api.apply(shop(), pod({ name: "web" }), strict);
   const { source, log } = await sourceOf(api);
-  await source.start(AbortSignal.timeout(20_000));
+  await source.start(AbortSignal.timeout(30_000));
   expect(names(source.view)).toEqual(["web"]);
   expect(source.kinds().get("PeerAuthentication")).toEqual({ kind: "missing" });
   expect(log.messages("warn").join()).toMatch(/no PeerAuthentication: install its CRD/);
@@ -212,7 +212,7 @@ test("a right that is missing holds the start up, by name, and no longer than it
   api.apply(shop(), pod({ name: "web" }));
   api.faults.add({ verb: "list", plural: "nodes", times: 3 }, { kind: "status", code: 403, reason: "Forbidden" });
   const { source, log } = await sourceOf(api);
-  await source.start(AbortSignal.timeout(20_000));
+  await source.start(AbortSignal.timeout(30_000));
   expect(log.messages("warn").join()).toMatch(/Node cannot be read/);
   expect(names(source.view)).toEqual(["web"]);
 });
@@ -228,14 +228,14 @@ test("start gives up with its signal, and nothing is heard after stop", async ()
   await expect(started).rejects.toThrow("enough");
   api.faults.clear();
   const { source } = await sourceOf(api);
-  await source.start(AbortSignal.timeout(20_000));
+  await source.start(AbortSignal.timeout(30_000));
   let heard = 0;
   source.onChange(() => (heard += 1));
   await source.stop();
   await source.stop();
   api.apply(shop(), pod({ name: "web" }));
   const other = await sourceOf(api);
-  await other.source.start(AbortSignal.timeout(20_000));
+  await other.source.start(AbortSignal.timeout(30_000));
   expect(heard).toBe(0);
 });
 
@@ -249,7 +249,7 @@ test("nodes tell where their pods are, and a node that is labelled later tells t
     });
   api.apply(shop(), node(), pod({ name: "web" }));
   const { source } = await sourceOf(api);
-  await source.start(AbortSignal.timeout(20_000));
+  await source.start(AbortSignal.timeout(30_000));
   expect(source.view.workloadByAddress("10.0.0.1")?.locality).toBeUndefined();
   api.apply(node("a"));
   await expect

@@ -8,7 +8,7 @@ import { kubeconfig, startApiServer } from "../../support/kubernetes-api/cluster
 import type { DraftObject } from "../../support/kubernetes-api/objects.ts";
 
 const namespace = "warren-system";
-const soon = () => AbortSignal.timeout(15_000);
+const soon = () => AbortSignal.timeout(30_000);
 
 const controlPod = (name: string, ready = true) =>
   podObject({

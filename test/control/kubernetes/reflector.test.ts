@@ -13,7 +13,7 @@ import {
 import type { Fault } from "../../support/kubernetes-api/faults.ts";
 import { RecordedLog } from "../../support/recorded-log.ts";
 
-const until = { timeout: 15_000, interval: 10 };
+const until = { timeout: 30_000, interval: 10 };
 
 const configMap = (name: string, value = "1", namespace = "default") => ({
   apiVersion: "v1",

@@ -26,7 +26,7 @@ async function writerOf(cluster: Reached, change: (call: ApiCall) => ApiCall = (
       { ...statusWriterDefaults, identity: "control-0", settleMs: 10, spacingMs: 1, retryMs: 50 },
     ),
   );
-  await source.start(AbortSignal.timeout(20_000));
+  await source.start(AbortSignal.timeout(30_000));
   writer.start();
   return { source, writer, log: deps.log };
 }
@@ -266,6 +266,6 @@ test("who is not the leader writes nothing", async () => {
   server.apply(policy("PeerAuthentication", "q", { mtls: { mode: "x" } }));
   const other = await clientOf(server);
   const seen = stopLater(new KubernetesSource(other, { settings, reflector: quick }));
-  await seen.start(AbortSignal.timeout(20_000));
+  await seen.start(AbortSignal.timeout(30_000));
   expect(writes(server)).toHaveLength(before);
 });

@@ -17,7 +17,7 @@ export const quick = {
   missingRetryMs: 20,
 } as const;
 
-export const until = { timeout: 15_000, interval: 10 };
+export const until = { timeout: 30_000, interval: 10 };
 
 export async function clientOf(
   cluster: { readonly url: string; readonly root: string; readonly adminToken: string },

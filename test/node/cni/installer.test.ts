@@ -106,7 +106,7 @@ describe("the installer", () => {
           await clock.advance(1000);
           return holds();
         },
-        { timeout: 10_000, interval: 5 },
+        { timeout: 30_000, interval: 5 },
       )
       .toBe(true);
 

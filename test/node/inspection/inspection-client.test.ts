@@ -17,7 +17,7 @@ import { servingFiles } from "../../support/serving-files.ts";
 import { temporaryFolder } from "../../support/temporary-folder.ts";
 
 type Call = ServerDuplexStream<AgentMessage, ControlMessage>;
-const eventually = { timeout: 15_000 };
+const eventually = { timeout: 30_000 };
 
 /** A control plane that keeps every stream, and an agent's client on its way to it. */
 async function start(answers: Answers) {

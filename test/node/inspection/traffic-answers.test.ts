@@ -53,10 +53,10 @@ describe("what an agent answers about traffic", () => {
     const stop = new AbortController();
     const tap = { filter: undefined, verdict: 0, maxRate: 0, maxEvents: 0n } as Tap;
     const messages = all(answers.tap?.(tap, stop.signal));
-    await vi.waitFor(() => expect(taps.watched).toBe(true));
+    await expect.poll(() => taps.watched).toBe(true);
     await expect(all(answers.tap?.(tap, never))).rejects.toMatchObject({ code: "MESH_INSPECT_BUSY" });
     taps.flowClosed(closed({ arrivedAt: Date.now() + 1 }), label(), localPod("api"));
-    await vi.waitFor(() => expect(taps.watched).toBe(true));
+    await expect.poll(() => taps.watched).toBe(true);
     stop.abort();
     await messages;
     expect(taps.watched).toBe(false);
@@ -65,7 +65,7 @@ describe("what an agent answers about traffic", () => {
   it("ends a tap by itself after as many events as were asked for", async () => {
     const { taps, answers } = agent();
     const messages = all(answers.tap?.({ filter: undefined, verdict: 0, maxRate: 0, maxEvents: 2n } as Tap, never));
-    await vi.waitFor(() => expect(taps.watched).toBe(true));
+    await expect.poll(() => taps.watched).toBe(true);
     taps.flowClosed(closed({ arrivedAt: Date.now() + 1 }), label(), localPod("api"));
     expect(await messages).toMatchObject([
       { case: "tap", value: { events: [{ kind: { case: "opened" } }, { kind: { case: "ended" } }] } },

@@ -4,7 +4,7 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { buffer } from "node:stream/consumers";
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { systemClock } from "../../../src/lib/clock.ts";
 import type { AccessEntry } from "../../../src/telemetry/access-log.ts";
 import { OtlpLogs, type OtlpLogsOptions } from "../../../src/telemetry/otlp/otlp-logs.ts";
@@ -91,7 +91,7 @@ describe("the access log by OTLP", () => {
   it("goes to v1/logs as protobuf, with its fields as attributes and those without a value left out", async () => {
     const out = start();
     out.accessEnded(entry());
-    await vi.waitFor(() => expect(out.stats()).toEqual({ otlpWaiting: 0, otlpExportedTotal: 1, otlpDroppedTotal: 0 }));
+    await expect.poll(() => out.stats()).toEqual({ otlpWaiting: 0, otlpExportedTotal: 1, otlpDroppedTotal: 0 });
     const [{ path, headers, body } = { path: "", headers: {}, body: Buffer.alloc(0) }] = taken;
     expect([path, headers["content-type"]]).toEqual(["/v1/logs", "application/x-protobuf"]);
     for (const text of ["service.name", "k8s.node.name", "src.addr", "bytes_sent", "reason"]) {
@@ -110,7 +110,7 @@ describe("the access log by OTLP", () => {
   it("hides what looks like a key, as lines do", async () => {
     const out = start();
     out.accessEnded(entry({ fields: [["detail", "authorization: Bearer abcdefghijklmnop"]] }));
-    await vi.waitFor(() => expect(out.stats().otlpExportedTotal).toBe(1));
+    await expect.poll(() => out.stats().otlpExportedTotal).toBe(1);
     expect(taken[0]?.body.includes(Buffer.from("Bearer [redacted]"))).toBe(true);
   });
 
@@ -124,7 +124,7 @@ describe("the access log by OTLP", () => {
     ].entries()) {
       writeFileSync(headersFile, text ?? "");
       out.accessEnded(entry());
-      await vi.waitFor(() => expect(out.stats().otlpExportedTotal).toBe(index + 1));
+      await expect.poll(() => out.stats().otlpExportedTotal).toBe(index + 1);
       expect(taken[index]?.headers["x-api-key"]).toBe(expected);
     }
     expect(told).toEqual([expect.stringContaining("line 1 is not a header")]);
@@ -133,7 +133,7 @@ describe("the access log by OTLP", () => {
   it("sends many in batches, one at a time", async () => {
     const out = start({ queue: 2000 });
     for (let index = 0; index < 1300; index++) out.accessEnded(entry());
-    await vi.waitFor(() => expect(out.stats().otlpExportedTotal).toBe(1300));
+    await expect.poll(() => out.stats().otlpExportedTotal).toBe(1300);
     expect(taken).toHaveLength(3);
   });
 
@@ -141,7 +141,7 @@ describe("the access log by OTLP", () => {
     status = undefined;
     const out = start({ queue: 3 });
     out.accessEnded(entry());
-    await vi.waitFor(() => expect(taken).toHaveLength(1));
+    await expect.poll(() => taken).toHaveLength(1);
     for (let index = 0; index < 5; index++) out.accessEnded(entry());
     expect(out.stats()).toEqual({ otlpWaiting: 3, otlpExportedTotal: 0, otlpDroppedTotal: 2 });
     await out.stop();
@@ -154,11 +154,11 @@ describe("the access log by OTLP", () => {
     const out = start();
     for (let count = 1; count <= 2; count++) {
       out.accessEnded(entry());
-      await vi.waitFor(() => expect(out.stats().otlpDroppedTotal).toBe(count));
+      await expect.poll(() => out.stats().otlpDroppedTotal).toBe(count);
     }
     status = 200;
     out.accessEnded(entry());
-    await vi.waitFor(() => expect(out.stats().otlpExportedTotal).toBe(1));
+    await expect.poll(() => out.stats().otlpExportedTotal).toBe(1);
     expect(told).toEqual([expect.stringContaining("takes no"), expect.stringContaining("again")]);
   });
 

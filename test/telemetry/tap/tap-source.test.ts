@@ -60,7 +60,7 @@ describe("TapSource", () => {
     const tap = source.open(everything);
     const record = closed({ arrivedAt: start });
     open.push({ ...record, judged: label(), localPod: localPod("api") });
-    await vi.waitFor(() => expect(kinds(tap)).toEqual(["opened"]));
+    await expect.poll(() => kinds(tap)).toEqual(["opened"]);
     open.splice(0);
     close(record);
     expect(kinds(tap)).toEqual(["ended"]);
@@ -73,7 +73,7 @@ describe("TapSource", () => {
     const record = closed({ arrivedAt: start - 1 });
     open.push({ ...record, judged: label(), localPod: localPod("api") });
     const tap = source.open(everything);
-    await vi.waitFor(() => expect(listings()).toBeGreaterThan(1));
+    await expect.poll(() => listings()).toBeGreaterThan(1);
     close(record);
     expect(kinds(tap)).toEqual(["ended"]);
   });
@@ -100,10 +100,11 @@ describe("TapSource", () => {
     expect(full?.take()).toMatchObject({ dropped: 10, events: { length: 10 } });
     close();
     expect(kinds(full)).toEqual(["opened", "ended"]);
-    await vi.waitFor(() => {
+    const more = () => {
       close();
-      expect(kinds(slow).length).toBeGreaterThan(0);
-    });
+      return kinds(slow).length;
+    };
+    await expect.poll(more).toBeGreaterThan(0);
   });
 
   it("ends a tap after as many events as were asked for, and refuses more taps than it may have", () => {

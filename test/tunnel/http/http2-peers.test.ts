@@ -90,7 +90,7 @@ test("carries gRPC, and a refusal is PERMISSION_DENIED to its client", async () 
 
 /** Runs a program of another make, and returns what it wrote. */
 function run(command: string, args: readonly string[]): Promise<string> {
-  const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"], timeout: 10_000 });
+  const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"], timeout: 30_000 });
   let out = "";
   child.stdout.on("data", (chunk: Buffer) => {
     out += chunk.toString();

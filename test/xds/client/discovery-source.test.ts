@@ -53,7 +53,7 @@ const own = { ...settings, trustDomain: "cluster.local", cluster: "elsewhere" };
 const entry = service("shop", ["10.96.0.1"], { 80: [] }).service;
 const key = "shop/shop.shop.svc.cluster.local";
 const behind = new Map([[key, [{ port: 80, targetPort: 8080, address: "10.0.0.1", weight: 1 }]]]);
-const signal = () => AbortSignal.timeout(15_000);
+const signal = () => AbortSignal.timeout(30_000);
 
 /** The least that completes a state. */
 function sendAll(server: ScriptedServer): void {
@@ -203,7 +203,7 @@ describe("a source of discovery", () => {
   it("starts on its last good state while control is away, and sends only what it lacks when it is back", async () => {
     const all = await started();
     const path = join(all.folder, "state");
-    await expect.poll(() => readFile(path).catch(() => undefined), { timeout: 10_000 }).toBeDefined();
+    await expect.poll(() => readFile(path).catch(() => undefined), { timeout: 30_000 }).toBeDefined();
     await all.source.stop();
     all.server.stop();
     const second = all.make();
@@ -238,7 +238,7 @@ describe("a source of discovery", () => {
   ])("does not believe a state that is %s", async (_what, spoil, message) => {
     const all = await started();
     const path = join(all.folder, "state");
-    await expect.poll(() => readFile(path).catch(() => undefined), { timeout: 10_000 }).toBeDefined();
+    await expect.poll(() => readFile(path).catch(() => undefined), { timeout: 30_000 }).toBeDefined();
     await all.source.stop();
     await writeFile(path, spoil(await readFile(path)));
     const second = all.make();

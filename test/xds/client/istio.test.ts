@@ -13,7 +13,7 @@ import { servingFiles } from "../../support/serving-files.ts";
 import { temporaryFolder } from "../../support/temporary-folder.ts";
 import { ScriptedServer } from "./scripted-server.ts";
 
-const signal = () => AbortSignal.timeout(15_000);
+const signal = () => AbortSignal.timeout(30_000);
 const web = workload("web", "10.0.0.1");
 const entry = service("shop", ["10.96.0.1"], { 80: [] }).service;
 const behind = new Map([

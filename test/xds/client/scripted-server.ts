@@ -98,13 +98,13 @@ export class ScriptedServer {
   /** Resolves to the answer to a nonce. */
   async answer(nonce: string): Promise<DeltaDiscoveryRequest> {
     const find = () => this.requests.find(({ responseNonce }) => responseNonce === nonce);
-    await expect.poll(find, { timeout: 10_000 }).toBeDefined();
+    await expect.poll(find, { timeout: 30_000 }).toBeDefined();
     return find() as DeltaDiscoveryRequest;
   }
 
   /** Resolves when the first requests of all types came on stream number `stream`. */
   async asked(stream: number, count = 4): Promise<void> {
     const all = () => this.streams >= stream && new Set(this.requests.map(({ typeUrl }) => typeUrl)).size === count;
-    await expect.poll(all, { timeout: 10_000 }).toBe(true);
+    await expect.poll(all, { timeout: 30_000 }).toBe(true);
   }
 }
