@@ -41,7 +41,7 @@ describe.each(engines)("the $name engine", (kind: EngineKind) => {
       [":authority", `${pod.address}:80`],
     ]);
     await frames.first(frameType.headers, 1);
-    const drained = node.engine.drain(10_000);
+    const drained = node.engine.drain(60_000);
     await expect.poll(() => frames.of(frameType.goaway).length, { interval: 5 }).toBe(2);
     const [warning, real] = frames.of(frameType.goaway).map(({ payload }) => ({
       lastStream: payload.readUInt32BE(0),
@@ -79,7 +79,7 @@ describe.each(engines)("the $name engine", (kind: EngineKind) => {
     ] as const;
     frames.sendHeaders(1, request);
     await frames.first(frameType.headers, 1);
-    const drained = node.engine.drain(10_000);
+    const drained = node.engine.drain(60_000);
     frames.sendHeaders(3, request);
     await frames.first(frameType.headers, 3);
     for (const stream of [1, 3]) frames.send(frameType.data, flag.endStream, stream);
@@ -92,7 +92,7 @@ describe.each(engines)("the $name engine", (kind: EngineKind) => {
     const { session } = await rawClient(pod.hbone, papers);
     const one = await rawConnect(session, `${pod.address}:80`);
     const other = await rawConnect(session, `${pod.address}:80`);
-    const removed = node.engine.removePod(pod.handle, { graceMs: 2_000, reason: "pod-removed" });
+    const removed = node.engine.removePod(pod.handle, { graceMs: 3_000, reason: "pod-removed" });
     expect(await closeCode(await dialApp(pod.outbound))).toBe("ECONNREFUSED");
     one.stream.end("last words");
     await once(one.stream, "data");
@@ -182,7 +182,7 @@ describe.each(enginePairs)("between $name", (kinds) => {
     await Promise.all([client.stop(), server.stop()]);
     for (const socket of open) expect(await closeCode(socket)).toBe("ECONNRESET");
     for (const socket of app.connections) socket.destroy();
-    await expect.poll(descriptors, { interval: 10, timeout: 30_000 }).toBe(before);
+    await expect.poll(descriptors, { interval: 10 }).toBeLessThanOrEqual(before);
   });
 
   it("a drain of the server moves nobody's flow but makes room for another", async () => {
@@ -190,7 +190,7 @@ describe.each(enginePairs)("between $name", (kinds) => {
     const { client, server, caller } = await startMesh(kinds, { app });
     const socket = await dialApp(caller.outbound);
     await ping(socket);
-    const drained = server.engine.drain(10_000);
+    const drained = server.engine.drain(60_000);
     await expect.poll(() => server.tunnels().length, { interval: 5 }).toBe(1);
     expect(await ping(socket, "during the drain")).toBe("during the drain");
     // The tunnel takes nothing new, and nobody listens for another one.

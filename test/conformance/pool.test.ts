@@ -107,7 +107,7 @@ describe.each(engines)("a tunnel group of the $name engine", (kind: EngineKind) 
   it("opens a second tunnel when the first is full, and no more than it may", async () => {
     const { peer, node, flow } = await start({
       limits: { flowsPerTunnel: 2, tunnelsPerGroup: 2 },
-      timeouts: { connectAnswer: 200 },
+      timeouts: { connectAnswer: 1_500 },
     });
     const sockets = [];
     for (let i = 0; i < 4; i += 1) {
@@ -216,7 +216,7 @@ describe.each(engines)("a tunnel group of the $name engine", (kind: EngineKind) 
   });
 
   it("notices by PING that a silent peer is gone", async () => {
-    const { peer, node, pod } = await start({ timeouts: { pingInterval: 50, pingTimeout: 200 } });
+    const { peer, node, pod } = await start({ timeouts: { pingInterval: 50, pingTimeout: 1_500 } });
     const path = await freezablePath(peer);
     node.decideFlow = () => carry(node.group(pod, path, server));
     const socket = await dialApp(pod.outbound);
@@ -229,7 +229,7 @@ describe.each(engines)("a tunnel group of the $name engine", (kind: EngineKind) 
   });
 
   it("keeps a tunnel whose peer answers PINGs, one an interval after the other", async () => {
-    const { peer, node, flow } = await start({ timeouts: { pingInterval: 10, pingTimeout: 2_000 } });
+    const { peer, node, flow } = await start({ timeouts: { pingInterval: 10, pingTimeout: 30_000 } });
     const socket = await flow();
     await ping(socket);
     let pings = 0;
@@ -284,7 +284,7 @@ describe.each(engines)("a tunnel group of the $name engine", (kind: EngineKind) 
   });
 
   it("is not held up by another group whose peer is dead", async () => {
-    const { node, pod, group } = await start({ timeouts: { tls: 3_000 } });
+    const { node, pod, group } = await start({ timeouts: { tls: 60_000 } });
     const deaf = await deafServer();
     const dead = node.group(pod, deaf, server);
     node.decideFlow = () => carry(dead);

@@ -1,6 +1,8 @@
 /** Peers and strangers that stall: half-made connections by the hundred, and peers that go away without a word. */
 import { once } from "node:events";
+import type { Socket } from "node:net";
 import { beforeAll, describe, expect, it } from "vitest";
+import type { SocketAddress } from "../../src/model/address.ts";
 import { closeCode, connectionOf, dialApp, echo, ping, startApp } from "./support/apps.ts";
 import { type EngineKind, enginePairs, engines } from "./support/engines.ts";
 import { identity, MeshPki, type Papers } from "./support/mesh-pki.ts";
@@ -36,53 +38,65 @@ describe.each(engines)("half-made connections to the $name engine", (kind: Engin
       session.close();
       stream.destroy();
     };
-    return { app, node, pod, served };
+    // Where time limits are short, a machine that stands still for a moment makes a good client miss them, too: it comes again.
+    const servedAgain = () => expect.poll(() => served().then(() => "served", String)).toBe("served");
+    return { app, node, pod, served, servedAgain };
   }
 
-  it.each([
+  const crowds = [
     ["silent", ""],
     ["stuck in their ClientHello", "hello"],
-  ])("that are %s keep nobody else out, and are closed in time", async (_title, said) => {
-    const { node, pod, served } = await start({
-      limits: { inboundTunnelsPerPod: 512 },
-      timeouts: { tls: 2_500 },
-    });
-    const before = node.engine.stats();
-    const slow = await connections(pod.hbone, 300);
+  ] as const;
+
+  async function crowd(to: SocketAddress, said: string): Promise<Socket[]> {
+    const slow = await connections(to, 300);
     if (said !== "") for (const socket of slow) socket.write(halfHello);
-    const closed = Promise.all(slow.map(closeCode));
+    return slow;
+  }
+
+  it.each(crowds)("that are %s keep nobody else out", async (_title, said) => {
+    const { pod, served } = await start({ limits: { inboundTunnelsPerPod: 512 }, timeouts: { tls: 60_000 } });
+    const slow = await crowd(pod.hbone, said);
     for (let i = 0; i < 3; i += 1) await served();
     expect(slow.every((socket) => socket.readyState === "open")).toBe(true);
-    await closed;
+  });
+
+  it.each(crowds)("that are %s are closed in time", async (_title, said) => {
+    const { node, pod, servedAgain } = await start({
+      limits: { inboundTunnelsPerPod: 512 },
+      timeouts: { tls: 500 },
+    });
+    const slow = await crowd(pod.hbone, said);
+    await Promise.all(slow.map(closeCode));
     await expect
       .poll(() => node.tunnelsDown.filter(({ reason }) => reason === "tls-timeout").length, { interval: 5 })
       .toBe(300);
-    expect(node.engine.stats().handshakesFailedTotal - before.handshakesFailedTotal).toBe(300);
-    await served();
+    expect(node.engine.stats().handshakesFailedTotal).toBe(300);
+    await servedAgain();
   });
 
   it("that did TLS and never speak HTTP/2 are closed in time, too", async () => {
-    const { node, pod, served } = await start({
+    const { node, pod, servedAgain } = await start({
       limits: { inboundTunnelsPerPod: 512 },
-      timeouts: { tls: 20_000, http2: 1_000 },
+      timeouts: { tls: 60_000, http2: 1_000 },
     });
     // The first may be closed while the last ones are still shaking hands.
     const closed: Promise<string | undefined>[] = [];
     const slow = Array.from({ length: 60 }, async () => closed.push(closeCode(await rawTls(pod.hbone, papers))));
     await Promise.all(slow);
-    await served();
+    await servedAgain();
     await Promise.all(closed);
     await expect
       .poll(() => node.tunnelsDown.filter(({ reason }) => reason === "h2-failed").length, { interval: 5 })
-      .toBe(60);
-    await served();
+      .toBeGreaterThanOrEqual(60);
+    await servedAgain();
     await expect.poll(() => node.engine.stats().tunnelsOpen, { interval: 5 }).toBe(0);
   });
 
   it("that fill one pod's share leave another pod's alone", async () => {
     const { app, node, pod, served } = await start({
       limits: { inboundTunnelsPerPod: 100 },
-      timeouts: { tls: 2_000 },
+      timeouts: { tls: 60_000 },
     });
     const other = await node.addPod(pod.credential, server);
     const decide = node.decideConnect;
@@ -92,15 +106,19 @@ describe.each(engines)("half-made connections to the $name engine", (kind: Engin
     await served();
     await expect.poll(() => node.engine.stats().shedTotal, { interval: 5 }).toBe(150);
     await served();
-    // The share is free again once the strangers' time is over.
+    // The share is free again once the strangers are gone.
+    for (const socket of strangers) socket.destroy();
     await Promise.all(refused);
-    const { session } = await rawClient(other.hbone, papers);
-    await rawConnect(session, `${other.address}:80`);
+    const again = async () => {
+      const { session } = await rawClient(other.hbone, papers);
+      return (await rawConnect(session, `${other.address}:80`)).headers[":status"];
+    };
+    await expect.poll(again).toBe(200);
   });
 });
 
 describe.each(enginePairs)("a peer that vanishes without a word, from $name", (kinds) => {
-  const timeouts = { pingInterval: 150, pingTimeout: 300 };
+  const timeouts = { pingInterval: 150, pingTimeout: 1_500 };
 
   async function start() {
     const app = await startApp(echo);
@@ -135,7 +153,7 @@ describe.each(enginePairs)("a peer that vanishes without a word, from $name", (k
     // Three more tunnels would have been needed had each lived for one interval only.
     await expect
       .poll(() => Date.now() - (server.tunnels()[0]?.openedAt ?? Date.now()), { timeout: 30_000 })
-      .toBeGreaterThan(1_200);
+      .toBeGreaterThan(timeouts.pingTimeout + 3 * timeouts.pingInterval);
     expect(await ping(socket)).toBe("ping");
     expect(path.accepted).toHaveLength(1);
     expect(client.tunnelsDown).toEqual([]);
