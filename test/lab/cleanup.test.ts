@@ -23,6 +23,11 @@ afterEach(async () => {
   rmSync(stateRoot, { recursive: true });
 });
 
+/** Of a lab: cgroups are one space for the whole machine, whatever the state folder. */
+function named(name: string): string {
+  return `${name}-${process.pid}`;
+}
+
 function up(options: { id?: string; signal?: AbortSignal } = {}): Promise<Lab> {
   const { id, signal = AbortSignal.timeout(90_000) } = options;
   return Lab.up({ mesh: false, stateRoot, manifests, ...(id !== undefined && { id }) }, signal);
@@ -89,26 +94,28 @@ it("no mount of a lab is ever seen outside its own namespaces", async () => {
 it("an error on the way up leaves nothing", async () => {
   await expect(up({ signal: AbortSignal.abort(new Error("stop")) })).rejects.toThrow("stop");
   const stop = new AbortController();
-  const coming = up({ id: "halfway", signal: stop.signal });
-  await expect.poll(() => existsSync(join(findCgroup2(), "warren-lab-halfway", "node-1"))).toBe(true);
+  const coming = up({ id: named("halfway"), signal: stop.signal });
+  await expect.poll(() => existsSync(join(findCgroup2(), `warren-lab-${named("halfway")}`, "node-1"))).toBe(true);
   stop.abort(new Error("changed my mind"));
   await coming.then(
     (lab) => lab.down(),
     (error: unknown) => expect(String(error)).toContain("changed my mind"),
   );
-  expect(tracesOf("halfway", stateRoot)).toEqual([]);
-  await expect(Lab.up({ mesh: false, stateRoot, manifests: ["kind: Pod"] }, AbortSignal.timeout(1000))).rejects.toThrow(
-    /not usable/,
-  );
+  expect(tracesOf(named("halfway"), stateRoot)).toEqual([]);
+  await expect(
+    Lab.up({ mesh: false, stateRoot, manifests: ["kind: Pod"] }, AbortSignal.timeout(90_000)),
+  ).rejects.toThrow(/not usable/);
   expect(readdirSync(stateRoot)).toEqual([]);
 });
 
 it("a name can be taken once, and again when it is free", async () => {
-  const lab = await up({ id: "taken" });
-  await expect(up({ id: "taken" })).rejects.toThrow(/a lab named taken is there already.*lab down --name taken/);
-  expect(readdirSync(stateRoot)).toEqual(["taken"]);
+  const lab = await up({ id: named("taken") });
+  await expect(up({ id: named("taken") })).rejects.toThrow(
+    /a lab named (taken-\d+) is there already.*lab down --name \1/,
+  );
+  expect(readdirSync(stateRoot)).toEqual([named("taken")]);
   await lab.down();
-  await (await up({ id: "taken" })).down();
+  await (await up({ id: named("taken") })).down();
 });
 
 it.each(["../x", "A", "", "x".repeat(40)])("%j is no name for a lab", (id) => {
@@ -116,27 +123,27 @@ it.each(["../x", "A", "", "x".repeat(40)])("%j is no name for a lab", (id) => {
 });
 
 it("what an owner that was killed left is swept by the next lab, and only that", async () => {
-  const owner = await otherOwner("orphan");
-  const living = await up({ id: "living" });
+  const owner = await otherOwner(named("orphan"));
+  const living = await up({ id: named("living") });
   await living.waitReady();
   owner.kill("SIGKILL");
   await once(owner, "exit");
-  expect(tracesOf("orphan", stateRoot).length).toBeGreaterThan(5);
-  const third = await up({ id: "third" });
-  expect(tracesOf("orphan", stateRoot)).toEqual([]);
+  expect(tracesOf(named("orphan"), stateRoot).length).toBeGreaterThan(5);
+  const third = await up({ id: named("third") });
+  expect(tracesOf(named("orphan"), stateRoot)).toEqual([]);
   expect((await living.exec("one", ["true"])).code).toBe(0);
   await Promise.all([third.down(), living.down()]);
 });
 
 it("a sweep leaves a living owner's lab alone, and removes drafts of dead claims", async () => {
-  const owner = await otherOwner("alive");
+  const owner = await otherOwner(named("alive"));
   mkdirSync(join(stateRoot, ".half.999999999.1"));
   expect(await sweepLabs(stateRoot)).toEqual([]);
-  expect(readdirSync(stateRoot)).toEqual(["alive"]);
+  expect(readdirSync(stateRoot)).toEqual([named("alive")]);
   owner.kill("SIGKILL");
   await once(owner, "exit");
-  expect(await Promise.all([sweepLabs(stateRoot), sweepLabs(stateRoot)])).toContainEqual(["alive"]);
-  expect(tracesOf("alive", stateRoot)).toEqual([]);
+  expect(await Promise.all([sweepLabs(stateRoot), sweepLabs(stateRoot)])).toContainEqual([named("alive")]);
+  expect(tracesOf(named("alive"), stateRoot)).toEqual([]);
 });
 
 it("a cgroup is removed with all below it, with processes that fork and ignore signals", async () => {

@@ -14,6 +14,11 @@ let folder: string;
 let stateRoot: string;
 const main = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
 
+/** Of a lab: cgroups are one space for the whole machine, whatever the state folder. */
+function named(name: string): string {
+  return `${name}-${process.pid}`;
+}
+
 function warren(...args: string[]): Promise<RunResult> {
   const env = { ...process.env, WARREN_LAB_STATE: stateRoot };
   return collect(spawn(process.execPath, [main, "lab", ...args], { env, stdio: "pipe" }));
@@ -29,10 +34,10 @@ beforeAll(async () => {
     idle("away", "node-1").replace("name: away", "name: away, namespace: outside"),
   );
   writeFileSync(join(folder, "shop.yaml"), manifests);
-  const up = await warren("up", "--no-mesh", "--name", "verbs", "-f", join(folder, "shop.yaml"));
+  const up = await warren("up", "--no-mesh", "--name", named("verbs"), "-f", join(folder, "shop.yaml"));
   expect(up).toMatchObject({ code: 0, stderr: "" });
   expect(up.stdout).toMatch(/^ +\d+\.\d\d s {2}all pods are ready$/m);
-  expect(up.stdout).toContain("lab verbs is up. Try:");
+  expect(up.stdout).toContain(`lab ${named("verbs")} is up. Try:`);
 });
 afterAll(async () => {
   for (const lab of findLabs(stateRoot)) await removeLab(lab);
@@ -45,17 +50,17 @@ async function status(): Promise<LabStatus> {
 
 describe("warren lab", () => {
   it("refuses a second lab of that name, and says how to remove the first", async () => {
-    const { code, stderr } = await warren("up", "--no-mesh", "--name", "verbs", "-f", join(folder, "shop.yaml"));
+    const { code, stderr } = await warren("up", "--no-mesh", "--name", named("verbs"), "-f", join(folder, "shop.yaml"));
     expect(code).toBe(1);
-    expect(stderr).toContain("a lab named verbs is there already");
+    expect(stderr).toContain(`a lab named ${named("verbs")} is there already`);
   });
 
   it("up with manifests that are wrong names them and leaves nothing", async () => {
     writeFileSync(join(folder, "bad.yaml"), "{apiVersion: v1, kind: Pod, metadata: {name: x}, spec: {containers: []}}");
-    const { code, stderr } = await warren("up", "--no-mesh", "--name", "bad", "-f", join(folder, "bad.yaml"));
+    const { code, stderr } = await warren("up", "--no-mesh", "--name", named("bad"), "-f", join(folder, "bad.yaml"));
     expect(code).toBe(1);
     expect(stderr).toMatch(/bad\.yaml: Pod x: spec\.containers/);
-    expect(tracesOf("bad", stateRoot)).toEqual([]);
+    expect(tracesOf(named("bad"), stateRoot)).toEqual([]);
   });
 
   it.each([
@@ -116,26 +121,26 @@ describe("warren lab", () => {
   });
 
   it("down removes the lab, by its owner", async () => {
-    expect((await warren("down")).stdout).toBe("lab verbs: removed\n");
-    expect(tracesOf("verbs", stateRoot)).toEqual([]);
+    expect((await warren("down")).stdout).toBe(`lab ${named("verbs")}: removed\n`);
+    expect(tracesOf(named("verbs"), stateRoot)).toEqual([]);
     expect((await warren("down")).stderr).toMatch(/no lab is up here; make one: warren lab up/);
   });
 
   it("down --all removes what an owner that was killed left", async () => {
-    expect((await warren("up", "--no-mesh", "--name", "killed", "-f", join(folder, "shop.yaml"))).code).toBe(0);
+    expect((await warren("up", "--no-mesh", "--name", named("killed"), "-f", join(folder, "shop.yaml"))).code).toBe(0);
     const [lab] = findLabs(stateRoot);
     process.kill(lab?.owner.process.pid ?? 0, "SIGKILL");
     await expect.poll(() => findLabs(stateRoot)[0]?.alive).toBe(false);
-    expect(tracesOf("killed", stateRoot).length).toBeGreaterThan(5);
-    expect((await warren("down", "--all")).stdout).toBe("lab killed: its owner was dead; removed\n");
-    expect(tracesOf("killed", stateRoot)).toEqual([]);
+    expect(tracesOf(named("killed"), stateRoot).length).toBeGreaterThan(5);
+    expect((await warren("down", "--all")).stdout).toBe(`lab ${named("killed")}: its owner was dead; removed\n`);
+    expect(tracesOf(named("killed"), stateRoot)).toEqual([]);
   });
 
   it.each(["SIGTERM", "SIGINT"] as const)("an owner that gets %s removes its lab", async (signal) => {
-    expect((await warren("up", "--no-mesh", "--name", "told", "-f", join(folder, "shop.yaml"))).code).toBe(0);
+    expect((await warren("up", "--no-mesh", "--name", named("told"), "-f", join(folder, "shop.yaml"))).code).toBe(0);
     const [lab] = findLabs(stateRoot);
     process.kill(lab?.owner.process.pid ?? 0, signal);
-    await expect.poll(() => tracesOf("told", stateRoot), { timeout: 30_000 }).toEqual([]);
+    await expect.poll(() => tracesOf(named("told"), stateRoot), { timeout: 30_000 }).toEqual([]);
   });
 
   it("up that is interrupted removes what it began", async () => {
@@ -145,12 +150,12 @@ describe("warren lab", () => {
       "[sleep, infinity], readinessProbe: {exec: {command: ['false']}}",
     );
     writeFileSync(join(folder, "slow.yaml"), slow);
-    const args = [main, "lab", "up", "--no-mesh", "--name", "interrupted", "-f", join(folder, "slow.yaml")];
+    const args = [main, "lab", "up", "--no-mesh", "--name", named("interrupted"), "-f", join(folder, "slow.yaml")];
     const child = spawn(process.execPath, args, { env, stdio: "pipe" });
     const result = collect(child);
-    await expect.poll(() => tracesOf("interrupted", stateRoot).length, { timeout: 30_000 }).toBeGreaterThan(5);
+    await expect.poll(() => tracesOf(named("interrupted"), stateRoot).length, { timeout: 30_000 }).toBeGreaterThan(5);
     child.kill("SIGINT");
     expect((await result).stderr).toContain("interrupted; the lab was removed");
-    expect(tracesOf("interrupted", stateRoot)).toEqual([]);
+    expect(tracesOf(named("interrupted"), stateRoot)).toEqual([]);
   });
 });
