@@ -15,11 +15,12 @@ import {
   IstioCertificateResponseSchema,
 } from "../xds/gen/istio/v1/auth/ca_pb.ts";
 import { bearerToken } from "./access/bearer-token.ts";
+import type { CallGate } from "./access/call-gate.ts";
 import type { NodeAuthenticator } from "./access/node-authenticator.ts";
 import type { PodDirectory } from "./access/pod-directory.ts";
 import type { Authority, IssuedLeaf } from "./authority/authority.ts";
 import { readSigningRequest } from "./authority/signing-request.ts";
-import { ending } from "./grpc-call.ts";
+import { type Ending, ending } from "./grpc-call.ts";
 import type { CertificateOutcome } from "./metrics.ts";
 
 export interface CertificateServiceDeps {
@@ -55,9 +56,20 @@ const grpcStatus: Readonly<Record<Exclude<CertificateOutcome, "issued">, readonl
   failed: [status.INTERNAL, "internal error"],
 };
 
+interface Refused {
+  readonly outcome: Exclude<CertificateOutcome, "issued">;
+  readonly reason: string;
+  readonly fields: object;
+}
 type Result =
   | { readonly outcome: "issued"; readonly leaf: IssuedLeaf; readonly identity: Identity; readonly node: string }
-  | { readonly outcome: Exclude<CertificateOutcome, "issued">; readonly reason: string; readonly fields: object };
+  | Refused;
+
+/** A request as the log knows it. */
+interface Mark {
+  readonly request: number;
+  readonly peer: string;
+}
 
 /** An error is thrown by nobody below here; what a caller could cause is a `Result`. */
 export class CertificateService {
@@ -75,31 +87,42 @@ export class CertificateService {
     return this.#inFlight;
   }
 
+  readonly gate: CallGate = async ({ metadata, peer }) => {
+    const began = performance.now();
+    const caller = await this.#deps.nodes.authenticate(bearerToken(metadata));
+    if (!("refused" in caller)) return undefined;
+    const mark = { request: ++this.#number, peer };
+    return this.#refuse(mark, began, { outcome: "unauthenticated", reason: caller.refused, fields: {} });
+  };
+
   readonly createCertificate: handleUnaryCall<IstioCertificateRequest, IstioCertificateResponse> = (call, answer) => {
-    const number = ++this.#number;
+    const mark = { request: ++this.#number, peer: call.getPeer() };
     const began = performance.now();
     const { metrics, log } = this.#deps;
-    const common = { request: number, peer: call.getPeer() };
     const tell = (result: Result) => {
+      if (result.outcome !== "issued") return answer(this.#refuse(mark, began, result));
       metrics.certificateRequest(result.outcome, (performance.now() - began) / 1000);
-      if (result.outcome === "issued") {
-        const { leaf, identity, node } = result;
-        const until = new Date(leaf.notAfter).toISOString();
-        log.info({ ...common, node, identity, serial: serialText(leaf.serial), notAfter: until }, "certificate issued");
-        return answer(null, create(IstioCertificateResponseSchema, { certChain: [...leaf.chain] }));
-      }
-      const level = result.outcome === "failed" ? "error" : "warn";
-      log[level]({ ...common, ...result.fields, outcome: result.outcome }, `certificate refused: ${result.reason}`);
-      const [code, text] = grpcStatus[result.outcome];
-      answer(ending(code, `${text} (request ${number})`));
+      const { leaf, identity, node } = result;
+      const until = new Date(leaf.notAfter).toISOString();
+      log.info({ ...mark, node, identity, serial: serialText(leaf.serial), notAfter: until }, "certificate issued");
+      return answer(null, create(IstioCertificateResponseSchema, { certChain: [...leaf.chain] }));
     };
     this.#judge(call)
       .then(tell)
       .catch((error: unknown) => {
-        log.error({ ...common, error }, `a certificate request cannot be answered: ${messageOf(error)}`);
-        answer(ending(status.INTERNAL, `internal error (request ${number})`));
+        log.error({ ...mark, error }, `a certificate request cannot be answered: ${messageOf(error)}`);
+        answer(ending(status.INTERNAL, `internal error (request ${mark.request})`));
       });
   };
+
+  #refuse(mark: Mark, began: number, { outcome, reason, fields }: Refused): Ending {
+    const { metrics, log } = this.#deps;
+    metrics.certificateRequest(outcome, (performance.now() - began) / 1000);
+    const level = outcome === "failed" ? "error" : "warn";
+    log[level]({ ...mark, ...fields, outcome }, `certificate refused: ${reason}`);
+    const [code, text] = grpcStatus[outcome];
+    return ending(code, `${text} (request ${mark.request})`);
+  }
 
   async #judge(call: ServerUnaryCall<IstioCertificateRequest, IstioCertificateResponse>): Promise<Result> {
     if (this.#inFlight >= this.#options.concurrency) {

@@ -165,12 +165,17 @@ export class Control {
       {
         credentials: this.#serving.credentials,
         services: [
-          [grpcService(IstioCertificateService), { CreateCertificate: certificates.createCertificate }],
-          [discoveryDefinition(), discovery],
-          [grpcService(InspectionProto), { Inspect: this.#inspection.inspect }],
-          [grpcService(OperatorProto), operators],
+          {
+            definition: grpcService(IstioCertificateService),
+            implementation: { CreateCertificate: certificates.createCertificate },
+            gate: certificates.gate,
+          },
+          { definition: discoveryDefinition(), implementation: discovery },
+          { definition: grpcService(InspectionProto), implementation: { Inspect: this.#inspection.inspect } },
+          { definition: grpcService(OperatorProto), implementation: operators, gate: this.#operators.gate },
           this.#authority.service,
         ],
+        log: logOf("server"),
       },
       { ...config.listen, socket: config.operatorSocket },
     );

@@ -9,10 +9,19 @@ import {
 } from "@grpc/grpc-js";
 import { MeshError, messageOf } from "../lib/errors.ts";
 import { formatHostPort } from "../lib/host-port.ts";
+import { type CallGate, callGates } from "./access/call-gate.ts";
 
 export interface GrpcServerDeps {
   readonly credentials: ServerCredentials;
-  readonly services: readonly (readonly [ServiceDefinition, UntypedServiceImplementation])[];
+  readonly services: readonly ServedService[];
+  readonly log: { warn(fields: object, message: string): void };
+}
+
+export interface ServedService {
+  readonly definition: ServiceDefinition;
+  readonly implementation: UntypedServiceImplementation;
+  /** Before the message of each call. Only a service whose methods all take streams can do without: it reads when it likes. */
+  readonly gate?: CallGate;
 }
 
 export interface GrpcServerOptions {
@@ -25,12 +34,13 @@ export interface GrpcServerOptions {
 
 /**
  * Ours are a few kilobytes. A ztunnel that comes back names all that it holds in one request, some 130 bytes for each of 150 000
- * workloads. Requests of one call are read before it is known who calls: with the streams of a connection this bounds what a stranger
- * can make us hold, to what gRPC's defaults would allow.
+ * workloads. Of strangers nothing is read.
  */
 const largestRequest = 24 * 1024 * 1024;
 /** An agent needs ten: its state, its inspection stream, and eight certificates at once. */
 const streamsPerConnection = 24;
+/** Agents have a stream open all the time; who has none for this long can come again, and strangers don't hold descriptors. */
+const longestIdleMs = 5 * 60_000;
 
 export class GrpcServer {
   readonly #server: Server;
@@ -48,8 +58,10 @@ export class GrpcServer {
       "grpc.keepalive_timeout_ms": 10_000,
       // Agents may ping without a call under way, as often as they like down to this.
       "grpc.keepalive_permit_without_calls": 1,
+      "grpc.max_connection_idle_ms": longestIdleMs,
+      interceptors: [callGates({ gates: gatesOf(deps.services), log: deps.log })],
     });
-    for (const [definition, implementation] of deps.services) this.#server.addService(definition, implementation);
+    for (const { definition, implementation } of deps.services) this.#server.addService(definition, implementation);
     this.#credentials = deps.credentials;
   }
 
@@ -95,6 +107,17 @@ export class GrpcServer {
       });
     });
   }
+}
+
+function gatesOf(services: readonly ServedService[]): ReadonlyMap<string, CallGate> {
+  const gates = new Map<string, CallGate>();
+  for (const { definition, gate } of services) {
+    for (const { path, requestStream } of Object.values(definition)) {
+      if (gate !== undefined) gates.set(path, gate);
+      else if (!requestStream) throw new TypeError(`${path} has no gate: anybody's message would be read`);
+    }
+  }
+  return gates;
 }
 
 /** A socket that a killed process left refuses everybody, its successor's bind included. Anything but a socket is somebody else's. */

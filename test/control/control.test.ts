@@ -199,14 +199,14 @@ test("names in the request are ignored: the authority writes the identity itself
   expect(certificate.ca).toBe(false);
 });
 
-test("a message beyond any request is cut off before it is read", async () => {
+test("a message beyond any request is cut off before it is read, an agent's too", async () => {
   const plane = await startControlPlane([], apiOnW1);
-  const { root } = await asW1(plane);
+  const { root, authorization } = await asW1(plane);
   const session = connectHttp2(`https://127.0.0.1:${plane.port}`, { ca: root });
   onTestFinished(() => session.destroy());
   const { path } = grpcMethod(IstioCertificateService.method.createCertificate);
   const headers = { ":method": "POST", ":path": path, "content-type": "application/grpc", te: "trailers" };
-  const call = session.request(headers);
+  const call = session.request({ ...headers, authorization });
   // A gRPC frame begins with a flag and its length: nothing of the 25 MiB is ever sent.
   const head = Buffer.alloc(5);
   head.writeUInt32BE(25 << 20, 1);

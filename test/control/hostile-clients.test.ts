@@ -3,8 +3,10 @@
  * fails these tests by itself, as it would end the process.
  */
 import { readFile } from "node:fs/promises";
+import { connect as connectHttp2 } from "node:http2";
 import { connect as connectTcp } from "node:net";
 import { join } from "node:path";
+import { connect as connectTls } from "node:tls";
 import { create, type DescMessage, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { Client, type ClientDuplexStream, credentials, Metadata, type StatusObject, status } from "@grpc/grpc-js";
 import { expect, onTestFinished, test } from "vitest";
@@ -116,8 +118,9 @@ test.each<[string, string, readonly Buffer[], status]>([
     [garbage],
     status.INTERNAL,
   ],
-  ["garbage for a person's ask", grpcMethod(OperatorService.method.ask).path, [garbage], status.INTERNAL],
-  ["garbage for a revocation", grpcMethod(AuthorityService.method.revoke).path, [garbage], status.INTERNAL],
+  // A node's token is not an operator's: nothing of it is read.
+  ["garbage for a person's ask", grpcMethod(OperatorService.method.ask).path, [garbage], status.PERMISSION_DENIED],
+  ["garbage for a revocation", grpcMethod(AuthorityService.method.revoke).path, [garbage], status.PERMISSION_DENIED],
 ])("%s ends that call with a status, and nothing else", async (_name, path, messages, code) => {
   const to = await plane();
   const { call, ended } = stream(to, path, messages);
@@ -125,6 +128,36 @@ test.each<[string, string, readonly Buffer[], status]>([
   expect(await ended).toMatchObject({ code });
   await serves(to);
 });
+
+const oneMessage = [IstioCertificateService, OperatorService, AuthorityService].flatMap(({ methods }) =>
+  methods.filter(({ methodKind }) => methodKind === "unary" || methodKind === "server_streaming"),
+);
+
+test.each(oneMessage.map((method) => [grpcMethod(method).path]))(
+  "strangers with messages that never end, on every stream of a connection, are refused at once by %s",
+  async (path) => {
+    const to = await plane();
+    const socket = connectTls({ host: "127.0.0.1", port: to.port, ca: to.root, ALPNProtocols: ["h2"], servername: "" });
+    const session = connectHttp2(`https://127.0.0.1:${to.port}`, { createConnection: () => socket });
+    session.on("error", () => {});
+    onTestFinished(() => session.destroy());
+    const headers = { ":method": "POST", ":path": path, "content-type": "application/grpc", te: "trailers" };
+    // It says 20 MiB, and sends a part of it.
+    const begun = Buffer.concat([Buffer.from([0, 1, 64, 0, 0]), Buffer.alloc(100_000)]);
+    const statuses: unknown[] = [];
+    for (const authorization of Array.from({ length: 24 }, (_, index) => `Bearer made-up-${index}`)) {
+      const call = session.request({ ...headers, authorization });
+      call.on("error", () => {}).resume();
+      call.on("response", (got) => statuses.push(got["grpc-status"]));
+      call.write(begun);
+    }
+    await expect.poll(() => statuses.length, eventually).toBe(24);
+    expect([status.UNAUTHENTICATED, status.PERMISSION_DENIED].map(String)).toEqual(
+      expect.arrayContaining([...new Set(statuses)]),
+    );
+    await serves(to);
+  },
+);
 
 test("what a client may say twice, with names of a megabyte, numbers that mean nothing and versions of nothing, is answered", async () => {
   const to = await plane();

@@ -37,6 +37,7 @@ import {
   WatchStatusResponseSchema,
 } from "../../xds/gen/warren/authority/v1/authority_pb.ts";
 import { bearerToken } from "../access/bearer-token.ts";
+import type { CallGate } from "../access/call-gate.ts";
 import type { OperatorAction, OperatorAuthenticator } from "../access/operator-authenticator.ts";
 import { endCall, ending } from "../grpc-call.ts";
 import type { AgentCensus } from "./agent-census.ts";
@@ -64,6 +65,8 @@ export interface AuthorityServiceDeps extends Omit<StatusSources, "authority" | 
 /** For one agent's answer about the certificates of an identity, milliseconds. */
 const answerMs = 5000;
 
+const looks: ReadonlySet<string> = new Set(["GetStatus", "WatchStatus"]);
+
 /** What a caller could have known better. */
 class Refused extends Error {
   readonly code: status;
@@ -86,6 +89,11 @@ export class AuthorityService {
   stop(): void {
     for (const end of this.#watchers) end();
   }
+
+  readonly gate: CallGate = async ({ method, metadata, peer }) => {
+    const caller = await this.#authorize(metadata, peer, looks.has(method) ? "inspect" : "manage-authority");
+    return "code" in caller ? caller : undefined;
+  };
 
   readonly getStatus: handleUnaryCall<GetStatusRequest, GetStatusResponse> = (call, answer) =>
     this.#answer(call, answer, "inspect", () =>

@@ -3,7 +3,6 @@
  * its roots are published in, what agents are told of it, and the service for operators. Started before agents are served; rotations go
  * on once the state of the mesh is there.
  */
-import type { ServiceDefinition, UntypedServiceImplementation } from "@grpc/grpc-js";
 import { writeAtomically } from "../../lib/atomic-file.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { messageOf } from "../../lib/errors.ts";
@@ -12,6 +11,7 @@ import type { MeshSettings, MeshView } from "../../model/mesh.ts";
 import { AuthorityService as AuthorityProto } from "../../xds/gen/warren/authority/v1/authority_pb.ts";
 import { grpcService } from "../../xds/grpc-service.ts";
 import type { OperatorAuthenticator } from "../access/operator-authenticator.ts";
+import type { ServedService } from "../grpc-server.ts";
 import type { AgentRegistry } from "../inspection/agent-registry.ts";
 import { InspectedAgents } from "./agent-census.ts";
 import { Authority, type AuthorityOptions } from "./authority.ts";
@@ -82,11 +82,11 @@ export class OnlineAuthority {
   }
 
   /** What operators ask, ready to be served. */
-  get service(): readonly [ServiceDefinition, UntypedServiceImplementation] {
-    const { getStatus, watchStatus, rotateIntermediate, rotateRoot, revoke, restore } = this.#service;
-    return [
-      grpcService(AuthorityProto),
-      {
+  get service(): ServedService {
+    const { getStatus, watchStatus, rotateIntermediate, rotateRoot, revoke, restore, gate } = this.#service;
+    return {
+      definition: grpcService(AuthorityProto),
+      implementation: {
         GetStatus: getStatus,
         WatchStatus: watchStatus,
         RotateIntermediate: rotateIntermediate,
@@ -94,7 +94,8 @@ export class OnlineAuthority {
         Revoke: revoke,
         Restore: restore,
       },
-    ];
+      gate,
+    };
   }
 
   /** Resolves when it can sign and its roots are published. Rejects, with nothing served, when plug-in certificates are not right. */

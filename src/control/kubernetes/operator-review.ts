@@ -36,11 +36,13 @@ export class OperatorReview implements OperatorAuthenticator {
   readonly #api: KubernetesApi;
   readonly #options: OperatorReviewOptions;
   readonly #cache: ReviewCache<OperatorCaller | Refusal>;
+  readonly #users: ReviewCache<ReviewedUser | Refusal>;
 
   constructor(deps: { readonly api: KubernetesApi; readonly clock: Clock }, options: OperatorReviewOptions) {
     this.#api = deps.api;
     this.#options = options;
     this.#cache = new ReviewCache(deps.clock, options.cache);
+    this.#users = new ReviewCache(deps.clock, options.cache);
   }
 
   async authorize(token: string, action: OperatorAction): Promise<OperatorCaller | Refusal> {
@@ -48,10 +50,15 @@ export class OperatorReview implements OperatorAuthenticator {
   }
 
   async #review(token: string, action: OperatorAction): Promise<OperatorCaller | Refusal> {
+    // Whose token it is does not depend on what is asked for: a stranger's costs one question, whatever it tries.
+    const user = await this.#users.get(token, "user", () => this.#user(token));
+    return "refused" in user ? user : await this.#access(user, action);
+  }
+
+  async #user(token: string): Promise<ReviewedUser | Refusal> {
     const { timeoutMs } = this.#options;
     const ours = await reviewToken(this.#api, token, [operatorAudience], timeoutMs);
-    const user = "refused" in ours && token !== "" ? await reviewToken(this.#api, token, [], timeoutMs) : ours;
-    return "refused" in user ? user : await this.#access(user, action);
+    return "refused" in ours && token !== "" ? await reviewToken(this.#api, token, [], timeoutMs) : ours;
   }
 
   async #access(user: ReviewedUser, action: OperatorAction): Promise<OperatorCaller | Refusal> {

@@ -1,6 +1,7 @@
 /** Answers about tokens, kept briefly by the token's hash: agents come with the same token for every certificate. */
 import { createHash } from "node:crypto";
 import type { Clock } from "../../lib/clock.ts";
+import type { Refusal } from "../access/node-authenticator.ts";
 
 export interface ReviewCacheOptions {
   /** How long a yes holds; a revoked token works for so long. */
@@ -9,9 +10,11 @@ export interface ReviewCacheOptions {
   readonly refusedMs: number;
   /** Tokens remembered; the oldest gives way. */
   readonly size: number;
+  /** Questions under way; more are refused unasked. A stranger makes up tokens faster than an API server judges them. */
+  readonly atOnce: number;
 }
 
-export const reviewCacheDefaults = { acceptedMs: 60_000, refusedMs: 2000, size: 10_000 } as const;
+export const reviewCacheDefaults = { acceptedMs: 60_000, refusedMs: 2000, size: 10_000, atOnce: 64 } as const;
 
 interface Entry<T> {
   readonly until: number;
@@ -30,12 +33,14 @@ export class ReviewCache<T extends object> {
   }
 
   /** `question` tells questions about the same token apart. Who asks while the answer is under way shares it. */
-  async get(token: string, question: string, ask: () => Promise<T>): Promise<T> {
+  async get(token: string, question: string, ask: () => Promise<T>): Promise<T | Refusal> {
     const key = createHash("sha256").update(`${question}\0${token}`).digest("base64");
     const known = this.#entries.get(key);
     if (known !== undefined && known.until > this.#clock.now()) return known.answer;
-    const pending = this.#asked.get(key) ?? this.#ask(key, ask);
-    return await pending;
+    const pending = this.#asked.get(key);
+    if (pending !== undefined) return await pending;
+    if (this.#asked.size >= this.#options.atOnce) return { refused: "too many tokens are being judged at once" };
+    return await this.#ask(key, ask);
   }
 
   #ask(key: string, ask: () => Promise<T>): Promise<T> {

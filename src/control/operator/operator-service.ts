@@ -25,6 +25,7 @@ import {
 } from "../../xds/gen/warren/operator/v1/operator_pb.ts";
 import { resourceTypes } from "../../xds/resources/resource-types.ts";
 import { bearerToken } from "../access/bearer-token.ts";
+import type { CallGate } from "../access/call-gate.ts";
 import type { OperatorAction, OperatorAuthenticator } from "../access/operator-authenticator.ts";
 import type { ResourceStore } from "../discovery/resource-store.ts";
 import { encodeResponse } from "../discovery/response-codec.ts";
@@ -94,6 +95,12 @@ export class OperatorService {
   stop(): void {
     for (const stream of this.#streams) stream.abort(new Error("the control plane stops"));
   }
+
+  /** What an ask takes stands in it: it is read for whoever may anything that asks take, and judged then. */
+  readonly gate: CallGate = async ({ method, metadata, peer }) => {
+    if (method === "Ask" && (await this.#may(metadata, "manage-agents"))) return undefined;
+    return await this.#authorize(metadata, peer, "inspect", method);
+  };
 
   readonly ask: handleServerStreamingCall<AskRequest, AskAnswer> = (call) => {
     const { ask, nodes, timeout, follow } = call.request;
@@ -175,6 +182,10 @@ export class OperatorService {
     }
     if (action !== "inspect") log.info({ operator: caller.name, peer, what }, "an operator changes agents");
     return undefined;
+  }
+
+  async #may(metadata: Metadata, action: OperatorAction): Promise<boolean> {
+    return !("refused" in (await this.#deps.operators.authorize(bearerToken(metadata), action)));
   }
 
   async *#mesh(): AsyncGenerator<MeshPart> {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import type { OperatorAction } from "../../../src/control/access/operator-authenticator.ts";
+import { type OperatorAction, operatorActions } from "../../../src/control/access/operator-authenticator.ts";
 import { NodeReview } from "../../../src/control/kubernetes/node-review.ts";
 import { OperatorReview, operatorAccess, operatorAudience } from "../../../src/control/kubernetes/operator-review.ts";
 import { reviewCacheDefaults } from "../../../src/control/kubernetes/review-cache.ts";
@@ -137,6 +137,31 @@ describe("nobody is known", () => {
     expect(JSON.stringify(refused)).not.toContain(shown);
     clock.advance(reviewCacheDefaults.refusedMs + 1);
     expect(await review.authenticate(shown)).toEqual({ node: "w1" });
+  });
+});
+
+describe("a stranger who makes up tokens", () => {
+  test("asks no more at once of the API server than it can bear, and keeps nobody out who is known", async () => {
+    const { server, review, token, reviews } = await nodes();
+    const known = token();
+    await review.authenticate(known);
+    const before = reviews();
+    server.faults.add({ verb: "create", plural: "tokenreviews" }, { kind: "stall" });
+    const made = Array.from({ length: reviewCacheDefaults.atOnce + 20 }, (_, index) =>
+      review.authenticate(`t${index}`),
+    );
+    const turnedAway = await Promise.all(made.slice(reviewCacheDefaults.atOnce));
+    for (const answer of turnedAway) expect(answer).toEqual({ refused: "too many tokens are being judged at once" });
+    expect(await review.authenticate(known)).toEqual({ node: "w1" });
+    await expect.poll(reviews).toBe(before + reviewCacheDefaults.atOnce);
+  });
+
+  test("costs two questions for each, whatever it tries", async () => {
+    const server = await startApiServer();
+    const { api } = await clientOf(server);
+    const review = new OperatorReview({ api, clock: new FakeClock() }, { timeoutMs: 5000, cache: reviewCacheDefaults });
+    for (const action of operatorActions) expect(await review.authorize("made up", action)).toHaveProperty("refused");
+    expect(server.requests.filter(({ plural }) => plural === "tokenreviews")).toHaveLength(2);
   });
 });
 
