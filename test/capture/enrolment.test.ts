@@ -112,7 +112,7 @@ describe.each(backends)("enrolment with %s", (backend) => {
     const pod = await node.machine.addPod("unserved");
     const request = { uid: pod.uid, netnsPath: pod.netnsPath, addresses: pod.addresses, failOpen: false };
     await node.capture.enrol(request, soon());
-    await expect(node.capture.probe(pod.uid, soon(300))).rejects.toMatchObject({
+    await expect(node.capture.probe(pod.uid, soon(1000))).rejects.toMatchObject({
       code: "MESH_PROBE_FAILED",
       message: expect.stringMatching(/outbound IPv4 probe .* is the agent's engine running/),
     });

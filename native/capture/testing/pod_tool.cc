@@ -35,7 +35,7 @@ using warren::capture::IpEndpoint;
 using warren::capture::UniqueFd;
 
 constexpr int kProtocolMptcp = 262;
-constexpr int kTimeoutMs = 5000;
+constexpr int kTimeoutMs = 20000;
 
 // --name value pairs and bare --flags, then positional arguments.
 struct Arguments {
@@ -121,22 +121,33 @@ sockaddr_storage target_of(const IpEndpoint& destination, bool mapped, socklen_t
   return storage;
 }
 
+// A stopped process that goes on finds its call interrupted where the socket has a time limit (signal(7)).
+template <typename Call>
+auto again(Call call) {
+  auto result = call();
+  while (result < 0 && errno == EINTR) result = call();
+  return result;
+}
+
 bool wait_for(const UniqueFd& socket, short events) {
   pollfd wait{socket.get(), events, 0};
-  const int ready = ::poll(&wait, 1, kTimeoutMs);
+  const int ready = again([&] { return ::poll(&wait, 1, kTimeoutMs); });
   if (ready == 0) errno = ETIMEDOUT;
   return ready == 1;
 }
 
-void finish_connect(const UniqueFd& socket) {
-  if (!wait_for(socket, POLLOUT)) fail("connect");
+// Whether a connection that is under way came about; otherwise errno says why not.
+bool came_about(const UniqueFd& socket) {
+  if (!wait_for(socket, POLLOUT)) return false;
   int error = 0;
   socklen_t size = sizeof error;
   ::getsockopt(socket.get(), SOL_SOCKET, SO_ERROR, &error, &size);
-  if (error != 0) {
-    errno = error;
-    fail("connect");
-  }
+  errno = error;
+  return error == 0;
+}
+
+void finish_connect(const UniqueFd& socket) {
+  if (!came_about(socket)) fail("connect");
 }
 
 // `sent` tells whether the data of --send already left with the SYN.
@@ -167,7 +178,7 @@ UniqueFd open_connected(const Arguments& arguments, bool* sent = nullptr) {
     *sent = ::sendto(socket.get(), data.data(), data.size(), MSG_FASTOPEN, address, size) > 0;
     // Without a cookie of the server the SYN goes alone.
     if (!*sent && errno != EINPROGRESS) fail("connect");
-  } else if (::connect(socket.get(), address, size) != 0 && errno != EINPROGRESS) {
+  } else if (::connect(socket.get(), address, size) != 0 && errno != EINPROGRESS && errno != EINTR) {
     fail("connect");
   }
   finish_connect(socket);
@@ -284,8 +295,11 @@ void run_crr(const Arguments& arguments) {
     ::setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
     ::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
     char byte = 'x';
-    const bool ok = ::connect(socket.get(), destination.data(), destination.size()) == 0 &&
-                    ::send(socket.get(), &byte, 1, MSG_NOSIGNAL) == 1 && ::recv(socket.get(), &byte, 1, 0) == 1;
+    // connect(2) goes on without whom a signal interrupted; it is not called again.
+    const bool connected =
+        ::connect(socket.get(), destination.data(), destination.size()) == 0 || (errno == EINTR && came_about(socket));
+    const bool ok = connected && again([&] { return ::send(socket.get(), &byte, 1, MSG_NOSIGNAL); }) == 1 &&
+                    again([&] { return ::recv(socket.get(), &byte, 1, 0); }) == 1;
     ends[ok ? "ok" : ::strerrorname_np(errno)]++;
     // The name of the server that took it: its greeting's first byte.
     if (ok) ends[std::string("byte ") + byte]++;

@@ -35,7 +35,7 @@ function removeCgroup(path: string): void {
       removeCgroup(join(path, entry.name));
     }
   }
-  const end = Date.now() + 2000;
+  const end = Date.now() + 30_000;
   for (;;) {
     for (const pid of pidsIn(path)) {
       if (pid !== String(process.pid)) {
