@@ -4,11 +4,12 @@ import { columns } from "../lib/columns.ts";
 import { reasonInfo } from "../model/reason.ts";
 import type { PolicyTrace } from "../policy/explain.ts";
 import type { Exit } from "./exit.ts";
-import { addOutputOption, type Colours, type OutputFormat, print } from "./query/output.ts";
-import { allAllowed, answer, type ExplainedAnswer, type QuestionFlags } from "./query/question.ts";
+import type { ListFormat } from "./output/mesh-flags.ts";
+import { addOutputOption, type Colours, printAnswer } from "./query/output.ts";
+import type { ExplainedAnswer, QuestionFlags } from "./query/question.ts";
 import { addSourceOptions, openSource, type SourceFlags } from "./query/source.ts";
 
-type ExplainFlags = QuestionFlags & SourceFlags & { readonly output: OutputFormat };
+type ExplainFlags = QuestionFlags & SourceFlags & { readonly output: ListFormat };
 
 const help = `
 WORKLOAD is deploy/x, pod/x (also sts/, ds/, job/, cronjob/) or x, with .NAMESPACE behind it for another namespace than
@@ -52,13 +53,24 @@ export function registerAuthz(program: Command, exit: Exit): void {
 }
 
 async function explainCommand(flags: ExplainFlags): Promise<number> {
-  const { readCluster } = await import("./query/cluster.ts");
+  const [{ readCluster }, { allAllowed, answer }] = [
+    await import("./query/cluster.ts"),
+    await import("./query/question.ts"),
+  ];
   const source = await openSource(flags);
   const { view } = readCluster(source.texts, [], source);
   const answers = answer(view, source.defaultNamespace, flags);
   const allowed = allAllowed(answers);
-  await print(flags.output, "AuthorizationExplanation", { allowed, answers }, (colours) =>
-    answers.flatMap((one, index) => [...(index === 0 ? [] : [""]), ...answerLines(one, flags, colours)]),
+  await printAnswer(
+    {
+      schema: "warren.authz-explain/v1",
+      document: { allowed, answers },
+      rows: answers,
+      name: ({ pods, port }) => pods.map((pod) => `${pod}:${port}`).join("\n"),
+      lines: (colours) =>
+        answers.flatMap((one, at) => [...(at === 0 ? [] : [""]), ...answerLines(one, flags, colours)]),
+    },
+    flags,
   );
   return allowed ? 0 : 1;
 }

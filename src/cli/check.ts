@@ -1,13 +1,13 @@
 /** `warren check`: looks for what is wrong, or would be, and says what to do about each. */
 import { type Command, Option } from "commander";
 import type { Exit } from "./exit.ts";
-import { addMeshOptions, type MeshFlags } from "./output/mesh-flags.ts";
+import { addMeshOptions, type ListFormat, listFormats, type MeshFlags } from "./output/mesh-flags.ts";
 import type { Check } from "./query/check-report.ts";
 import type { MeshClient } from "./query/mesh-client.ts";
 
 export interface CheckFlags extends MeshFlags {
   readonly pre?: true;
-  readonly output: "table" | "short" | "json";
+  readonly output: ListFormat | "short";
   readonly failOn: "warning" | "failure";
 }
 
@@ -37,7 +37,11 @@ export function registerCheck(program: Command, exit: Exit): void {
   addMeshOptions(command)
     .option("--pre", "before an installation: look at this machine, and at the cluster of the kubeconfig")
     .option("--node <name...>", "only these nodes (default: the whole mesh)")
-    .addOption(new Option("-o, --output <format>", "how to print").choices(["table", "short", "json"]).default("table"))
+    .addOption(
+      new Option("-o, --output <format>", "how to print; short leaves out what is fine")
+        .choices([...listFormats, "short"])
+        .default("table"),
+    )
     .addOption(
       new Option("--fail-on <severity>", "what makes it exit 1").choices(["warning", "failure"]).default("failure"),
     )

@@ -66,7 +66,10 @@ async function runDemoCommand(options: DemoOptions): Promise<number> {
     if (!kept) await lab.down();
   }
   const failed = checklist.checks.filter((check) => !check.ok).length;
-  if (quiet) process.stdout.write(`${JSON.stringify({ checks: checklist.checks, ok: checklist.ok })}\n`);
+  if (quiet)
+    process.stdout.write(
+      `${JSON.stringify({ schema: "warren.demo/v1", checks: checklist.checks, ok: checklist.ok })}\n`,
+    );
   say(`\n${checklist.checks.length - failed} of ${checklist.checks.length} hold (${seconds()} s)`);
   if (!kept) say(openHint);
   if (kept) {

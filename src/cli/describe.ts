@@ -2,11 +2,12 @@
 import type { Command } from "commander";
 import { columns } from "../lib/columns.ts";
 import type { Exit } from "./exit.ts";
+import type { ListFormat } from "./output/mesh-flags.ts";
 import type { Description } from "./query/description.ts";
-import { addOutputOption, type Colours, type OutputFormat, print } from "./query/output.ts";
+import { addOutputOption, type Colours, printAnswer } from "./query/output.ts";
 import { addSourceOptions, openSource, type SourceFlags } from "./query/source.ts";
 
-type DescribeFlags = SourceFlags & { readonly output: OutputFormat };
+type DescribeFlags = SourceFlags & { readonly output: ListFormat };
 
 const help = `
 WORKLOAD is deploy/x, pod/x (also sts/, ds/, job/, cronjob/) or x, with .NAMESPACE behind it for another namespace than
@@ -47,8 +48,15 @@ async function describeCommand(reference: string, flags: DescribeFlags): Promise
   const cluster = readCluster(source.texts, [], source);
   const workloads = findWorkloads(cluster.view, reference, source.defaultNamespace);
   const pods = workloads.map((workload) => describe(cluster, workload));
-  await print(flags.output, "WorkloadDescription", { pods }, (colours) =>
-    pods.flatMap((pod, index) => [...(index === 0 ? [] : [""]), ...descriptionLines(pod, colours)]),
+  await printAnswer(
+    {
+      schema: "warren.describe/v1",
+      document: { pods },
+      rows: pods,
+      name: ({ namespace, name }) => `pod/${name}.${namespace}`,
+      lines: (colours) => pods.flatMap((pod, at) => [...(at === 0 ? [] : [""]), ...descriptionLines(pod, colours)]),
+    },
+    flags,
   );
   const wrong = ({ problems, findings }: Description) =>
     problems.length > 0 || findings.some(({ severity }) => severity === "error");

@@ -111,7 +111,11 @@ export function registerLab(program: Command, exit: Exit): void {
         await import("../lab/verbs/status.ts"),
       ];
       const status = await clientOf(options.name).status();
-      say(options.output === "json" ? JSON.stringify(status, undefined, 2) : renderStatus(status));
+      say(
+        options.output === "json"
+          ? JSON.stringify({ schema: "warren.lab-status/v1", ...status }, undefined, 2)
+          : renderStatus(status),
+      );
     });
 
   lab

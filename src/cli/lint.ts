@@ -1,16 +1,17 @@
 /** `warren lint`: policies that are wrong, or valid and probably not meant. */
 import { type Command, Option } from "commander";
 import type { Exit } from "./exit.ts";
+import type { ListFormat } from "./output/mesh-flags.ts";
 import type { Cluster, ClusterOptions } from "./query/cluster.ts";
 import { type LocatedFinding, type Severity, severities } from "./query/located-findings.ts";
-import { addOutputOption, type Colours, type OutputFormat, print } from "./query/output.ts";
+import { addOutputOption, type Colours, printAnswer } from "./query/output.ts";
 import { addSourceOptions, openSource, readFiles, type SourceFlags, settingsOf } from "./query/source.ts";
 
 interface LintFlags extends SourceFlags {
   readonly file?: readonly string[];
   readonly lab?: true;
   readonly failOn: Severity;
-  readonly output: OutputFormat;
+  readonly output: ListFormat;
 }
 
 const help = `
@@ -54,10 +55,19 @@ export function registerLint(program: Command, exit: Exit): void {
     });
 }
 
-async function printCodes(output: OutputFormat): Promise<void> {
+async function printCodes(output: ListFormat): Promise<void> {
   const { lintCodes } = await import("../policy/lint-codes.ts");
   const codes = Object.entries(lintCodes).map(([code, says]) => ({ code, says }));
-  await print(output, "LintCodes", { codes }, () => codes.map(({ code, says }) => `${code}  ${says}`));
+  await printAnswer(
+    {
+      schema: "warren.lint-codes/v1",
+      document: { codes },
+      rows: codes,
+      name: ({ code }) => code,
+      lines: () => codes.map(({ code, says }) => `${code}  ${says}`),
+    },
+    { output },
+  );
 }
 
 async function lintCommand(flags: LintFlags): Promise<number> {
@@ -77,8 +87,18 @@ async function lintCommand(flags: LintFlags): Promise<number> {
   const whole = source !== undefined || holdsPods(cluster);
   const asked = files && new Set(files.map(({ file }) => file));
   const findings = locateFindings(cluster, lint(cluster.view, { whole }), (file) => asked?.has(file) ?? true);
-  if (flags.output === "table" && findings.length === 0) process.stderr.write("no findings\n");
-  else await print(flags.output, "LintReport", { findings }, (colours) => findingLines(findings, colours));
+  if ((flags.output === "table" || flags.output === "wide") && findings.length === 0)
+    process.stderr.write("no findings\n");
+  await printAnswer(
+    {
+      schema: "warren.lint/v1",
+      document: { findings },
+      rows: findings,
+      name: ({ file, line, code }) => `${file}:${line}:${code}`,
+      lines: (colours) => findingLines(findings, colours),
+    },
+    flags,
+  );
   const limit = severities.indexOf(flags.failOn);
   return findings.some(({ severity }) => severities.indexOf(severity) >= limit) ? 1 : 0;
 }

@@ -142,12 +142,12 @@ const verbs: readonly Verb[] = [
   },
   {
     name: "enroll",
-    summary: "bring a namespace or pod into the mesh, wait, verify",
+    summary: "bring a namespace, workload or pod into the mesh, wait, verify",
     register: async (program, exit) => (await import("./enroll.ts")).registerEnroll(program, exit),
   },
   {
     name: "unenroll",
-    summary: "take a namespace or pod out of the mesh, wait",
+    summary: "take a namespace, workload or pod out of the mesh, wait",
     register: async (program, exit) => (await import("./unenroll.ts")).registerUnenroll(program, exit),
   },
   {

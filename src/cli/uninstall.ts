@@ -1,13 +1,14 @@
 /** `warren uninstall`: the order that people get wrong by hand: labels first, then wait, then the parts. */
-import { type Command, Option } from "commander";
+import type { Command } from "commander";
 import type { Exit } from "./exit.ts";
-import { addMeshOptions, durationOption, type MeshFlags } from "./output/mesh-flags.ts";
+import { addMeshOptions, durationOption, type ListFormat, type MeshFlags } from "./output/mesh-flags.ts";
+import { addOutputOption } from "./query/output.ts";
 
 export interface UninstallFlags extends MeshFlags {
   readonly yes?: true;
   readonly unlabel: boolean;
   readonly wait: number;
-  readonly output: "text" | "json";
+  readonly output: ListFormat;
 }
 
 const help = `
@@ -33,11 +34,10 @@ export function registerUninstall(program: Command, exit: Exit): void {
   const command = program
     .command("uninstall")
     .description("Removes the mesh: takes the labels away, waits until every pod is let go, removes its parts.");
-  addMeshOptions(command)
+  addOutputOption(addMeshOptions(command))
     .option("--yes", "do it")
     .option("--no-unlabel", "leave labels alone, and refuse while a pod is captured")
     .addOption(durationOption("--wait <duration>", "how long agents may take", 120_000, "2m"))
-    .addOption(new Option("-o, --output <format>", "how to print").choices(["text", "json"]).default("text"))
     .addHelpText("after", help)
     .action(async (flags: UninstallFlags) => exit(await uninstall(flags)));
 }

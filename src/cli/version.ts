@@ -1,6 +1,7 @@
 /** `warren version`: this program, control and every agent, with the cryptography and the kernels they run on. */
 import type { Command } from "commander";
 import { version as ownVersion } from "../lib/version.ts";
+import type { Control } from "../xds/gen/warren/operator/v1/operator_pb.ts";
 import type { Exit } from "./exit.ts";
 import type { Listing } from "./output/listing.ts";
 import { addListOptions, exitHelp, type ListFlags } from "./output/mesh-flags.ts";
@@ -62,7 +63,7 @@ const listing: Listing<VersionRow> = {
     { title: "VERSION", cell: (row) => row.version },
     { title: "NODE.JS", cell: ({ node }) => node },
     { title: "OPENSSL", cell: ({ openssl }) => openssl },
-    { title: "FIPS", cell: ({ component, fips }) => (component === "control" ? "" : fips ? "yes" : "no") },
+    { title: "FIPS", cell: ({ openssl, fips }) => (openssl === "" ? "" : fips ? "yes" : "no") },
     { title: "AES", cell: ({ aes }) => aes },
     { title: "KERNEL", cell: ({ kernel }) => kernel },
     {
@@ -113,10 +114,7 @@ async function version(flags: VersionFlags): Promise<number> {
         mesh.controls(signal),
         nodeStatuses(mesh, options, signal),
       ]);
-      const replicas = controls.map((one): VersionRow => {
-        const unknown = { node: "", openssl: "", fips: false, aes: "", kernel: "", backends: [], engine: "" };
-        return { component: "control", where: one.name, version: one.version, ...unknown };
-      });
+      const replicas = controls.map(controlRow);
       const all = [client, ...replicas, ...rows.filter(({ answered }) => answered).map(agentRow)];
       return { rows: all, outcome, code: all.some((row) => row.version !== ownVersion) ? 1 : 0 };
     });
@@ -125,6 +123,22 @@ async function version(flags: VersionFlags): Promise<number> {
     if (!connected) await printListing(listing, { rows: [client] }, flags);
     throw error;
   }
+}
+
+/** A control that is older says nothing of what it runs on. */
+function controlRow({ name, version: controlVersion, runtime, kernel }: Control): VersionRow {
+  return {
+    component: "control",
+    where: name,
+    version: controlVersion,
+    node: runtime?.node ?? "",
+    openssl: runtime?.openssl ?? "",
+    fips: runtime?.fips ?? false,
+    aes: runtime?.aes ?? "",
+    kernel,
+    backends: [],
+    engine: "",
+  };
 }
 
 function agentRow({ node, version: agentVersion, runtime, kernel, engine }: NodeStatus): VersionRow {

@@ -1,14 +1,14 @@
 /** `warren why`: why a connection is refused or goes in clear: both agents' views, joined. */
-import { type Command, Option } from "commander";
+import type { Command } from "commander";
 import type { Exit } from "./exit.ts";
-import { addMeshOptions, exitHelp, type MeshFlags } from "./output/mesh-flags.ts";
-import type { Colours, OutputFormat } from "./query/output.ts";
+import { addMeshOptions, exitHelp, type ListFormat, type MeshFlags } from "./output/mesh-flags.ts";
+import { addOutputOption, type Colours, printAnswer } from "./query/output.ts";
 import { duration } from "./tls-check.ts";
 import type { PairAnswer } from "./traffic/explain-pair.ts";
 
 interface WhyFlags extends MeshFlags {
   readonly since: number;
-  readonly output: OutputFormat;
+  readonly output: ListFormat;
 }
 
 const help = `
@@ -33,15 +33,14 @@ export function registerWhy(program: Command, exit: Exit): void {
     .argument("<src>", "the client, for example deploy/frontend, or plaintext")
     .argument("<dst>", "the destination, for example deploy/api:8080")
     .option("--since <duration>", "how far back agents look, at most 7d", duration, 24 * 3_600_000)
-    .option("-n, --namespace <namespace>", "of what names none")
-    .addOption(new Option("-o, --output <format>", "how to print").choices(["table", "json", "yaml"]).default("table"));
-  addMeshOptions(command)
+    .option("-n, --namespace <namespace>", "of what names none");
+  addMeshOptions(addOutputOption(command))
     .addHelpText("after", help)
     .action(async (from: string, to: string, flags: WhyFlags) => exit(await why(from, to, flags)));
 }
 
 async function why(from: string, to: string, flags: WhyFlags): Promise<number> {
-  const [{ withMesh }, { explainPair }, { coloursFor, tellPartial }] = [
+  const [{ withMesh }, { explainPair }, { tellPartial }] = [
     await import("./output/run-listing.ts"),
     await import("./traffic/explain-pair.ts"),
     await import("./output/listing.ts"),
@@ -49,10 +48,16 @@ async function why(from: string, to: string, flags: WhyFlags): Promise<number> {
   return withMesh(flags, async (mesh, signal) => {
     const { namespace = mesh.defaultNamespace, since: window, timeout: timeoutMs } = flags;
     const { answers, outcome } = await explainPair(mesh, { from, to, namespace, window, timeoutMs }, signal);
-    const document = { schema: "warren.why/v1", fanOut: outcome, answers };
-    if (flags.output === "json") process.stdout.write(`${JSON.stringify(document, undefined, 2)}\n`);
-    else if (flags.output === "yaml") process.stdout.write((await import("yaml")).stringify(document));
-    else process.stdout.write(`${answers.flatMap((one) => answerLines(one, coloursFor(flags))).join("\n")}\n`);
+    await printAnswer(
+      {
+        schema: "warren.why/v1",
+        document: { fanOut: outcome, answers },
+        rows: answers,
+        name: ({ source, destination, port }) => `${source.name} ${destination.name}:${port}`,
+        lines: (colours) => answers.flatMap((one) => answerLines(one, colours)),
+      },
+      flags,
+    );
     const partial = tellPartial(outcome);
     const bad = answers.some(
       (one) => one.outcome === "DENY" || one.causes.some(({ certainty }) => certainty === "sure"),

@@ -107,8 +107,7 @@ describe("warren authz explain", () => {
     const { code, stdout } = await warren([...from, "--manifests", folder, "--method", "POST", "-o", format]);
     expect(code).toBe(1);
     expect(format === "json" ? JSON.parse(stdout) : parse(stdout)).toMatchObject({
-      apiVersion: "warren.dev/v1",
-      kind: "AuthorizationExplanation",
+      schema: "warren.authz-explain/v1",
       allowed: false,
       answers: [{ outcome: "deny", reason: "policy-denied", pods: ["production/api"] }],
     });
@@ -143,7 +142,7 @@ describe("warren describe", () => {
   test("-o json has the same, for programs", async () => {
     const { stdout } = await warren(["describe", "pod/api.production", "--manifests", folder, "-o", "json"]);
     expect(JSON.parse(stdout)).toMatchObject({
-      kind: "WorkloadDescription",
+      schema: "warren.describe/v1",
       pods: [{ enrolled: true, otherwise: "deny", ports: [{ port: 8080, readsHttp: true }] }],
     });
   });

@@ -272,7 +272,26 @@ spec: {podSelector: {matchLabels: {app: web}}, ingress: [{ports: [{port: 8080}, 
     expect(pod).toMatchObject({ code: 0, pods: [{ name: "one", enrolled: false }] });
     expect((await document<{ pods: object[] }>("enroll", "pod/one.production")).code).toBe(0);
     expect(await warren("enroll", "ns/nowhere")).toMatchObject({ code: 1, stdout: "" });
-    expect(await warren("enroll", "deploy/web")).toMatchObject({ code: 2 });
+    expect(await warren("enroll", "job/web")).toMatchObject({ code: 2 });
+  });
+
+  it("enroll and unenroll of a Deployment change its template, which has to be allowed since it replaces pods", async () => {
+    type Enrolment = { target: string; pods: { name: string; enrolled: boolean; state: string }[] };
+    const names = ({ pods }: Enrolment) => pods.map(({ name }) => name).sort();
+    const before = await document<Enrolment>("enroll", "deploy/web");
+    expect(before).toMatchObject({ code: 0, target: "deploy/web.production" });
+    expect(before.pods.map(({ state }) => state)).toEqual(["captured", "captured"]);
+    const refused = await warren("unenroll", "deploy/web");
+    expect(refused).toMatchObject({ code: 1, stdout: "" });
+    expect(refused.stderr).toMatch(/--restart.*MESH_ENROLMENT_RESTARTS/);
+    const left = await document<Enrolment>("unenroll", "deploy/web", "--restart");
+    expectDocument(left, "warren.unenroll/v1");
+    expect(left.pods.map(({ enrolled: still }) => still)).toEqual([false, false]);
+    expect(names(left)).not.toEqual(names(before));
+    const back = await document<Enrolment>("enroll", "deploy/web", "--restart");
+    expectDocument(back, "warren.enroll/v1");
+    expect(back.pods.map(({ state }) => state)).toEqual(["captured", "captured"]);
+    expect((await warren("enroll", "deploy/nobody")).code).toBe(1);
   });
 
   it("enroll --cut closes what was open before, and leaves what it can't", async () => {

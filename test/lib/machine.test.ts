@@ -1,4 +1,4 @@
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { aesOf, readMachine } from "../../src/lib/machine.ts";
@@ -28,11 +28,15 @@ test("limits are read where the kernel tells them", async () => {
   await write("self/fd/0", "");
   await write("self/fd/1", "");
   await write("sys/fs/inotify/max_user_instances", "128\n");
+  await mkdir(join(proc, "7/fd"), { recursive: true });
+  for (const [fd, link] of ["pipe:[1]", "anon_inode:inotify", "socket:[2]", "anon_inode:inotify"].entries())
+    await symlink(link, join(proc, `7/fd/${fd}`));
+  await mkdir(join(proc, "8"));
   await write("sys/net/netfilter/nf_conntrack_count", "7\n");
   await write("sys/net/netfilter/nf_conntrack_max", "262144\n");
   expect(await readMachine(proc)).toMatchObject({
     descriptors: { used: 2, limit: 1024 },
-    inotifyInstances: { limit: 128 },
+    inotifyInstances: { used: 2, limit: 128 },
     conntrack: { used: 7, limit: 262_144 },
   });
 });

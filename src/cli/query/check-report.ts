@@ -1,6 +1,6 @@
 /** The result of checks, and how it is printed. */
-import { coloursFor } from "../output/listing.ts";
-import type { Colours } from "./output.ts";
+import type { ListFormat } from "../output/mesh-flags.ts";
+import { type Colours, printAnswer } from "./output.ts";
 
 export type CheckResult = "ok" | "warning" | "failure" | "skipped";
 
@@ -41,25 +41,48 @@ const shownProblems = 5;
 const marks = { ok: "√", warning: "‼", failure: "×", skipped: "-" } as const;
 
 export interface CheckPrintFlags {
-  readonly output: "table" | "short" | "json";
+  /** `short` leaves out what is fine. */
+  readonly output: ListFormat | "short";
   readonly failOn: "warning" | "failure";
   readonly color: boolean;
 }
 
-export async function printFindings(checks: readonly Check[], flags: CheckPrintFlags): Promise<number> {
-  const ok = !checks.some((check) => fails(check, flags.failOn));
-  if (flags.output === "json") {
-    process.stdout.write(`${JSON.stringify({ schema: "warren.check/v1", ok, checks }, undefined, 2)}\n`);
-  } else {
-    const shown = flags.output === "short" ? checks.filter(({ result }) => result !== "ok") : checks;
-    for (const line of checkLines(shown, coloursFor(flags))) process.stdout.write(`${line}\n`);
-    const count = (result: CheckResult) => checks.filter((check) => check.result === result).length;
-    process.stderr.write(`${count("ok")} fine, ${count("warning")} warnings, ${count("failure")} failures\n`);
+export async function printFindings(
+  checks: readonly Check[],
+  { output, failOn, color }: CheckPrintFlags,
+): Promise<number> {
+  const ok = !checks.some((check) => fails(check, failOn));
+  const shown = output === "short" ? checks.filter(({ result }) => result !== "ok") : checks;
+  await printAnswer(
+    {
+      schema: "warren.check/v1",
+      document: { ok, checks },
+      rows: checks,
+      name: ({ code }) => code,
+      lines: (colours, wide) => checkLines(shown, colours, wide),
+    },
+    { output: output === "short" ? "table" : output, color },
+  );
+  if (output === "short" || output === "table" || output === "wide") {
+    const count = (result: CheckResult, one: string, many: string) => {
+      const found = checks.filter((check) => check.result === result).length;
+      return `${found} ${found === 1 ? one : many}`;
+    };
+    const skips = checks.some(({ result }) => result === "skipped")
+      ? [count("skipped", "could not be looked at", "could not be looked at")]
+      : [];
+    const counts = [
+      count("ok", "fine", "fine"),
+      count("warning", "warning", "warnings"),
+      count("failure", "failure", "failures"),
+    ];
+    process.stderr.write(`${[...counts, ...skips].join(", ")}\n`);
   }
   return ok ? 0 : 1;
 }
 
-export function checkLines(checks: readonly Check[], colours: Colours): string[] {
+/** `wide` has the code of every check, for who reads on in docs/commands.md. */
+export function checkLines(checks: readonly Check[], colours: Colours, wide = false): string[] {
   const styles = { ok: colours.green, warning: colours.yellow, failure: colours.red, skipped: colours.dim };
   const lines: string[] = [];
   let group = "";
@@ -67,7 +90,8 @@ export function checkLines(checks: readonly Check[], colours: Colours): string[]
     if (its !== group) lines.push(...(group === "" ? [] : [""]), colours.bold(its));
     group = its;
     lines.push(`${styles[result](marks[result])} ${name}${detail === "" ? "" : `  ${colours.dim(detail)}`}`);
-    if (hint !== "") lines.push(`    ${hint} (${code})`);
+    if (hint !== "") lines.push(`    ${hint} ${colours.dim(`(${code})`)}`);
+    else if (wide) lines.push(`    ${colours.dim(`(${code})`)}`);
   }
   return lines;
 }

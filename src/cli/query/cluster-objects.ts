@@ -1,9 +1,8 @@
 /** The objects of a cluster as the few verbs change them that do: labels, and what Warren itself is made of. */
-
-import type { KubernetesApi, RawObject } from "../../control/kubernetes/api.ts";
 import { MeshError } from "../../lib/errors.ts";
-import { modeLabel, partOfLabel, partOfWarren } from "../../manifests/translate/enrolment.ts";
+import type { EnrolmentMode } from "../../manifests/translate/enrolment.ts";
 import type { MeshGround } from "./mesh-client.ts";
+import type { PodGround } from "./pod-ground.ts";
 
 export interface LabelledObject {
   readonly kind: "Namespace" | "Pod";
@@ -12,9 +11,26 @@ export interface LabelledObject {
   readonly name: string;
 }
 
+/** What makes pods from a template that may change while they run; a Job's may not. */
+export type WorkloadKind = "Deployment" | "StatefulSet" | "DaemonSet";
+
+export interface WorkloadObject {
+  readonly kind: WorkloadKind;
+  readonly namespace: string;
+  readonly name: string;
+}
+
+export type EnrollableObject = LabelledObject | WorkloadObject;
+
+export function isWorkload(object: EnrollableObject): object is WorkloadObject {
+  return object.kind !== "Namespace" && object.kind !== "Pod";
+}
+
 export interface ClusterObjects {
-  /** Sets the opt-in label; undefined takes it away. */
-  setMode(object: LabelledObject, mode: "ambient" | "none" | undefined, signal: AbortSignal): Promise<void>;
+  /** Sets the opt-in label of an object, or of a workload's pod template; undefined takes it away. */
+  setMode(object: EnrollableObject, mode: EnrolmentMode | undefined, signal: AbortSignal): Promise<void>;
+  /** Rejects when there is no such object. */
+  podGround(object: Exclude<EnrollableObject, { kind: "Namespace" }>, signal: AbortSignal): Promise<PodGround>;
   /** Namespaces and pods that carry the label. */
   labelled(signal: AbortSignal): Promise<readonly LabelledObject[]>;
   /** Takes Warren's own parts away, agents first; tells each. What policies were written in stays. */
@@ -23,10 +39,15 @@ export interface ClusterObjects {
 
 export async function clusterObjects(ground: MeshGround): Promise<ClusterObjects> {
   switch (ground.kind) {
-    case "lab":
-      return labObjects(ground.name);
+    case "lab": {
+      const { labObjects } = await import("./lab-objects.ts");
+      return labObjects(ground);
+    }
     case "kubernetes": {
-      const { ApiClient, apiClientDefaults } = await import("../../control/kubernetes/api-client.ts");
+      const [{ ApiClient, apiClientDefaults }, { kubernetesObjects }] = [
+        await import("../../control/kubernetes/api-client.ts"),
+        await import("./kubernetes-objects.ts"),
+      ];
       return kubernetesObjects(new ApiClient({ ...apiClientDefaults, context: ground.context ?? "" }));
     }
     case "control":
@@ -37,89 +58,8 @@ export async function clusterObjects(ground: MeshGround): Promise<ClusterObjects
   }
 }
 
-async function labObjects(name: string): Promise<ClusterObjects> {
-  const { clientOf } = await import("../../lab/verbs/choose.ts");
-  const lab = clientOf(name);
-  return {
-    setMode: ({ kind, namespace, name: object }, mode) =>
-      lab.label(kind, namespace === "" ? undefined : namespace, object, { [modeLabel]: mode ?? null }),
-    labelled: async () => (await lab.labelled(modeLabel)).objects,
-    removeMesh: async (told) => {
-      for (const { name: node } of (await lab.status()).nodes) {
-        await lab.agent(node, "stop");
-        told(`the agent of ${node} has stopped`);
-      }
-    },
-  };
-}
-
-const meshNamespace = "warren-system";
-
-/**
- * In this order: agents go while control is still there to hear of it, and rights last. What is ours carries `part-of`. The namespace,
- * CRDs, policies and Secrets stay: with them goes what people wrote, and the root that everything was proven by.
- */
-const collections = [
-  { kind: "DaemonSet", group: "/apis/apps/v1", plural: "daemonsets", namespaced: true },
-  { kind: "Deployment", group: "/apis/apps/v1", plural: "deployments", namespaced: true },
-  { kind: "Service", group: "/api/v1", plural: "services", namespaced: true },
-  { kind: "PodDisruptionBudget", group: "/apis/policy/v1", plural: "poddisruptionbudgets", namespaced: true },
-  { kind: "NetworkPolicy", group: "/apis/networking.k8s.io/v1", plural: "networkpolicies", namespaced: true },
-  { kind: "ConfigMap", group: "/api/v1", plural: "configmaps", namespaced: true },
-  ...["validatingadmissionpolicybindings", "validatingadmissionpolicies"].map((plural) => {
-    const kind = plural.endsWith("bindings") ? "ValidatingAdmissionPolicyBinding" : "ValidatingAdmissionPolicy";
-    return { kind, group: "/apis/admissionregistration.k8s.io/v1", plural, namespaced: false };
-  }),
-  { kind: "RoleBinding", group: "/apis/rbac.authorization.k8s.io/v1", plural: "rolebindings", namespaced: true },
-  { kind: "Role", group: "/apis/rbac.authorization.k8s.io/v1", plural: "roles", namespaced: true },
-  { kind: "ServiceAccount", group: "/api/v1", plural: "serviceaccounts", namespaced: true },
-  {
-    kind: "ClusterRoleBinding",
-    group: "/apis/rbac.authorization.k8s.io/v1",
-    plural: "clusterrolebindings",
-    namespaced: false,
-  },
-  { kind: "ClusterRole", group: "/apis/rbac.authorization.k8s.io/v1", plural: "clusterroles", namespaced: false },
-] as const;
-
-export function kubernetesObjects(api: KubernetesApi): ClusterObjects {
-  const pathOf = ({ kind, namespace, name }: LabelledObject) =>
-    kind === "Namespace"
-      ? `/api/v1/namespaces/${encodeURIComponent(name)}`
-      : `/api/v1/namespaces/${encodeURIComponent(namespace)}/pods/${encodeURIComponent(name)}`;
-  const list = async (kind: LabelledObject["kind"], path: string, signal: AbortSignal) => {
-    const found = await api.call({ method: "GET", path, query: { labelSelector: modeLabel } }, signal);
-    return itemsOf(found).map(({ namespace, name }): LabelledObject => ({ kind, namespace, name }));
-  };
-  return {
-    setMode: async (object, mode, signal) => {
-      const body = { metadata: { labels: { [modeLabel]: mode ?? null } } };
-      const contentType = "application/merge-patch+json";
-      await api.call({ method: "PATCH", path: pathOf(object), body, contentType }, signal);
-    },
-    labelled: async (signal) => [
-      ...(await list("Namespace", "/api/v1/namespaces", signal)),
-      ...(await list("Pod", "/api/v1/pods", signal)),
-    ],
-    removeMesh: async (told, signal) => {
-      const query = { labelSelector: `${partOfLabel}=${partOfWarren}` };
-      for (const { kind, group, plural, namespaced } of collections) {
-        const path = `${group}${namespaced ? `/namespaces/${meshNamespace}` : ""}/${plural}`;
-        for (const { name } of itemsOf(await api.call({ method: "GET", path, query }, signal))) {
-          const one = `${path}/${encodeURIComponent(name)}`;
-          await api.call({ method: "DELETE", path: one, query: { propagationPolicy: "Foreground" } }, signal);
-          told(`${kind} ${name} is removed`);
-        }
-      }
-    },
-  };
-}
-
-function itemsOf(list: RawObject): { namespace: string; name: string }[] {
-  const items = Array.isArray(list["items"]) ? (list["items"] as unknown[]) : [];
-  return items.flatMap((item) => {
-    const metadata = (item as { metadata?: { name?: unknown; namespace?: unknown } }).metadata;
-    const { name, namespace = "" } = metadata ?? {};
-    return typeof name === "string" && typeof namespace === "string" ? [{ namespace, name }] : [];
-  });
+/** As people write it: `ns/shop`, `deploy/api.shop`. */
+export function referenceOf({ kind, namespace, name }: EnrollableObject): string {
+  const short = { Namespace: "ns", Pod: "pod", Deployment: "deploy", StatefulSet: "sts", DaemonSet: "ds" }[kind];
+  return kind === "Namespace" ? `${short}/${name}` : `${short}/${name}.${namespace}`;
 }

@@ -3,7 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Workload } from "../../model/workload.ts";
 import { Certificate_State, type Pod } from "../../xds/gen/warren/inspect/v1/inspect_pb.ts";
 import { type Outcome, rowsOf } from "./asked.ts";
-import type { LabelledObject } from "./cluster-objects.ts";
+import { type EnrollableObject, isWorkload } from "./cluster-objects.ts";
 import type { MeshClient } from "./mesh-client.ts";
 
 export interface EnrolmentState {
@@ -18,14 +18,16 @@ export interface EnrolmentState {
 
 const pollMs = 300;
 
-export function isMeant({ kind, namespace, name }: LabelledObject): (workload: Workload) => boolean {
-  return (workload) =>
-    kind === "Namespace" ? workload.namespace === name : workload.namespace === namespace && workload.name === name;
+export function isMeant(object: EnrollableObject): (workload: Workload) => boolean {
+  const { kind, namespace, name } = object;
+  if (kind === "Namespace") return (workload) => workload.namespace === name;
+  if (!isWorkload(object)) return (workload) => workload.namespace === namespace && workload.name === name;
+  return ({ namespace: home, owner }) => home === namespace && owner.kind === kind && owner.name === name;
 }
 
 export async function enrolmentState(
   mesh: MeshClient,
-  object: LabelledObject,
+  object: EnrollableObject,
   timeoutMs: number,
   signal: AbortSignal,
 ): Promise<EnrolmentState> {
@@ -48,8 +50,8 @@ export async function enrolmentState(
   };
 }
 
-/** Pods of a state that are not yet as they should be, in words. */
-export function notYet(state: EnrolmentState, wanted: "captured" | "released"): string[] {
+/** Pods of a state that are not yet as they should be, in words. `whole`: none of them may be left out. */
+export function notYet(state: EnrolmentState, wanted: "captured" | "released", whole: boolean): string[] {
   const { workloads, pods, certified, outcome } = state;
   if (wanted === "released") {
     const meant = new Set(workloads.map(({ namespace, name }) => `${namespace}/${name}`));
@@ -58,8 +60,10 @@ export function notYet(state: EnrolmentState, wanted: "captured" | "released"): 
     return [...new Set([...held, ...enrolled])].map((pod) => `${pod} is still in the mesh`);
   }
   const silent = outcome.failures.map(({ node, message }) => `${node}: ${message}`);
+  const leftOut = workloads.filter(({ tunnel }) => whole && tunnel !== "hbone");
   return [
     ...silent,
+    ...leftOut.map(({ namespace, name }) => `${namespace}/${name} is not in the mesh yet`),
     ...workloads
       .filter(({ tunnel }) => tunnel === "hbone")
       .flatMap(({ namespace, name, node, identity }) => {
@@ -76,20 +80,21 @@ export function notYet(state: EnrolmentState, wanted: "captured" | "released"): 
 /** The first state in which nothing is missing, or the last one seen when the time is up. */
 export async function waitForEnrolment(
   mesh: MeshClient,
-  object: LabelledObject,
+  object: EnrollableObject,
   wanted: "captured" | "released",
   options: {
     readonly waitMs: number;
     readonly timeoutMs: number;
-    readonly settled?: (state: EnrolmentState) => boolean;
+    readonly whole: boolean;
+    readonly settled: (state: EnrolmentState) => boolean;
   },
   signal: AbortSignal,
 ): Promise<{ readonly state: EnrolmentState; readonly missing: readonly string[] }> {
   const deadline = Date.now() + options.waitMs;
   for (;;) {
     const state = await enrolmentState(mesh, object, options.timeoutMs, signal);
-    const settled = options.settled?.(state) ?? true;
-    const missing = [...(settled ? [] : ["control has not heard of the label yet"]), ...notYet(state, wanted)];
+    const heard = options.settled(state) ? [] : ["control has not heard of the change yet"];
+    const missing = [...heard, ...notYet(state, wanted, options.whole)];
     if (missing.length === 0 || Date.now() >= deadline) return { state, missing };
     await delay(pollMs, undefined, { signal });
   }

@@ -238,15 +238,13 @@ function nodeChecks({ nodes }: HealthFacts): Check[] {
       { code: "inotify", group, name: "inotify instances suffice" },
       "warning",
       answered
-        .filter(
-          ({
-            runtime: {
-              inotifyInstances: { limit },
-            },
-          }) => limit > 0 && limit < inotifyWanted,
-        )
-        .map(({ node, runtime }) => `${node} allows ${runtime.inotifyInstances.limit} to a user`),
+        .map(({ node, runtime }) => ({ node, ...runtime.inotifyInstances }))
+        .filter(({ used, limit }) => limit > 0 && (limit < inotifyWanted || used > 0.8 * limit))
+        .map(({ node, used, limit }) => `${node} uses ${used} of ${limit} to a user`),
       `sysctl fs.inotify.max_user_instances=8192: below ${inotifyWanted} programs fail with "too many open files"`,
+      answered
+        .map(({ node, runtime: { inotifyInstances: room } }) => `${node} ${room.used} of ${room.limit}`)
+        .join(", "),
     ),
     checkOf(
       { code: "aes", group, name: "processors encrypt in hardware" },

@@ -1,16 +1,13 @@
-/** How the verbs that answer questions print: a table for people, JSON or YAML for programs, colours only for a terminal. */
+/**
+ * How the verbs print whose answer is no listing: one document, of which people see lines, programs JSON or YAML, and pipelines the
+ * rows, one a line. Colours only for a terminal.
+ */
 import { type Command, Option } from "commander";
 import picocolors from "picocolors";
-
-export type OutputFormat = "table" | "json" | "yaml";
-
-/** Documents for programs name their schema, which grows and does not change. */
-export const outputVersion = "warren.dev/v1";
+import { type ListFormat, listFormats } from "../output/mesh-flags.ts";
 
 export function addOutputOption(command: Command): Command {
-  return command.addOption(
-    new Option("-o, --output <format>", "table, json or yaml").choices(["table", "json", "yaml"]).default("table"),
-  );
+  return command.addOption(new Option("-o, --output <format>", "how to print").choices(listFormats).default("table"));
 }
 
 export type Colours = ReturnType<typeof picocolors.createColors>;
@@ -21,29 +18,46 @@ export function coloursOf(stream: { readonly isTTY?: boolean }, environment: Nod
   return picocolors.createColors(wanted);
 }
 
-export async function print(
-  format: OutputFormat,
-  kind: string,
-  value: object,
-  table: (colours: Colours) => readonly string[],
-): Promise<void> {
-  process.stdout.write(`${await render(format, kind, value, () => table(coloursOf(process.stdout, process.env)))}\n`);
+export interface Answer<Row extends object> {
+  /** `warren.<verb>/v1`: a document under one name grows and does not change. */
+  readonly schema: string;
+  /** The whole of it but for its schema. */
+  readonly document: object;
+  /** Its parts, for programs that read line by line. */
+  readonly rows: readonly Row[];
+  readonly name: (row: Row) => string;
+  /** For people. */
+  readonly lines: (colours: Colours, wide: boolean) => readonly string[];
 }
 
-async function render(
-  format: OutputFormat,
-  kind: string,
-  value: object,
-  table: () => readonly string[],
+export async function renderAnswer<Row extends object>(
+  { schema, document, rows, name, lines }: Answer<Row>,
+  format: ListFormat,
+  colours: Colours,
 ): Promise<string> {
   switch (format) {
     case "table":
-      return table().join("\n");
+    case "wide":
+      return lines(colours, format === "wide").join("\n");
     case "json":
-      return JSON.stringify({ apiVersion: outputVersion, kind, ...value }, undefined, 2);
+      return JSON.stringify({ schema, ...document }, undefined, 2);
     case "yaml": {
       const { stringify } = await import("yaml");
-      return stringify({ apiVersion: outputVersion, kind, ...value }, { aliasDuplicateObjects: false }).trimEnd();
+      return stringify({ schema, ...document }, { aliasDuplicateObjects: false }).trimEnd();
     }
+    case "jsonl":
+      return rows.map((row) => JSON.stringify({ schema, ...row })).join("\n");
+    case "name":
+      return rows.map(name).join("\n");
   }
+}
+
+/** Nothing at all where there is nothing to say. */
+export async function printAnswer<Row extends object>(
+  answer: Answer<Row>,
+  { output, color = true }: { readonly output: ListFormat; readonly color?: boolean },
+): Promise<void> {
+  const environment = { ...process.env, ...(color ? {} : { NO_COLOR: "1" }) };
+  const text = await renderAnswer(answer, output, coloursOf(process.stdout, environment));
+  if (text !== "") process.stdout.write(`${text}\n`);
 }

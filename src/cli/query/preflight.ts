@@ -150,9 +150,12 @@ export function machineChecks(facts: MachineFacts): Check[] {
     checkOf(
       { code: "inotify", group, name: "inotify instances suffice" },
       "warning",
-      machine.inotifyInstances.limit < inotifyWanted ? [`${machine.inotifyInstances.limit} to a user`] : [],
+      machine.inotifyInstances.limit < inotifyWanted ||
+        machine.inotifyInstances.used > 0.8 * machine.inotifyInstances.limit
+        ? [`${machine.inotifyInstances.used} of ${machine.inotifyInstances.limit} to a user are in use`]
+        : [],
       "sysctl fs.inotify.max_user_instances=8192",
-      String(machine.inotifyInstances.limit),
+      `${machine.inotifyInstances.used} of ${machine.inotifyInstances.limit} to a user`,
     ),
     checkOf(
       { code: "descriptors", group, name: "open files suffice" },

@@ -1,18 +1,16 @@
 /** Un-label, wait, remove: what `uninstall` does, and when it refuses. */
 import { setTimeout as delay } from "node:timers/promises";
 import { tellPartial } from "../output/listing.ts";
-import { StepLog } from "../output/step-log.ts";
+import { type StepFlags, StepLog } from "../output/step-log.ts";
 import { type Outcome, rowsOf } from "./asked.ts";
-import { type ClusterObjects, clusterObjects, type LabelledObject } from "./cluster-objects.ts";
+import { type ClusterObjects, clusterObjects, referenceOf } from "./cluster-objects.ts";
 import type { MeshClient } from "./mesh-client.ts";
 
-export interface RemoveFlags {
+export interface RemoveFlags extends StepFlags {
   readonly yes?: true;
   readonly unlabel: boolean;
   readonly wait: number;
   readonly timeout: number;
-  readonly output: "text" | "json";
-  readonly color: boolean;
 }
 
 interface Held {
@@ -40,16 +38,19 @@ export async function removeWith(
   flags: RemoveFlags,
   signal: AbortSignal,
 ): Promise<number> {
-  const log = new StepLog(flags);
-  const end = (code: number, removed: boolean, pods: readonly string[]) => {
-    log.end(schema, { removed, captured: pods });
+  const log = new StepLog(schema, flags);
+  const end = async (code: number, removed: boolean, pods: readonly string[]) => {
+    const names = pods.map((pod) => `pod/${pod.split("/").toReversed().join(".")}`);
+    await log.end({ removed, captured: pods }, names);
     return code;
   };
   const labelled = await objects.labelled(signal);
   const before = await held();
   if (flags.yes !== true) {
-    log.tell(`${origin}: ${before.pods.length} pods are captured; this would be done:`);
-    if (flags.unlabel) for (const object of labelled) log.tell(`take the label from ${nameOf(object)}`);
+    log.tell(
+      `${origin}: ${before.pods.length === 1 ? "1 pod is" : `${before.pods.length} pods are`} captured; this would be done:`,
+    );
+    if (flags.unlabel) for (const object of labelled) log.tell(`take the label from ${referenceOf(object)}`);
     log.tell("wait until no pod is captured, then remove agents and control", { detail: "with --yes" });
     return end(tellPartial(before.outcome), false, before.pods);
   }
@@ -66,7 +67,7 @@ export async function removeWith(
   if (flags.unlabel) {
     for (const object of labelled) {
       await objects.setMode(object, undefined, signal);
-      log.tell(`took the label from ${nameOf(object)}`);
+      log.tell(`took the label from ${referenceOf(object)}`);
     }
   }
   const left = await waitUntilFree(held, flags.wait, signal);
@@ -94,8 +95,4 @@ async function heldPods(mesh: MeshClient, timeoutMs: number, signal: AbortSignal
   const asked = mesh.ask({ case: "listPods", value: {} }, { timeoutMs }, signal);
   const pods = await rowsOf(asked, "pods", (page) => page.pods.map(({ namespace, name }) => `${namespace}/${name}`));
   return { pods: pods.sort(), outcome: asked.outcome };
-}
-
-function nameOf({ kind, namespace, name }: LabelledObject): string {
-  return kind === "Namespace" ? `ns/${name}` : `pod/${name}.${namespace}`;
 }

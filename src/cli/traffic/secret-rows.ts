@@ -64,6 +64,7 @@ export function secretsDocument(rows: readonly SecretRow[]): object {
   const inline = (pem: string) => ({ inlineBytes: Buffer.from(pem).toString("base64") });
   const type = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
   return {
+    schema: "warren.proxy-config-secret/v1",
     dynamicActiveSecrets: rows.map(({ name, node, identity, serial, notAfter, notBefore, status, pem }) => ({
       name,
       node,

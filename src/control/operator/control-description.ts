@@ -1,6 +1,8 @@
 /** What control says of itself to operators: its version and certificates, who is connected and who is expected. */
-import { hostname } from "node:os";
+import { getFips } from "node:crypto";
+import { hostname, release } from "node:os";
 import { create } from "@bufbuild/protobuf";
+import { readAes } from "../../lib/machine.ts";
 import { version } from "../../lib/version.ts";
 import { type Control, ControlSchema } from "../../xds/gen/warren/operator/v1/operator_pb.ts";
 import { wireTime } from "../../xds/wire-time.ts";
@@ -37,5 +39,12 @@ export function describeControl(facts: ControlFacts): Control {
     })),
     nodes: agents.nodes(),
     findings: clusterFindings(view),
+    runtime: {
+      node: process.version,
+      openssl: process.versions.openssl ?? "",
+      fips: getFips() === 1,
+      aes: readAes(),
+    },
+    kernel: release(),
   });
 }

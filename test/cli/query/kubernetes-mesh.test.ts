@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { parseAllDocuments } from "yaml";
-import { kubernetesObjects } from "../../../src/cli/query/cluster-objects.ts";
+import { kubernetesObjects } from "../../../src/cli/query/kubernetes-objects.ts";
 import { removeWith } from "../../../src/cli/query/remove-mesh.ts";
 import { ApiClient, apiClientDefaults } from "../../../src/control/kubernetes/api-client.ts";
 import { podObject } from "../../manifests/objects.ts";
@@ -49,7 +49,7 @@ describe("a mesh in a cluster", () => {
     vi.stubEnv("KUBECONFIG", await kubeconfig(api, { token: api.adminToken }));
     onTestFinished(() => void vi.unstubAllEnvs());
     // Control takes the new token file within a second.
-    await expect.poll(async () => (await warren("services", "--context", "test")).code, { timeout: 20_000 }).toBe(0);
+    await expect.poll(async () => (await warren("services", "--context", "test")).code, { timeout: 30_000 }).toBe(0);
     const { workloads, fanOut, code } = await document<{ workloads: object[]; fanOut: object }>(
       "workloads",
       "--context",

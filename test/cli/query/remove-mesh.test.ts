@@ -1,6 +1,6 @@
 import { describe, expect, test, vi } from "vitest";
 import type { ClusterObjects, LabelledObject } from "../../../src/cli/query/cluster-objects.ts";
-import { kubernetesObjects } from "../../../src/cli/query/cluster-objects.ts";
+import { kubernetesObjects } from "../../../src/cli/query/kubernetes-objects.ts";
 import { removeWith } from "../../../src/cli/query/remove-mesh.ts";
 import { type ApiCall, ApiError, type KubernetesApi } from "../../../src/control/kubernetes/api.ts";
 
@@ -16,6 +16,7 @@ function cluster(options: { stuck?: true; silent?: true } = {}) {
       acts.push(`${name} ${mode ?? "unlabelled"}`);
       labels = labels.filter((object) => object.name !== name);
     },
+    podGround: () => Promise.reject(new Error("nobody asks")),
     labelled: async () => labels,
     removeMesh: async () => void acts.push("removed"),
   };
