@@ -11,7 +11,7 @@ import { Lab } from "../../src/lab/lab.ts";
 import { documents, echoPort, httpPort, namespaces, server } from "./support/cast.ts";
 
 const node = "node-1";
-const eventually = { timeout: 40_000, interval: 20 };
+const eventually = { timeout: 60_000, interval: 20 };
 const earlyPods = 5;
 
 const kubeSystem = "{apiVersion: v1, kind: Namespace, metadata: {name: kube-system}}";
@@ -116,7 +116,7 @@ describe.each([
       await lab.apply(early(name, "production", target));
       await expect.poll(() => logOf(lab, name).match(/answered/g)?.length, eventually).toBe(round + 1);
       await expect.poll(names, eventually).toContain(name);
-      expect((await lab.exec(name, ["curl", "-sS", "--max-time", "5", `http://${target}:${httpPort}/`])).code).toBe(0);
+      expect((await lab.exec(name, ["curl", "-sS", "--max-time", "15", `http://${target}:${httpPort}/`])).code).toBe(0);
       await lab.delete("Pod", "production", name);
       await lab.waitFor(`${name} to go`, () => lab.store.get("Pod", "production", name) === undefined);
     }

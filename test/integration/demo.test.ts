@@ -17,7 +17,7 @@ async function warren(...args: readonly string[]): Promise<{ code: number | null
 }
 
 describe.for(["ebpf", "nftables"] as const)("the demo on the %s backend", (backend) => {
-  test("every line holds", { timeout: 180_000 }, async () => {
+  test("every line holds", { timeout: 300_000 }, async () => {
     const { code, stdout, stderr } = await warren("demo", "--json", "--backend", backend);
     const { checks, ok } = report.parse(JSON.parse(stdout || "null"));
     expect(

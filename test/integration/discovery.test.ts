@@ -23,12 +23,12 @@ describe("a mesh whose agents hear its state from the control plane", () => {
   afterAll(() => lab?.down());
 
   const ask = async (from = "one") =>
-    (await lab.exec(from, ["curl", "-sS", "--max-time", "5", "http://web.production/"])).code;
+    (await lab.exec(from, ["curl", "-sS", "--max-time", "15", "http://web.production/"])).code;
   const pods = async (node: string): Promise<string[]> => {
     const dump = (await lab.adminJson(node, "/config_dump")) as { pods: { name: string; state: string }[] };
     return dump.pods.filter(({ state }) => state === "captured").map(({ name }) => name);
   };
-  const eventually = { timeout: 30_000 };
+  const eventually = { timeout: 60_000 };
 
   it("carries requests through the tunnel", async () => {
     await expect.poll(() => ask(), eventually).toBe(0);

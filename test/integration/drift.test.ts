@@ -5,7 +5,7 @@ import { Lab } from "../../src/lab/lab.ts";
 import { client, documents, namespaces, server } from "./support/cast.ts";
 
 const node = "node-1";
-const eventually = { timeout: 30_000, interval: 50 };
+const eventually = { timeout: 60_000, interval: 50 };
 
 describe("an agent whose state in the kernel is changed by others", () => {
   let lab: Lab;
@@ -24,7 +24,7 @@ describe("an agent whose state in the kernel is changed by others", () => {
   afterAll(() => lab?.down());
 
   const pins = () => join(lab.node(node).bpffs, "warren", "v1");
-  const ask = async () => (await lab.exec("one", ["curl", "-sS", "--max-time", "3", "http://server:8080/"])).code;
+  const ask = async () => (await lab.exec("one", ["curl", "-sS", "--max-time", "5", "http://server:8080/"])).code;
 
   async function onNode(...argv: readonly string[]): Promise<string> {
     const { code, stdout, stderr } = await lab.execOnNode(node, argv);
@@ -33,7 +33,7 @@ describe("an agent whose state in the kernel is changed by others", () => {
   }
 
   async function metric(line: string): Promise<number> {
-    const { body } = await lab.node(node).prober.get("127.0.0.1", 15_020, "/metrics", 5000);
+    const { body } = await lab.node(node).prober.get("127.0.0.1", 15_020, "/metrics", 30_000);
     return Number(
       body
         .split("\n")
@@ -96,6 +96,6 @@ describe("an agent whose state in the kernel is changed by others", () => {
     await onNode("bpftool", "link", "pin", "id", String(link.id), join(ghost, "4711"));
     await expect.poll(() => metric("warren_capture_leftovers_removed_total"), eventually).toBe(1);
     expect(await onNode("ls", join(pins(), "pods"))).not.toContain("ghost");
-    expect(await ask()).toBe(0);
+    await expect.poll(ask, eventually).toBe(0);
   });
 });

@@ -6,7 +6,7 @@ import { Lab } from "../../src/lab/lab.ts";
 import { client, documents, HeldConnection, server } from "./support/cast.ts";
 
 const plain = "{apiVersion: v1, kind: Namespace, metadata: {name: production}}";
-const eventually = { timeout: 30_000, interval: 10 };
+const eventually = { timeout: 60_000, interval: 10 };
 const node = "node-1";
 
 interface PodRow {
@@ -70,7 +70,7 @@ describe.each(["ebpf", "nftables"] as const)("a namespace that is labelled and u
       await lab.labelNamespace("production", { "warren.dev/mode": null });
       await expect.poll(rows, eventually).toEqual([]);
       await expect.poll(traces, eventually).toBe(before.traces);
-      expect(await securityOf()).toBe(0);
+      await expect.poll(securityOf, eventually).toBe(0);
     }
     console.log(`label to captured, two pods, ${backend}: ${took.map((ms) => `${Math.round(ms)} ms`).join(", ")}`);
     expect(held.isOpen).toBe(true);

@@ -6,7 +6,7 @@ import { SteadyLoad } from "./support/steady-load.ts";
 
 const namespace = "{apiVersion: v1, kind: Namespace, metadata: {name: production, labels: {warren.dev/mode: ambient}}}";
 const outsider = idle("outsider", "node-2").replace("name: outsider", "name: outsider, namespace: outside");
-const tries = { timeout: 30_000, interval: 50 };
+const tries = { timeout: 60_000, interval: 50 };
 const ownOnly = `
 apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
@@ -23,8 +23,8 @@ describe("a control plane of two replicas", () => {
   let lab: Lab;
   beforeAll(async () => {
     // Certificates of a few seconds, so that renewals fall into every outage.
-    const controlSettings = { log: { format: "json" }, certificateLifetime: "12s" };
-    const agentSettings = { log: { format: "json" }, certificates: { lifetime: "12s" } };
+    const controlSettings = { log: { format: "json" }, certificateLifetime: "20s" };
+    const agentSettings = { log: { format: "json" }, certificates: { lifetime: "20s" } };
     const manifests = [documents(namespace, web(), service("web"), idle("one", "node-2"), outsider)];
     lab = await Lab.up({ manifests, controlReplicas: 2, controlSettings, agentSettings }, AbortSignal.timeout(90_000));
     await lab.waitReady();
@@ -42,7 +42,7 @@ describe("a control plane of two replicas", () => {
     );
   const replicas = () => lab.mesh?.controls ?? [];
   const ask = async (from: string) =>
-    (await lab.exec(from, ["curl", "-sS", "--max-time", "5", "http://web.production/"])).code;
+    (await lab.exec(from, ["curl", "-sS", "--max-time", "15", "http://web.production/"])).code;
 
   it("is two processes, ready both", async () => {
     expect((await lab.status()).mesh.map(({ name, ready }) => [name, ready])).toEqual([

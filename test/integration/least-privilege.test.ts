@@ -30,13 +30,13 @@ describe.each(["ebpf", "nftables"] as const)("an agent with the DaemonSet's righ
   afterAll(() => lab?.down());
 
   it("enrols its pods, carries their traffic and gives them back", async () => {
-    const ask = async () => (await lab.exec("one", ["curl", "-sS", "--max-time", "5", "http://web.production/"])).code;
+    const ask = async () => (await lab.exec("one", ["curl", "-sS", "--max-time", "15", "http://web.production/"])).code;
     const states = async () => {
       const dumps = await Promise.all(["node-1", "node-2"].map((node) => lab.adminJson(node, "/config_dump")));
       return (dumps as { pods: { state: string }[] }[]).flatMap(({ pods }) => pods.map(({ state }) => state));
     };
     const tunnels = async () => ((await lab.adminJson("node-2", "/tunnels")) as unknown[]).length;
-    const eventually = { timeout: 30_000 };
+    const eventually = { timeout: 60_000 };
     await expect.poll(states, eventually).toEqual(["captured", "captured"]);
     await expect.poll(ask, eventually).toBe(0);
     expect(await tunnels()).toBeGreaterThan(0);

@@ -40,7 +40,7 @@ describe.for(["typescript", "native"] as const)("with the %s engine", (engine) =
     );
     await lab.waitReady();
     // Ready is the agent when it has captured; certificates come a moment later, and until then the tunnel's rules hold.
-    await eventually("a local connection", 20_000, async () =>
+    await eventually("a local connection", 60_000, async () =>
       (await securityOfNext()) === "local" ? true : undefined,
     );
   });
@@ -49,9 +49,9 @@ describe.for(["typescript", "native"] as const)("with the %s engine", (engine) =
   /** How the access log calls a connection that is made now. */
   async function securityOfNext(): Promise<string | undefined> {
     const mark = (await lab.agentLog(node)).length;
-    const { code } = await lab.exec("client", ["curl", "-s", "--max-time", "5", `http://server:${httpPort}/`]);
+    const { code } = await lab.exec("client", ["curl", "-s", "--max-time", "15", `http://server:${httpPort}/`]);
     if (code !== 0) return undefined;
-    const { value } = await eventually("its line in the access log", 5000, async () =>
+    const { value } = await eventually("its line in the access log", 60_000, async () =>
       accessLines((await lab.agentLog(node)).slice(mark)).find((line) => line["direction"] === "outbound"),
     );
     return value["security"];
@@ -83,7 +83,7 @@ describe.for(["typescript", "native"] as const)("with the %s engine", (engine) =
         [source, destination].some((address) => clients.includes(canonicalIp(address) ?? "")),
       );
     expect(between).toEqual([]);
-    const { value: lines } = await eventually("both ends' lines", 5000, async () => {
+    const { value: lines } = await eventually("both ends' lines", 60_000, async () => {
       const found = accessLines((await lab.agentLog(node)).slice(mark)).filter((line) => line["security"] === "local");
       return found.length >= 2 ? found : undefined;
     });
@@ -101,10 +101,10 @@ describe.for(["typescript", "native"] as const)("with the %s engine", (engine) =
     const connection = await HeldConnection.open(lab, "client", "server");
     await lab.apply(denyClient);
     await connection.ended();
-    const refused = await lab.exec("client", ["curl", "-s", "--max-time", "5", `http://server:${httpPort}/`]);
+    const refused = await lab.exec("client", ["curl", "-s", "--max-time", "15", `http://server:${httpPort}/`]);
     expect(refused.code).not.toBe(0);
     await lab.delete("AuthorizationPolicy", "production", "deny-client");
-    await eventually("a local connection again", 10_000, async () =>
+    await eventually("a local connection again", 60_000, async () =>
       (await securityOfNext()) === "local" ? true : undefined,
     );
   });
@@ -122,7 +122,7 @@ describe.for(["typescript", "native"] as const)("with the %s engine", (engine) =
     expect(atServer.filter((one) => one.destinationPort === 15_008 && one.payload.length > 0)).not.toEqual([]);
     expect(atServer.filter((one) => one.payload.includes(word))).toEqual([]);
     await lab.delete("NetworkPolicy", "production", "selects");
-    await eventually("a local connection again", 10_000, async () =>
+    await eventually("a local connection again", 60_000, async () =>
       (await securityOfNext()) === "local" ? true : undefined,
     );
   });

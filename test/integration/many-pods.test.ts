@@ -80,7 +80,7 @@ describe(`${count} pods on one node`, () => {
       { stdio: ["ignore", "pipe", "pipe"] },
     );
     for (const stream of [agent.stdout, agent.stderr]) stream?.on("data", (text: Buffer) => (log += text.toString()));
-  }, 60_000);
+  });
 
   afterAll(async () => {
     if (agent !== undefined && agent.exitCode === null && agent.signalCode === null) {
@@ -126,7 +126,7 @@ describe(`${count} pods on one node`, () => {
       ) as object[]
     ).length;
 
-  it("are each captured before they start, and leave without a trace", { timeout: 120_000 }, async () => {
+  it("are each captured before they start, and leave without a trace", { timeout: 300_000 }, async () => {
     await expect.poll(() => existsSync(join(folder, "cni.sock")) || agent.exitCode !== null, eventually).toBe(true);
     expect({ ended: agent.exitCode, log: agent.exitCode === null ? "" : log }).toEqual({ ended: null, log: "" });
     const before = { descriptors: descriptors(), residentKiB: residentKiB() };

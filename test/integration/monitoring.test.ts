@@ -112,10 +112,10 @@ describe("monitoring", () => {
         ];
         expect((await lab.exec("one", asked)).code).toBe(0);
         const agents = ["node-1", "node-2"].map((node) =>
-          lab.node(node).prober.get("127.0.0.1", 15_020, "/metrics", 5000),
+          lab.node(node).prober.get("127.0.0.1", 15_020, "/metrics", 30_000),
         );
         const address = lab.mesh?.control.address.v4 ?? "";
-        const control = lab.node("node-1").prober.get(address, controlAdminPort, "/metrics", 5000);
+        const control = lab.node("node-1").prober.get(address, controlAdminPort, "/metrics", 30_000);
         pages = (await Promise.all([...agents, control])).map(({ body }) => body).join("\n");
       } finally {
         await lab.down();

@@ -13,7 +13,7 @@ import { type Said, warren, warrenRunning } from "./support/warren.ts";
 
 const main = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
 const namespace = "{apiVersion: v1, kind: Namespace, metadata: {name: production, labels: {warren.dev/mode: ambient}}}";
-const tries = { timeout: 45_000, interval: 100 };
+const tries = { timeout: 60_000, interval: 100 };
 
 interface Certificate {
   readonly identity: string;
@@ -147,7 +147,7 @@ describe("a mesh under load whose certificates are exchanged", () => {
       await expect.poll(identities, tries).toEqual(["spiffe://new.example/ns/production/sa/default"]);
     }
     await nothingFailed();
-  }, 120_000);
+  }, 300_000);
 
   it("goes on without an agent that somebody excuses by name, and takes it back when it returns", async () => {
     await lab.stopAgent("node-3");

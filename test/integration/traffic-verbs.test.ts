@@ -30,7 +30,7 @@ const one = () => new Promise((done) => {
 const worker = async () => { while (left-- > 0) await one(); };
 Promise.all(Array.from({ length: 16 }, worker)).then(() => console.log(JSON.stringify({ sent, received, failed })));`;
 
-describe("verbs about traffic", { timeout: 180_000 }, () => {
+describe("verbs about traffic", { timeout: 300_000 }, () => {
   const shell = new WarrenShell();
   let lab: Lab;
   let serverNode: string;
@@ -46,7 +46,7 @@ describe("verbs about traffic", { timeout: 180_000 }, () => {
     );
     await lab.waitReady();
     serverNode = lab.pod("deploy/api").node;
-    await eventually("mutual TLS", 30_000, async () => {
+    await eventually("mutual TLS", 60_000, async () => {
       await lab.exec("frontend", ["redis-cli", "-h", "database", "ping"]);
       const { ports } = (await shell.json("warren tls-check deploy/database -o json")) as { ports: TlsCheckRow[] };
       return ports.some(({ clients }) => clients.mutualTls > 0) ? true : undefined;
@@ -58,12 +58,12 @@ describe("verbs about traffic", { timeout: 180_000 }, () => {
   });
 
   const get = (pod: string, host = "api") =>
-    lab.exec(pod, ["curl", "-s", "--max-time", "5", `http://${host}:8080/orders`]);
+    lab.exec(pod, ["curl", "-s", "--max-time", "15", `http://${host}:8080/orders`]);
 
   test("the commands of the mission work as they are written, with Warren's name", async () => {
     const tapped = shell.watch("warren tap deploy/api");
     const database = shell.watch("warren tap deploy/frontend --to deploy/database");
-    await eventually("lines of both taps", 30_000, async () => {
+    await eventually("lines of both taps", 60_000, async () => {
       await get("frontend");
       await get("outside/client", "api.production");
       await lab.exec("frontend", ["redis-cli", "-h", "database", "ping"]);
@@ -110,7 +110,7 @@ describe("verbs about traffic", { timeout: 180_000 }, () => {
 
   test("edges and why tell who talks to whom, and join what both agents know of a refusal", async () => {
     await lab.apply(readExample("policies/strict.yaml"));
-    const { value } = await eventually("the refusal in both", 30_000, async () => {
+    const { value } = await eventually("the refusal in both", 60_000, async () => {
       if ((await get("outside/client", "api.production")).code === 0) return undefined;
       const [edges, why] = [
         (await shell.json("warren edges deploy/api -o json")) as { edges: EdgeRow[] },
@@ -162,7 +162,7 @@ describe("verbs about traffic", { timeout: 180_000 }, () => {
     expect(fine.stdout).toMatch(/^ALLOW .*with mutual TLS/);
 
     const denied = shell.watch("warren tap deploy/api --verdict refused -o jsonl");
-    await eventually("a deny", 30_000, async () => {
+    await eventually("a deny", 60_000, async () => {
       await get("outside/client", "api.production");
       return denied.lines.length > 0 ? true : undefined;
     });
@@ -201,10 +201,10 @@ describe("verbs about traffic", { timeout: 180_000 }, () => {
         );
       return busy && inbound() > 0 ? true : undefined;
     };
-    await eventually("traffic in both", 30_000, () => moving(0));
+    await eventually("traffic in both", 60_000, () => moving(0));
     for (const document of documents()) expectDocument(document, "warren.top/v1");
     await lab.killAgent(serverNode);
-    await eventually("a look without the node", 30_000, async () =>
+    await eventually("a look without the node", 60_000, async () =>
       documents().some(({ fanOut }) => !fanOut.answered.includes(serverNode)) ? true : undefined,
     );
     tapped.lines.splice(0);
@@ -219,7 +219,7 @@ describe("verbs about traffic", { timeout: 180_000 }, () => {
     await lab.waitReady();
     const nodes = [...lab.nodes()];
     // An agent that was restarted knows of nobody: from here on both know of these two.
-    await eventually("both agents' view", 30_000, async () => {
+    await eventually("both agents' view", 60_000, async () => {
       await lab.exec("frontend", ["redis-cli", "-h", "database", "ping"]);
       return (await edge()).reporters.length === 2 ? true : undefined;
     });
@@ -229,7 +229,7 @@ describe("verbs about traffic", { timeout: 180_000 }, () => {
     const metricsBefore = await metrics();
     const edgeBefore = await edge();
     const tapped = shell.watch("warren tap deploy/frontend --to deploy/database --max-rate 10000 -o jsonl");
-    await eventually("the tap", 30_000, async () => {
+    await eventually("the tap", 60_000, async () => {
       await lab.exec("frontend", ["redis-cli", "-h", "database", "ping"]);
       const seen = new Set(taps().map(({ proxy }) => proxy));
       return seen.has("in") && seen.has("out") ? true : undefined;

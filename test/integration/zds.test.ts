@@ -9,7 +9,7 @@ import { added, ScriptedCniAgent, snapshotSent } from "../support/zds.ts";
 import { client, documents, HeldConnection, namespaces, server } from "./support/cast.ts";
 
 const node = "node-1";
-const eventually = { timeout: 30_000, interval: 20 };
+const eventually = { timeout: 60_000, interval: 20 };
 
 /** What Istio's CNI agent does to a pod's netns, in nftables' words. */
 const redirection = `

@@ -31,7 +31,7 @@ function urlOf(ip: string): string {
 }
 
 async function get(pod: string, url: string, ...flags: string[]): Promise<string> {
-  const { code, stdout, stderr } = await lab.exec(pod, ["curl", "-sS", "--max-time", "5", ...flags, url]);
+  const { code, stdout, stderr } = await lab.exec(pod, ["curl", "-sS", "--max-time", "15", ...flags, url]);
   return code === 0 ? stdout : `curl ${code}: ${stderr.trim()}`;
 }
 
@@ -92,7 +92,7 @@ describe("Services", () => {
       .toMatch(new RegExp(`^${name} 10\\.244\\.1\\.1$|^${name} fd00:10:244:1::1$`));
     const [v4 = "", v6 = ""] = lab.service("web").spec.clusterIPs ?? [];
     for (const ip of [v4, `[${v6}]`])
-      expect((await lab.execOnNode("node-2", ["curl", "-sS", "--max-time", "5", `http://${ip}/`])).stdout).toMatch(
+      expect((await lab.execOnNode("node-2", ["curl", "-sS", "--max-time", "15", `http://${ip}/`])).stdout).toMatch(
         /^web-/,
       );
   });
@@ -116,7 +116,7 @@ describe("Services", () => {
   });
 
   it.each(["-4", "-6"])("without endpoints refuse at once over %s", async (family) => {
-    const { code, stderr } = await lab.exec("one", ["curl", "-sS", family, "--max-time", "5", "http://nobody/"]);
+    const { code, stderr } = await lab.exec("one", ["curl", "-sS", family, "--max-time", "15", "http://nobody/"]);
     expect(code).toBe(7);
     expect(Number(/after (\d+) ms/.exec(stderr)?.[1])).toBeLessThan(500);
   });

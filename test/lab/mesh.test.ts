@@ -78,7 +78,7 @@ describe("a lab with the mesh", () => {
   });
 
   it("stops, kills and starts agents; one that is away is not ready, and one that comes back is", async () => {
-    const ask = () => lab.exec("one", ["curl", "-sS", "--max-time", "5", "http://web/"]);
+    const ask = () => lab.exec("one", ["curl", "-sS", "--max-time", "15", "http://web/"]);
     const before = lab.mesh?.agent("node-1").pid;
     await lab.killAgent("node-1");
     await expect(lab.waitReady({ timeoutMs: 1 })).rejects.toThrow(/agent\/node-1 does not run/);
@@ -110,12 +110,12 @@ describe("a lab with the mesh", () => {
     try {
       await other.waitReady();
       for (const each of [lab, other])
-        expect((await each.exec("one", ["curl", "-sS", "--max-time", "5", "http://web/"])).stdout).toContain(
+        expect((await each.exec("one", ["curl", "-sS", "--max-time", "15", "http://web/"])).stdout).toContain(
           each.pod("web").name,
         );
     } finally {
       await other.down();
     }
-    expect((await lab.exec("one", ["curl", "-sS", "--max-time", "5", "http://web/"])).code).toBe(0);
+    expect((await lab.exec("one", ["curl", "-sS", "--max-time", "15", "http://web/"])).code).toBe(0);
   });
 });

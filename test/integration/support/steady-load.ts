@@ -14,16 +14,17 @@ const { get } = require("node:http");
 const [url] = process.argv.slice(1);
 const report = { answered: 0, failed: [] };
 let going = true;
+const whole = () => report.answered + report.failed.length > 100;
 process.stdin.on("end", () => { going = false; }).resume();
 const ask = () => new Promise((resolve) => {
   const fail = (error) => { report.failed.push(new Date().toISOString() + " " + error.message); resolve(); };
-  const request = get(url, { agent: false, timeout: 10000 }, (response) => {
+  const request = get(url, { agent: false, timeout: 30000 }, (response) => {
     response.resume().on("end", () => { report.answered++; resolve(); }).on("error", fail);
   });
   request.on("error", fail).on("timeout", () => request.destroy(new Error("no answer in time")));
 });
 const pause = () => new Promise((resolve) => setTimeout(resolve, 5));
-(async () => { while (going) { await ask(); await pause(); } console.log(JSON.stringify(report)); })();
+(async () => { while (going || !whole()) { await ask(); await pause(); } console.log(JSON.stringify(report)); })();
 `;
 
 export class SteadyLoad {
@@ -42,7 +43,7 @@ export class SteadyLoad {
     };
   }
 
-  /** Lets the request under way end. */
+  /** Lets the request under way end; a load that was short makes up its hundred requests. */
   stop(): Promise<LoadReport> {
     return this.#end();
   }

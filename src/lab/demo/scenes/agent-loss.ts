@@ -30,7 +30,7 @@ export async function agentLoss(stage: Stage): Promise<void> {
     expectThat(probed.length > 0, `no probed pod on ${node}`);
     for (const pod of probed) {
       const seen = pod.probeSuccesses;
-      await eventually(`two more answered probes of ${pod.name}`, 10_000, async () =>
+      await eventually(`two more answered probes of ${pod.name}`, 60_000, async () =>
         lab.pod(`${pod.namespace}/${pod.name}`).probeSuccesses >= seen + 2 ? true : undefined,
       );
     }
@@ -39,10 +39,10 @@ export async function agentLoss(stage: Stage): Promise<void> {
   await checklist.check("a new agent takes over", async () => {
     const startedAt = performance.now();
     await lab.startAgent(node);
-    await eventually("all pods captured again", 20_000, async () =>
+    await eventually("all pods captured again", 60_000, async () =>
       (await capturedPods(stage)).length === before ? true : undefined,
     );
-    await eventually("an answered request", 10_000, async () =>
+    await eventually("an answered request", 60_000, async () =>
       (await stage.http(cast.frontend, "http://api:8080/")).status === 200 ? true : undefined,
     );
     return `${before} pods captured and requests answered after ${Math.round(performance.now() - startedAt)} ms`;

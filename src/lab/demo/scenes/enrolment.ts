@@ -9,7 +9,7 @@ export async function enrolment(stage: Stage, connection: OpenConnection | undef
     const before = new Map(lab.pods().map((pod) => [pod.uid, pod.startedAt]));
     await lab.labelNamespace("production", { "warren.dev/mode": "ambient" });
     const wanted = lab.pods().filter((pod) => pod.namespace === "production").length;
-    const { afterMs } = await eventually("capture of all pods", 20_000, async () => {
+    const { afterMs } = await eventually("capture of all pods", 60_000, async () => {
       const captured = await capturedPods(stage);
       return captured.length === wanted ? captured : undefined;
     });

@@ -16,7 +16,7 @@ export async function modes(stage: Stage): Promise<void> {
   const changedAt = performance.now();
   await stage.applyPolicy("strict.yaml");
   await checklist.check("STRICT refuses it", async () => {
-    const { value } = await eventually("the refusal", 5000, async () => {
+    const { value } = await eventually("the refusal", 60_000, async () => {
       const result = await stage.curl(cast.outsider, "http://api.production:8080/");
       return refusedExits.has(result.code) ? result : undefined;
     });
@@ -32,7 +32,7 @@ export async function modes(stage: Stage): Promise<void> {
     "DISABLE on app=legacy-service: plaintext clients are served, mesh peers send plaintext",
     async () => {
       const legacy = lab.pod("production/deploy/legacy-service");
-      const { value: outside } = await eventually("an answer to the client outside", 5000, async () => {
+      const { value: outside } = await eventually("an answer to the client outside", 60_000, async () => {
         const answer = await stage.http(cast.outsider, "http://legacy-service.production:8080/");
         return answer.status === 200 ? answer : undefined;
       });

@@ -46,7 +46,7 @@ async function tapped(stage: Stage): Promise<string[]> {
   const lines: string[] = [];
   createInterface({ input: child.stdout }).on("line", (line) => lines.push(line));
   try {
-    await eventually("both kinds of line", 25_000, async () => {
+    await eventually("both kinds of line", 60_000, async () => {
       await stage.curl(cast.frontend, "http://api:8080/orders");
       await stage.curl(cast.outsider, "http://api.production:8080/");
       await stage.curl(cast.frontend, "http://legacy-service:8080/");

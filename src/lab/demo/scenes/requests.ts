@@ -8,7 +8,7 @@ export async function requests(stage: Stage): Promise<void> {
   const { lab, checklist } = stage;
   await stage.applyPolicy("api-authz.yaml");
   // The policy allows nothing but GET from frontend: once another method is refused, it is in force.
-  const { value: refused } = await eventually("the policy in force", 5000, async () => {
+  const { value: refused } = await eventually("the policy in force", 60_000, async () => {
     const answer = await stage.http(cast.frontend, url, ["--request", "POST", "--data", "order"]);
     return answer.status === 403 ? answer : undefined;
   });

@@ -60,7 +60,7 @@ export async function tunnel(stage: Stage): Promise<void> {
       [frontend.node, "outbound"],
       [api.node, "inbound"],
     ] as const)
-      await eventually(`a ${direction} line in the access log of ${node}`, 5000, async () =>
+      await eventually(`a ${direction} line in the access log of ${node}`, 60_000, async () =>
         (await lab.agentLog(node))
           .split("\n")
           .find((line) => line.includes(`direction=${direction}`) && line.includes(from) && line.includes(to)),
