@@ -207,6 +207,8 @@ export interface FlowClosed {
   bytesReceived: number;
   /** Unix time in milliseconds of the accept, and durations in milliseconds from it; -1 where it did not happen. */
   arrivedAt: number;
+  /** Of the CONNECT, as sent or as received; empty for none, and while `traces.carried` is off. */
+  traceparent: string;
   connectedMs: number;
   durationMs: number;
 }
@@ -290,10 +292,18 @@ export interface TlsSettings {
   readonly resumption: boolean;
 }
 
+export interface TraceOptions {
+  /** Closing records tell the `traceparent` of their CONNECT: some 60 bytes for each open flow. Off, every CONNECT says that nobody samples it. */
+  readonly carried: boolean;
+  /** Share of the outbound flows whose `traceparent` says that it is sampled, 0 to 1. */
+  readonly share: number;
+}
+
 export interface EngineOptions {
   readonly timeouts: EngineTimeouts;
   readonly limits: EngineLimits;
   readonly tls: TlsSettings;
+  readonly traces: TraceOptions;
   /** Worker threads; the TypeScript engine has none and ignores it. */
   readonly workers: number;
 }

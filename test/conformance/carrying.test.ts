@@ -91,6 +91,35 @@ describe.each(enginePairs)("a flow carried from $name", (kinds) => {
     ]);
   });
 
+  it.each([
+    { share: 1, flags: "01" },
+    { share: 0, flags: "00" },
+  ])(
+    "tells the trace of a connection at both ends where traces are carried, $flags at a share of $share",
+    async ({ share, flags }) => {
+      const app = await startApp(echo);
+      const traced = { traces: { carried: true, share } };
+      const { client, server, caller } = await startMesh(kinds, { app, client: traced, server: traced });
+      const socket = await dialApp(caller.outbound);
+      await ping(socket);
+      socket.end();
+      const { traceparent } = await client.closing();
+      expect(traceparent).toMatch(new RegExp(`^00-[0-9a-f]{32}-[0-9a-f]{16}-${flags}$`));
+      expect(server.connects).toMatchObject([{ traceparent }]);
+      expect((await server.closing()).traceparent).toBe(traceparent);
+    },
+  );
+
+  it("tells no trace where none are carried", async () => {
+    const app = await startApp(echo);
+    const { client, server, caller } = await startMesh(kinds, { app });
+    const socket = await dialApp(caller.outbound);
+    await ping(socket);
+    socket.end();
+    expect(await client.closing()).toMatchObject({ reason: "ok", traceparent: "" });
+    expect(await server.closing()).toMatchObject({ reason: "ok", traceparent: "" });
+  });
+
   it("shows the application the address that it was told to keep", async () => {
     const app = await startApp(echo);
     const { server, caller, callee } = await startMesh(kinds, { app });

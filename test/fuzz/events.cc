@@ -57,6 +57,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   flow.peer = part(5);
   flow.host = part(0);
   flow.detail = part(1);
+  flow.traceparent = part(2);
   writeRecord(out, RecordKind::flowClosed, flow);
   TunnelRecord tunnel;
   tunnel.peer = part(2);
@@ -67,7 +68,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   writeRecord(out, RecordKind::tunnelDown, tunnel);
 
   size_t next = check(out, 0, 52, 62, {part(0), part(1), part(2), part(3), part(4)});
-  next = check(out, next, 136, 142, {flow.peer, flow.host, flow.detail});
+  next = check(out, next, 136, 144, {flow.peer, flow.host, flow.detail, flow.traceparent});
   next = check(out, next, 72, 82, {tunnel.peer, tunnel.version, tunnel.keyExchange, tunnel.cipher, tunnel.detail});
   if (next != out.size()) std::abort();
   return 0;

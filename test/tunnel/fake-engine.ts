@@ -172,6 +172,6 @@ export class FakeEngine implements Engine {
     this.rows.delete(flow);
     const { pod, role, source, destination, peer, tunnel, label, bytesSent, bytesReceived, arrivedAt } = row;
     const record = { flow, pod, role, source, destination, peer, tunnel, label, bytesSent, bytesReceived, arrivedAt };
-    this.events.flowClosed({ ...record, target, reason, detail: "", connectedMs: -1, durationMs: 1 });
+    this.events.flowClosed({ ...record, target, reason, detail: "", traceparent: "", connectedMs: -1, durationMs: 1 });
   }
 }

@@ -112,6 +112,9 @@ Options optionsOf(const Napi::Object& object) {
   options.tls.groups = textField(tls, "groups");
   options.tls.ciphers = textField(tls, "ciphers");
   options.tls.resumption = tls.Get("resumption").ToBoolean();
+  const Napi::Object traces = child(object, "traces");
+  options.traces.carried = traces.Get("carried").ToBoolean();
+  options.traces.share = traces.Get("share").ToNumber();
   options.workers = static_cast<unsigned>(intField(object, "workers"));
   const Napi::Array reasons = list(object, "reasons");
   for (uint32_t i = 0; i < reasons.Length(); i++) {

@@ -90,9 +90,11 @@ void writeRecord(RecordBuffer& out, RecordKind kind, const FlowRecord& record) {
   to.length(record.peer);           // 136
   to.length(record.host);           // 138
   to.length(record.detail);         // 140
-  to.text(record.peer);             // 142
+  to.length(record.traceparent);    // 142
+  to.text(record.peer);             // 144
   to.text(record.host);
   to.text(record.detail);
+  to.text(record.traceparent);
 }
 
 void writeRecord(RecordBuffer& out, RecordKind kind, const TunnelRecord& record) {

@@ -65,6 +65,7 @@ struct FlowRecord {
   std::string_view peer;
   std::string_view host;  // of a destination that is a name
   std::string_view detail;
+  std::string_view traceparent;
 };
 
 struct TunnelRecord {

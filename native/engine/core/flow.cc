@@ -75,11 +75,14 @@ void Flow::adoptSource(Fd fd) {
   watch(source);
 }
 
-void Flow::adoptStream(Tunnel& tunnel, int32_t stream, std::string authority) {
+void Flow::adoptStream(Tunnel& tunnel, int32_t stream, std::string authority, const std::string& traceparent) {
   streamSide_ = Side::source;
   tunnel_ = &tunnel;
   stream_ = stream;
   authority_ = std::make_unique<const std::string>(std::move(authority));
+  if (!traceparent.empty() && worker_->engine().options().traces.carried) {
+    traceparent_ = std::make_unique<const std::string>(traceparent);
+  }
   const auto lock = lockView();
   view.tunnel = tunnel.id();
   view.peer = tunnel.peer();
@@ -244,6 +247,7 @@ void Flow::emitClosed(Reason reason, std::string_view detail) {
   }
   closed.reason = reason;
   closed.detail = detail;
+  if (traceparent_ != nullptr) closed.traceparent = *traceparent_;
   closed.connectedMs = connectedMs_;
   closed.durationMs = static_cast<double>(monotonicMicros() - arrivedMicros_) / 1000.0;
   writeRecord(worker_->records(), RecordKind::flowClosed, closed);

@@ -99,7 +99,7 @@ class Flow final : public Runnable {
 
   // Life (flow.cc). The first two are for flows that begin with a socket and with a stream.
   void adoptSource(Fd fd);
-  void adoptStream(Tunnel& tunnel, int32_t stream, std::string authority);
+  void adoptStream(Tunnel& tunnel, int32_t stream, std::string authority, const std::string& traceparent);
   void arrive(const ConnectArrivedRecord* request);
   void decide(const std::shared_ptr<const Decision>& decision);
   void finish(Reason reason, const std::string& detail = {});
@@ -112,6 +112,8 @@ class Flow final : public Runnable {
   // Opening (flow_open.cc). A seat in a tunnel of this worker or of another, to which the flow then moves.
   void takeSeat(uint64_t tunnel);
   void chooseAgain();
+  // Of the CONNECT that asks for this flow: one trace for all attempts.
+  [[nodiscard]] std::string traceparent();
   void askedPeer();
   void answered(int status, std::string_view reason);
   void openFailed(Reason reason, std::string detail, bool samePeer);
@@ -217,6 +219,8 @@ class Flow final : public Runnable {
   std::atomic<uint64_t> bytes_[2] = {0, 0};
   // Of a CONNECT, as sent; its host is shown where that is a name.
   std::unique_ptr<const std::string> authority_;
+  // Kept for the closing record while traces are carried.
+  std::unique_ptr<const std::string> traceparent_;
   std::unique_ptr<Opening> opening_;
 };
 

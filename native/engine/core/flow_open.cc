@@ -9,6 +9,7 @@
 #include "engine/core/engine.h"
 #include "engine/core/flow.h"
 #include "engine/core/worker.h"
+#include "engine/http2/authority.h"
 #include "engine/net/error_text.h"
 
 namespace warren::engine {
@@ -134,6 +135,16 @@ void Flow::sitDown() {
     view.target = opening_->group->peer;
   }
   found->join(*this);
+}
+
+std::string Flow::traceparent() {
+  if (traceparent_ != nullptr) return *traceparent_;
+  const Traces& traces = worker_->engine().options().traces;
+  Random& random = worker_->random();
+  const bool sampled = traces.carried && random.real(1) < traces.share;
+  std::string text = formatTraceparent(random.next(), random.next(), random.next() | 1, sampled);
+  if (traces.carried) traceparent_ = std::make_unique<const std::string>(text);
+  return text;
 }
 
 void Flow::askedPeer() {

@@ -45,6 +45,12 @@ struct TlsSettings {
   bool resumption = false;
 };
 
+// As `TraceOptions`.
+struct Traces {
+  bool carried = false;
+  double share = 0;
+};
+
 // What an HBONE client is told: the reason's code and HTTP status, by reason index.
 struct ReasonAnswer {
   std::string code;
@@ -55,6 +61,7 @@ struct Options {
   Timeouts timeouts;
   Limits limits;
   TlsSettings tls;
+  Traces traces;
   unsigned workers = 1;
   std::vector<ReasonAnswer> reasons;
 };

@@ -231,9 +231,8 @@ void Tunnel::join(Flow& flow) {
 void Tunnel::openStream(Flow& flow) {
   const CarryTarget& target = flow.carryTarget();
   const Decision& decision = flow.decision();
-  Random& random = worker_.random();
   const std::string forwarded = formatForwarded(flow.source(), decision.forwardedHost);
-  const std::string trace = formatTraceparent(random.next(), random.next(), random.next() | 1);
+  const std::string trace = flow.traceparent();
   std::array<nghttp2_nv, 5> headers = {header(":method", "CONNECT"), header(":authority", target.authority),
                                        header("forwarded", forwarded), header("traceparent", trace),
                                        header("baggage", decision.baggage)};
@@ -270,7 +269,7 @@ void Tunnel::onRequest(int32_t stream, bool ended) {
   }
   Flow::Birth birth{worker_.nextId(), Role::inboundHbone, pod_, peerAddress_, authority->address};
   Flow& flow = worker_.addFlow(std::move(birth));
-  flow.adoptStream(*this, stream, request.authority);
+  flow.adoptStream(*this, stream, request.authority, request.traceparent);
   flows_.pushBack(flow.inTunnel);
   {
     const std::lock_guard lock(worker_.tunnelTable().mutex);
@@ -301,6 +300,7 @@ void Tunnel::rejectRequest(int32_t stream, Reason reason, const std::string& aut
   if (parsed && parsed->address.none()) record.host = parsed->host;
   record.peer = *peer_;
   record.detail = isPlainText(authority, 256) ? std::string_view(authority) : std::string_view{};
+  if (worker_.engine().options().traces.carried) record.traceparent = incoming_.traceparent;
   writeRecord(worker_.records(), RecordKind::flowClosed, record);
 }
 

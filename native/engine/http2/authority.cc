@@ -126,10 +126,10 @@ std::string formatForwarded(const Address& source, std::string_view host) {
   return out;
 }
 
-std::string formatTraceparent(uint64_t high, uint64_t low, uint64_t span) {
+std::string formatTraceparent(uint64_t high, uint64_t low, uint64_t span, bool sampled) {
   std::array<char, 56> text{};
-  std::snprintf(text.data(), text.size(), "00-%016llx%016llx-%016llx-00", static_cast<unsigned long long>(high),
-                static_cast<unsigned long long>(low), static_cast<unsigned long long>(span));
+  std::snprintf(text.data(), text.size(), "00-%016llx%016llx-%016llx-%02x", static_cast<unsigned long long>(high),
+                static_cast<unsigned long long>(low), static_cast<unsigned long long>(span), sampled ? 1U : 0U);
   return text.data();
 }
 

@@ -28,7 +28,7 @@ bool isTraceparent(std::string_view value);
 
 // `for="<address>"` and, if a service was addressed, `;host=<name>` (RFC 7239).
 std::string formatForwarded(const Address& source, std::string_view host);
-// A sampled-out traceparent with these random bytes.
-std::string formatTraceparent(uint64_t high, uint64_t low, uint64_t span);
+// A traceparent with these random bytes.
+std::string formatTraceparent(uint64_t high, uint64_t low, uint64_t span, bool sampled);
 
 }  // namespace warren::engine

@@ -64,7 +64,7 @@ export function readConnectArrived(record: RecordReader): ConnectArrived {
 
 /** Of open and of closed flows alike. */
 export function readFlowRow(record: RecordReader): FlowRow {
-  record.startTexts(142);
+  record.startTexts(144);
   const peer = record.text(136) as Identity | "";
   const host = record.text(138);
   return {
@@ -89,6 +89,7 @@ export function readFlowClosed(record: RecordReader): FlowClosed {
     ...row,
     reason: reasonAt(record.byte(6)),
     detail: record.text(140),
+    traceparent: record.text(142),
     connectedMs: record.double(56),
     durationMs: record.double(64),
   };

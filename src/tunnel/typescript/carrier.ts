@@ -4,6 +4,7 @@
  */
 import type { Reason } from "../../model/reason.ts";
 import type { CarryDecision, Decision, DialDecision, GroupHandle, HandOverDecision, PodHandle } from "../engine.ts";
+import { newTraceparent } from "../wire/traceparent.ts";
 import { openConnect } from "./connect-stream.ts";
 import type { EngineContext } from "./context.ts";
 import { dial } from "./dial.ts";
@@ -105,7 +106,8 @@ export class Carrier {
   ): void {
     const { source } = flow;
     const { baggage, forwardedHost } = decision;
-    const request = { authority: target.authority, source, forwardedHost, baggage };
+    const traceparent = this.#traceparent(flow);
+    const request = { authority: target.authority, source, forwardedHost, baggage, traceparent };
     const cancel = openConnect(tunnel, request, this.#context.options.timeouts.connectAnswer, (result) => {
       if (result.kind === "failed") {
         next(result.retry, result.reason, result.detail);
@@ -116,6 +118,14 @@ export class Carrier {
       this.#join(flow, result.leg, "");
     });
     flow.connecting(cancel);
+  }
+
+  /** One trace for all attempts of a flow. */
+  #traceparent(flow: Flow): string {
+    const { carried, share } = this.#context.options.traces;
+    if (!carried) return newTraceparent("unsampled");
+    if (flow.traceparent === "") flow.traceparent = newTraceparent(Math.random() < share ? "sampled" : "unsampled");
+    return flow.traceparent;
   }
 
   #dial(flow: Flow, decision: DialDecision): void {

@@ -38,7 +38,6 @@ export function checkConnect(headers: IncomingHttpHeaders, pod: Pod): ConnectChe
   if (authority.kind === "address" && !pod.hasAddress(authority.address)) {
     return { kind: "refused", reason: "not-this-pod" };
   }
-  const traceparent = headerText(headers, "traceparent");
   return {
     kind: "connect",
     authority,
@@ -46,9 +45,15 @@ export function checkConnect(headers: IncomingHttpHeaders, pod: Pod): ConnectChe
       authority: sent,
       baggage: headerText(headers, "baggage"),
       forwarded: headerText(headers, "forwarded"),
-      traceparent: isTraceparent(traceparent) ? traceparent : "",
+      traceparent: receivedTraceparent(headers),
     },
   };
+}
+
+/** Empty for none, and for one that is not well formed. */
+export function receivedTraceparent(headers: IncomingHttpHeaders): string {
+  const text = headerText(headers, "traceparent");
+  return isTraceparent(text) ? text : "";
 }
 
 /** Node adds a `date` that no HBONE peer reads. */

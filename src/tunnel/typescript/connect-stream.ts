@@ -5,7 +5,6 @@ import type { SocketAddress } from "../../model/address.ts";
 import type { Reason } from "../../model/reason.ts";
 import { formatForwarded } from "../wire/forwarded.ts";
 import { describeRefusal, isRetryable, readRefusal } from "../wire/refusal.ts";
-import { newTraceparent } from "../wire/traceparent.ts";
 import { errorName, resetStream, StreamLeg } from "./leg.ts";
 import type { Tunnel } from "./tunnel.ts";
 
@@ -14,6 +13,7 @@ export interface ConnectRequest {
   readonly source: SocketAddress;
   readonly forwardedHost: string;
   readonly baggage: string;
+  readonly traceparent: string;
 }
 
 /**
@@ -89,7 +89,7 @@ function headersOf(request: ConnectRequest): OutgoingHttpHeaders {
     ":method": "CONNECT",
     ":authority": request.authority,
     forwarded: formatForwarded(request.source, request.forwardedHost),
-    traceparent: newTraceparent(),
+    traceparent: request.traceparent,
   };
   if (request.baggage !== "") headers["baggage"] = request.baggage;
   return headers;

@@ -59,6 +59,8 @@ export class Flow implements TunnelFlow {
   readonly arrivedAt = Date.now();
   target: SocketAddress | undefined;
   label = 0;
+  /** Of the CONNECT that it came by or went out on; empty while traces are not carried. */
+  traceparent = "";
   /** When bytes were last seen to have moved, and how many had: kept by the idle check. */
   activity = { bytes: 0, at: performance.now() };
   readonly #started = performance.now();
@@ -163,6 +165,7 @@ export class Flow implements TunnelFlow {
       ...row,
       reason,
       detail,
+      traceparent: this.traceparent,
       connectedMs: this.#connectedMs,
       durationMs: performance.now() - this.#started,
     });

@@ -9,7 +9,7 @@ import type { PodListener } from "../../model/sockets.ts";
 import type { Decision } from "../engine.ts";
 import { authorityDestination } from "../wire/authority.ts";
 import type { Carrier } from "./carrier.ts";
-import { ConnectArrival, checkConnect } from "./connect-arrival.ts";
+import { ConnectArrival, checkConnect, receivedTraceparent } from "./connect-arrival.ts";
 import type { EngineContext } from "./context.ts";
 import type { Flow } from "./flow.ts";
 import type { FlowTable } from "./flow-table.ts";
@@ -127,6 +127,7 @@ export class Intake {
       peer,
       arrival,
     });
+    if (this.#context.options.traces.carried) flow.traceparent = receivedTraceparent(headers);
     if (check.kind === "refused") {
       flow.end(check.reason, headers[":authority"] ?? "");
     } else if (pod.removed) {

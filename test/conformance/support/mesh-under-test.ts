@@ -50,6 +50,7 @@ function merged(all: OptionOverrides, one: OptionOverrides = {}): OptionOverride
     timeouts: { ...all.timeouts, ...one.timeouts },
     limits: { ...all.limits, ...one.limits },
     tls: { ...all.tls, ...one.tls },
+    ...(one.traces === undefined ? {} : { traces: one.traces }),
   };
 }
 

@@ -1,5 +1,11 @@
 /** Engine options of the suite: the wire values that the mesh uses, and times short enough to be waited for. */
-import type { EngineLimits, EngineOptions, EngineTimeouts, TlsSettings } from "../../../src/tunnel/engine.ts";
+import type {
+  EngineLimits,
+  EngineOptions,
+  EngineTimeouts,
+  TlsSettings,
+  TraceOptions,
+} from "../../../src/tunnel/engine.ts";
 
 const KiB = 1024;
 const MiB = 1024 * KiB;
@@ -45,6 +51,7 @@ export interface OptionOverrides {
   readonly timeouts?: Partial<EngineTimeouts>;
   readonly limits?: Partial<EngineLimits>;
   readonly tls?: Partial<TlsSettings>;
+  readonly traces?: TraceOptions;
 }
 
 export function engineOptions(overrides: OptionOverrides = {}): EngineOptions {
@@ -52,6 +59,7 @@ export function engineOptions(overrides: OptionOverrides = {}): EngineOptions {
     timeouts: { ...timeouts, ...overrides.timeouts },
     limits: { ...limits, ...overrides.limits },
     tls: { ...tls, ...overrides.tls },
+    traces: overrides.traces ?? { carried: false, share: 0 },
     workers: Number(process.env["WARREN_TEST_WORKERS"] ?? 1),
   };
 }

@@ -47,6 +47,7 @@ function ask(tunnel: RequestTunnel): Promise<ConnectResult> {
     source: { address: "10.0.0.2", port: 1 },
     forwardedHost: "",
     baggage: "",
+    traceparent: "",
   };
   return new Promise((resolve) => {
     openConnect(tunnel, request, 2_000, resolve);
@@ -77,7 +78,13 @@ describe("a request for a flow", () => {
   it("is given up without an answer to its caller", async () => {
     const codes: (number | undefined)[] = [];
     const tunnel = await start((stream) => stream.on("close", () => codes.push(stream.rstCode)));
-    const request = { authority: "a:1", source: { address: "10.0.0.2", port: 1 }, forwardedHost: "", baggage: "" };
+    const request = {
+      authority: "a:1",
+      source: { address: "10.0.0.2", port: 1 },
+      forwardedHost: "",
+      baggage: "",
+      traceparent: "",
+    };
     const giveUp = openConnect(tunnel, request, 2_000, () => expect.unreachable());
     await new Promise((resolve) => tunnel.session.ping(resolve));
     giveUp();

@@ -58,10 +58,11 @@ describe("a header's text", () => {
 
 describe("`traceparent`", () => {
   it("is fresh and well formed each time", () => {
-    const made = Array.from({ length: 50 }, newTraceparent);
+    const made = Array.from({ length: 50 }, () => newTraceparent("unsampled"));
     expect(made.every(isTraceparent)).toBe(true);
     expect(new Set(made).size).toBe(50);
     expect(made[0]).toMatch(/-00$/);
+    expect(newTraceparent("sampled")).toMatch(/-01$/);
   });
 
   it.each([
