@@ -103,7 +103,10 @@ ${podYaml(
 
   it("get SIGTERM and time to end when their pod is deleted", async () => {
     await lab.apply(
-      podYaml("polite", `command: [sh, -c, "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.05; done"]`),
+      podYaml(
+        "polite",
+        `command: [sh, -c, "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.05; done"]`,
+      ).replace("PeriodSeconds: 1", "PeriodSeconds: 30"),
     );
     await lab.waitReady();
     const path = lab.logPath("polite");
@@ -114,11 +117,13 @@ ${podYaml(
   });
 
   it("are killed after the grace period", async () => {
-    await lab.apply(podYaml("stubborn", `command: [sh, -c, "trap '' TERM; while :; do sleep 0.05; done"]`));
+    await lab.apply(podYaml("stubborn", `command: [sh, -c, "trap '' TERM; echo up; while :; do sleep 0.05; done"]`));
     await lab.waitReady();
-    await lab.delete("Pod", "production", "stubborn");
+    await expect.poll(() => log("stubborn")).toBe("up\n");
+    const deleted = lab.delete("Pod", "production", "stubborn");
     expect(lab.pod("stubborn").going).toBe(true);
-    await lab.waitFor("it is gone", () => phase("stubborn") === undefined, { timeoutMs: 10_000 });
+    await deleted;
+    await lab.waitFor("it is gone", () => phase("stubborn") === undefined);
   });
 });
 
@@ -214,6 +219,6 @@ describe("a pod that cannot be made", () => {
     );
     await expect.poll(() => events.join("\n"), { timeout: 30_000 }).toContain("ConfigMap later, which is not there");
     await lab.apply("{apiVersion: v1, kind: ConfigMap, metadata: {name: later}, data: {a: b}}");
-    await lab.waitFor("it runs", () => lab.pod("unmountable").ready, { timeoutMs: 10_000 });
+    await lab.waitFor("it runs", () => lab.pod("unmountable").ready);
   });
 });

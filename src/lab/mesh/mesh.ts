@@ -209,7 +209,7 @@ export class LabMesh {
   async #statusOf(daemon: Daemon, from: LabNode | undefined, host: string, port: number): Promise<DaemonStatus> {
     const { name, pid, logPath: log } = daemon;
     if (pid === undefined || from === undefined) return { name, pid, ready: false, log };
-    const answer = await from.prober.ask({ kind: "http", host, port, path: "/healthz/ready", timeoutMs: 1000 });
+    const answer = await from.prober.ask({ kind: "http", host, port, path: "/healthz/ready", timeoutMs: 5000 });
     return { name, pid, ready: answer.ok, log };
   }
 }
