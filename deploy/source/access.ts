@@ -58,11 +58,17 @@ const ownRules: readonly Rule[] = [
   },
 ];
 
-/** The way to control: its pods, a port-forward to one, the roots, and a token for it. */
-const accessRules: readonly Rule[] = [
+/** The way to control: its pods, a port-forward to one, and the roots; and what our pods wrote, for a support archive. */
+const viewerRules: readonly Rule[] = [
   { apiGroups: [""], resources: ["pods"], verbs: ["get", "list"] },
   { apiGroups: [""], resources: ["pods/portforward"], verbs: ["create", "get"] },
+  { apiGroups: [""], resources: ["pods/log"], verbs: ["get"] },
   { apiGroups: [""], resources: ["configmaps"], resourceNames: ["warren-ca-root"], verbs: ["get"] },
+];
+
+/** And a token for it. */
+const operatorRules: readonly Rule[] = [
+  ...viewerRules,
   { apiGroups: [""], resources: ["serviceaccounts/token"], resourceNames: [operatorAccount], verbs: ["create"] },
 ];
 
@@ -121,6 +127,6 @@ export const operatorObjects: readonly Templated[] = [
   binding("ClusterRole", operatorAccount, operatorAccount, "operator"),
   // For people who may only look: bind their own user to it.
   clusterRole("warren-viewer", "operator", access(["inspect"])),
-  role("warren-operator-access", "operator", accessRules),
-  role("warren-viewer-access", "operator", accessRules.slice(0, 3)),
+  role("warren-operator-access", "operator", operatorRules),
+  role("warren-viewer-access", "operator", viewerRules),
 ];

@@ -1,5 +1,5 @@
 /** `warren bundle`: one archive with everything that helps somebody else to find out what is wrong. */
-import type { Command } from "commander";
+import { type Command, InvalidArgumentError } from "commander";
 import type { Exit } from "./exit.ts";
 import { addMeshOptions, exitHelp, type MeshFlags } from "./output/mesh-flags.ts";
 
@@ -10,8 +10,8 @@ interface BundleFlags extends MeshFlags {
 
 const help = `
 Holds, as JSON, what status, workloads, services, policies, certs and connections show, tunnels, the configuration and state of every
-agent, control's own description, the findings of warren check, and the last lines of the logs where they are files of this machine (a
-lab). No key and no token is in it: agents never hand one out, and every text is searched for them again before it is written.
+agent, control's own description, the findings of warren check, and the last lines of the logs of agents and control: in a cluster those of
+Warren's pods, read with your own rights (pods/log in warren-system), also from before their last restart. No key and no token is in it: agents never hand one out, and every text is searched for them again before it is written.
 ${exitHelp}
 
 Examples:
@@ -26,9 +26,14 @@ export function registerBundle(program: Command, exit: Exit): void {
   addMeshOptions(command)
     .option("--node <name...>", "only these nodes (default: the whole mesh)")
     .option("--file <path>", "where to write it (default: warren-bundle-<time>.tar.gz here)")
-    .option("--log-lines <count>", "of each log, from its end", Number, 2000)
+    .option("--log-lines <count>", "of each log, from its end", lineCount, 2000)
     .addHelpText("after", help)
     .action(async (flags: BundleFlags) => exit(await bundle(flags)));
+}
+
+function lineCount(text: string): number {
+  if (/^\d{1,7}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError("Write a number of lines.");
 }
 
 async function bundle(flags: BundleFlags): Promise<number> {
@@ -42,7 +47,7 @@ async function bundle(flags: BundleFlags): Promise<number> {
   ];
   return withMesh(flags, async (mesh, signal) => {
     const at = new Date();
-    const { entries, outcome } = await gatherBundle(
+    const { entries, outcome, missing } = await gatherBundle(
       mesh,
       { nodes: flags.node ?? [], timeoutMs: flags.timeout, logLines: flags.logLines },
       signal,
@@ -52,6 +57,7 @@ async function bundle(flags: BundleFlags): Promise<number> {
     // Addresses, names and policies of a cluster are nobody else's on this machine.
     await writeFile(path, gzipSync(tar(entries, { modifiedAt: at.getTime() })), { mode: 0o600 });
     process.stdout.write(`${path}\n`);
+    for (const { path: log, why } of missing) process.stderr.write(`not in it: ${log}: ${why}\n`);
     return tellPartial(outcome);
   });
 }

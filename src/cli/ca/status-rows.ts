@@ -28,6 +28,8 @@ export interface RotationLine {
   readonly excused: readonly string[];
   readonly waiting: readonly { readonly node: string; readonly reason: string }[];
   readonly notBefore: string;
+  /** After this only agents are waited for that were seen to lie behind. */
+  readonly opensAt: string;
 }
 
 export interface AuthorityDocument {
@@ -35,6 +37,8 @@ export interface AuthorityDocument {
   readonly origin: "self-signed" | "plug-in";
   readonly certificates: readonly CertificateLine[];
   readonly intermediateRenewsAt: string;
+  /** When a rotation of the root begins by itself; empty for never, and while one is under way. */
+  readonly rootRotatesAt: string;
   readonly rotation: RotationLine | undefined;
   readonly revokedSerials: readonly { readonly serial: string; readonly revokedAt: string }[];
   readonly deniedIdentities: readonly { readonly identity: string; readonly deniedAt: string }[];
@@ -69,6 +73,7 @@ export function authorityDocument(status: Status, now: number): AuthorityDocumen
       };
     }),
     intermediateRenewsAt: isoTime(status.intermediateRenewsAt),
+    rootRotatesAt: isoTime(status.rootRotatesAt),
     rotation: rotation && rotationLine(rotation),
     revokedSerials: status.revokedSerials.map(({ serial, revokedAt }) => ({ serial, revokedAt: isoTime(revokedAt) })),
     deniedIdentities: status.deniedIdentities.map(({ identity, deniedAt }) => ({
@@ -82,7 +87,7 @@ export function authorityDocument(status: Status, now: number): AuthorityDocumen
 }
 
 export function rotationLine(rotation: Rotation): RotationLine {
-  const { phase, phaseSince, oldRoot, newRoot, confirmedNodes, excusedNodes, waiting, notBefore } = rotation;
+  const { phase, phaseSince, oldRoot, newRoot, confirmedNodes, excusedNodes, waiting, notBefore, opensAt } = rotation;
   return {
     phase: phase === Rotation_Phase.ISSUE ? "issue" : "trust",
     since: isoTime(phaseSince),
@@ -92,6 +97,7 @@ export function rotationLine(rotation: Rotation): RotationLine {
     excused: excusedNodes,
     waiting: waiting.map(({ node, reason }) => ({ node, reason })),
     notBefore: isoTime(notBefore),
+    opensAt: isoTime(opensAt),
   };
 }
 
@@ -114,7 +120,7 @@ export function statusLines(document: AuthorityDocument, now: number, colours: C
       serial,
     ]),
   ]);
-  const renews = document.intermediateRenewsAt;
+  const { intermediateRenewsAt: renews, rootRotatesAt: rotates } = document;
   return [
     `The authority of ${trustDomain}, ${origin === "plug-in" ? "issuing from plug-in certificates" : "with a root of its own"}`,
     "",
@@ -122,6 +128,7 @@ export function statusLines(document: AuthorityDocument, now: number, colours: C
     ...rows.map((row, index) => (certificates[index]?.expired === true ? colours.red(row) : row)),
     "",
     ...(renews === "" ? [] : [`The intermediate is renewed at ${renews}.`]),
+    ...(rotates === "" ? [] : [`The root is rotated by itself at ${rotates}.`]),
     ...(rotation === undefined ? ["No rotation of the root is under way."] : rotationLines(rotation)),
     revokedSerials.length + deniedIdentities.length === 0
       ? "Nothing is revoked."
@@ -133,12 +140,13 @@ export function statusLines(document: AuthorityDocument, now: number, colours: C
   ];
 }
 
-function rotationLines({ phase, since, newRoot, confirmed, excused, waiting }: RotationLine): string[] {
+function rotationLines({ phase, since, newRoot, confirmed, excused, waiting, opensAt }: RotationLine): string[] {
   const what = phase === "trust" ? "agents learn the new root" : "the new root issues";
   return [
     `The root is being rotated to ${short(newRoot)}: ${what}, since ${since}.`,
     `  confirmed by ${confirmed.length} nodes${excused.length === 0 ? "" : `, not waiting for ${excused.join(", ")}`}`,
     ...waiting.map(({ node, reason }) => `  waiting for ${node}: ${reason}`),
+    ...(waiting.length === 0 || opensAt === "" ? [] : [`  for those who cannot be asked until ${opensAt}`]),
   ];
 }
 

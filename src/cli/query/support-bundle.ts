@@ -7,6 +7,7 @@ import { redact } from "../../telemetry/redact.ts";
 import { socketText } from "../output/words.ts";
 import { type Outcome, rowsOf } from "./asked.ts";
 import { certificateLine } from "./certificate-rows.ts";
+import type { ClusterLogs } from "./cluster-logs.ts";
 import { connectionRow } from "./connection-rows.ts";
 import { controlRow } from "./control-rows.ts";
 import { healthChecks } from "./health-checks.ts";
@@ -22,11 +23,18 @@ export interface BundleOptions {
   readonly logLines: number;
 }
 
+export interface Bundle {
+  readonly entries: readonly TarEntry[];
+  readonly outcome: Outcome;
+  /** Logs that could not be read, and why. */
+  readonly missing: readonly { readonly path: string; readonly why: string }[];
+}
+
 export async function gatherBundle(
   mesh: MeshClient,
   { nodes, timeoutMs, logLines }: BundleOptions,
   signal: AbortSignal,
-): Promise<{ readonly entries: readonly TarEntry[]; readonly outcome: Outcome }> {
+): Promise<Bundle> {
   const options = { nodes, timeoutMs };
   const entries: TarEntry[] = [];
   const add = (path: string, value: unknown) => entries.push({ path, text: `${bundleText(value)}\n` });
@@ -95,8 +103,29 @@ export async function gatherBundle(
     for (const { schema, value } of here(configs))
       add(`nodes/${node}/${schema.replace(/^warren\.|\/v\d+$/g, "")}.json`, value);
   }
-  if (mesh.ground.kind === "lab") entries.push(...(await labLogs(mesh.ground.folder, logLines)));
-  return { entries, outcome };
+  const { ground } = mesh;
+  if (ground.kind === "lab") entries.push(...(await labLogs(ground.folder, logLines)));
+  let missing: Bundle["missing"] = [];
+  if (ground.kind === "kubernetes") {
+    const found = await podLogs(ground.context, { nodes, lines: logLines }, signal);
+    for (const { path, text } of found.logs) entries.push({ path, text: redact(text) });
+    add("cluster/pods.json", found.pods);
+    if (found.missing.length > 0) add("logs/missing.json", found.missing);
+    missing = found.missing;
+  }
+  return { entries, outcome, missing };
+}
+
+async function podLogs(
+  context: string | undefined,
+  options: { readonly nodes: readonly string[]; readonly lines: number },
+  signal: AbortSignal,
+): Promise<ClusterLogs> {
+  const [{ ApiClient, apiClientDefaults }, { clusterLogs }] = [
+    await import("../../control/kubernetes/api-client.ts"),
+    await import("./cluster-logs.ts"),
+  ];
+  return clusterLogs(new ApiClient({ ...apiClientDefaults, context: context ?? "" }), options, signal);
 }
 
 /** JSON with every text redacted, and what a key or token would be called left out whatever it holds. */

@@ -60,17 +60,37 @@ export class ApiClient implements KubernetesApi {
 
   async call(call: ApiCall, signal: AbortSignal): Promise<RawObject> {
     const what = `${call.method} ${call.path}`;
+    const { status, headers, body } = await this.#exchange(call, "application/json", signal);
+    const answer = parseObject(body);
+    if (status >= 200 && status < 300 && answer !== undefined) return answer;
+    throw refused(what, status, headers["retry-after"], answer);
+  }
+
+  /** What is no object: logs. `date` is the server's clock when it answered (RFC 9110 §6.6.1), in whole seconds. */
+  async text(
+    path: string,
+    query: ApiQuery,
+    signal: AbortSignal,
+  ): Promise<{ readonly text: string; readonly date: string }> {
+    const call = { method: "GET", path, query } as const;
+    const { status, headers, body } = await this.#exchange(call, "text/plain, application/json", signal);
+    if (status >= 200 && status < 300) return { text: body, date: headers.date ?? "" };
+    throw refused(`GET ${path}`, status, headers["retry-after"], parseObject(body));
+  }
+
+  async #exchange(call: ApiCall, accept: string, signal: AbortSignal): Promise<Answer> {
+    const what = `${call.method} ${call.path}`;
     const text = call.body === undefined ? undefined : JSON.stringify(call.body);
     const options = await this.#requestOptions(signal);
     const url = new URL(this.server + call.path);
     for (const [key, value] of Object.entries(call.query ?? {})) url.searchParams.set(key, value);
     const timeout = AbortSignal.timeout(this.#options.callTimeoutMs);
-    const { status, headers, body } = await send(url, what, AbortSignal.any([signal, timeout]), text, {
+    return await send(url, what, AbortSignal.any([signal, timeout]), text, {
       ...options,
       method: call.method,
       headers: {
         ...headersOf(options),
-        accept: "application/json",
+        accept,
         ...(text === undefined ? {} : { "content-type": call.contentType ?? "application/json" }),
       },
     }).catch((error: unknown) => {
@@ -78,9 +98,6 @@ export class ApiClient implements KubernetesApi {
       const why = timeout.aborted ? `no answer within ${this.#options.callTimeoutMs} ms` : messageOf(error);
       throw error instanceof ApiError ? error : unreachable(what, why, error);
     });
-    const answer = parseObject(body);
-    if (status >= 200 && status < 300 && answer !== undefined) return answer;
-    throw refused(what, status, headers["retry-after"], answer);
   }
 
   async watch(path: string, query: ApiQuery, onEvent: (event: WatchEvent) => void, signal: AbortSignal): Promise<void> {

@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { gunzipSync } from "node:zlib";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { parseAllDocuments } from "yaml";
 import { kubernetesObjects } from "../../../src/cli/query/kubernetes-objects.ts";
@@ -18,6 +19,7 @@ import { document, warren } from "../support/run-cli.ts";
 const signal = AbortSignal.timeout(60_000);
 const system = "warren-system";
 const draft = (object: object) => object as DraftObject;
+const ours = { "app.kubernetes.io/part-of": "warren" };
 
 describe("a mesh in a cluster", () => {
   test("is found by the kubeconfig and asked through a port-forward, with the user's own token", async () => {
@@ -75,6 +77,37 @@ describe("a mesh in a cluster", () => {
     );
     expect(checks.map((check) => check.code)).not.toContain("rights");
     expect({ fanOut, code }).toMatchObject({ code: 3, fanOut: { asked: ["w1"], answered: [] } });
+
+    // A support archive takes the logs with the user's rights, and nothing that is nobody's to know.
+    const key =
+      "-----BEGIN PRIVATE KEY-----\\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg\\n-----END PRIVATE KEY-----";
+    const secrets = ["MIGHAgEAMBMG", "eyJzdWIiOiJ4In0", "abcdefgh12345678", api.adminToken];
+    const agent = podObject({
+      name: "agent-w1",
+      namespace: system,
+      labels: ours,
+      spec: { nodeName: "w1", containers: [{ name: "agent" }, { name: "helper" }] },
+    });
+    const status = { phase: "Running", containerStatuses: [{ name: "agent", restartCount: 1 }] };
+    api.apply(draft({ ...agent, status }));
+    const log = `{"msg":"first"}\n{"msg":"starting","tls":"${key}"}\n{"msg":"refused eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2ln"}\nauthorization: Bearer abcdefgh12345678\n`;
+    api.logs.set(`${system}/agent-w1/agent`, log);
+    api.logs.set(`${system}/agent-w1/agent/previous`, "it ended here\n");
+    const file = join(plane.folder, "bundle.tar.gz");
+    const made = await warren("bundle", "--context", "test", "--file", file, "--log-lines", "3");
+    expect(made.stdout).toBe(`${file}\n`);
+    expect(made.stderr).toContain("not in it: logs/agent-w1/helper.log: ");
+    const archive = gunzipSync(await readFile(file)).toString("latin1");
+    for (const text of [
+      "logs/agent-w1/agent.log",
+      '"msg":"starting"',
+      "it ended here",
+      "cluster/pods.json",
+      "logs/missing.json",
+    ])
+      expect(archive).toContain(text);
+    expect(archive).not.toContain('"msg":"first"');
+    for (const secret of secrets) expect(archive).not.toContain(secret);
   });
 
   test("whose control does not run is unreachable", async () => {
@@ -86,8 +119,6 @@ describe("a mesh in a cluster", () => {
     expect(result.stderr).toContain("MESH_UNREACHABLE");
   });
 });
-
-const ours = { "app.kubernetes.io/part-of": "warren" };
 
 /** What deploy/ installs, without the namespace, CRDs and kustomization. */
 const deployed = ["control", "daemonset", "admission", "operators"].flatMap((name) =>

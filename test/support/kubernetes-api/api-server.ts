@@ -49,6 +49,8 @@ export class ApiServer {
   readonly faults = new FaultPlan();
   readonly requests: ServedRequest[] = [];
   readonly portForwards: PortForwards;
+  /** What containers wrote, by `namespace/pod/container`; with `/previous` behind it, before their last restart. */
+  readonly logs = new Map<string, string>();
   readonly #without: Set<string>;
   readonly #watches = new Set<WatchStream>();
   readonly #sockets = new Set<Duplex>();
@@ -215,6 +217,11 @@ export class ApiServer {
       throw new ApiFailure(fault.code, fault.reason, "as the test wants it", headers);
     }
     this.#authorize(user, info);
+    if (info.plural === "pods" && info.subresource === "log") {
+      const text = this.#log(info);
+      response.writeHead(200, { "content-type": "text/plain" }).end(text);
+      return;
+    }
     const [code, answer] =
       info.verb === "watch"
         ? [0, undefined]
@@ -276,6 +283,19 @@ export class ApiServer {
       case "watch":
         throw noSuchPath();
     }
+  }
+
+  #log({ namespace, name, query }: RequestInfo): string {
+    const of = [
+      namespace,
+      name,
+      query.get("container") ?? "",
+      ...(query.get("previous") === "true" ? ["previous"] : []),
+    ];
+    const lines = this.logs.get(of.join("/"))?.split("\n");
+    if (lines === undefined) throw badRequest(`${of.slice(2).join(" ")} container of pod ${name} not found`);
+    const tail = Number(query.get("tailLines") ?? lines.length);
+    return lines.slice(-tail - 1).join("\n");
   }
 
   #list(resource: Resource, info: RequestInfo): object {
