@@ -64,7 +64,7 @@ function ended(command: string, options: Record<string, string | number>): Promi
 }
 
 test("a closed loop counts what was answered", async () => {
-  const { requests, latency, errors } = await load("pingpong", { "warm-up": 0, seconds: 0.2, connections: 3 });
+  const { requests, latency, errors } = await load("pingpong", { "warm-up": 0, seconds: 1, connections: 3 });
   expect(requests).toBeGreaterThan(0);
   expect((latency as Histogram).count).toBe(requests);
   expect(errors).toEqual({});
@@ -77,7 +77,7 @@ test("HTTP requests are asked one after the other and answered as such", async (
     await vi.waitFor(async () => expect(await answers(port)).toBe(true), 30_000);
     const response = await fetch(`http://127.0.0.1:${port}/orders/1`);
     expect([response.status, (await response.text()).length]).toEqual([200, 64]);
-    const options = { target: `127.0.0.1:${port}`, "warm-up": 0, seconds: 0.2, connections: 3, http: 1 };
+    const options = { target: `127.0.0.1:${port}`, "warm-up": 0, seconds: 1, connections: 3, http: 1 };
     const { requests, latency, errors } = await load("pingpong", options);
     expect(requests).toBeGreaterThan(0);
     expect((latency as Histogram).count).toBe(requests);
@@ -103,7 +103,7 @@ test("an open loop sends what its schedule says", async () => {
 });
 
 test("new flows are connected, answered and closed", async () => {
-  const { flows, connect: connected, latency } = await load("flows", { "warm-up": 0, seconds: 0.2, concurrency: 4 });
+  const { flows, connect: connected, latency } = await load("flows", { "warm-up": 0, seconds: 1, concurrency: 4 });
   expect(flows).toBeGreaterThan(0);
   expect((latency as Histogram).count).toBe(flows);
   expect((connected as Histogram).count).toBeGreaterThanOrEqual(Number(flows));

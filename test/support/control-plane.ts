@@ -98,7 +98,7 @@ export async function startControlPlane(flags: readonly string[] = [], objects: 
     tokenFile: at(`${node}.token`),
     serverName: "",
     cluster: "Kubernetes",
-    timeoutMs: 5000,
+    timeoutMs: 30_000,
   });
   const client = (node: string, options: Partial<CaClientOptions> = {}) => {
     const made = new CaClient({ ...clientOptions(node), ...options });

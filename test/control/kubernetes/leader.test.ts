@@ -55,7 +55,7 @@ test("who vanishes without a word is followed by another after the Lease has end
   const { leader, turns } = await candidate(server, "b");
   const began = performance.now();
   leader.start();
-  await expect.poll(() => turns, until).toEqual([true]);
+  await expect.poll(() => turns[0], until).toBe(true);
   // An old date proves nothing: the holder's clock may be wrong. Only the time that nothing was renewed counts.
   expect(performance.now() - began).toBeGreaterThan(1990);
   const lease = server.object("coordination.k8s.io/v1", "Lease", "default", "warren-control");
@@ -66,12 +66,12 @@ test("who cannot renew stops leading, and leads again when it can", async () => 
   const server = await startApiServer();
   const { leader, turns, log } = await candidate(server, "a", { leaseMs: 6000, renewWithinMs: 3000 });
   leader.start();
-  await expect.poll(() => turns, until).toEqual([true]);
+  await expect.poll(() => turns.at(-1), until).toBe(true);
   await server.restart(async () => {
-    await expect.poll(() => turns, until).toEqual([true, false]);
+    await expect.poll(() => turns.at(-1), until).toBe(false);
     expect(log.messages("warn").join()).toMatch(/no longer leading/);
   });
-  await expect.poll(() => turns, until).toEqual([true, false, true]);
+  await expect.poll(() => turns.at(-1), until).toBe(true);
 });
 
 test("a moment without the API costs nobody the lead", async () => {

@@ -33,7 +33,7 @@ async function nodes() {
     {
       audiences: ["warren-control"],
       trustedAccounts: ["warren-system/warren-node"],
-      timeoutMs: 5000,
+      timeoutMs: 30_000,
       cache: reviewCacheDefaults,
     },
   );
@@ -159,7 +159,7 @@ describe("a stranger who makes up tokens", () => {
   test("costs two questions for each, whatever it tries", async () => {
     const server = await startApiServer();
     const { api } = await clientOf(server);
-    const review = new OperatorReview({ api, clock: new FakeClock() }, { timeoutMs: 5000, cache: reviewCacheDefaults });
+    const review = new OperatorReview({ api, clock: new FakeClock() }, { timeoutMs: 30_000, cache: reviewCacheDefaults });
     for (const action of operatorActions) expect(await review.authorize("made up", action)).toHaveProperty("refused");
     expect(server.requests.filter(({ plural }) => plural === "tokenreviews")).toHaveLength(2);
   });
@@ -186,7 +186,7 @@ describe("an operator may what the cluster's roles say", () => {
     const server = await startApiServer();
     const clock = new FakeClock();
     const { api } = await clientOf(server);
-    const review = new OperatorReview({ api, clock }, { timeoutMs: 5000, cache: reviewCacheDefaults });
+    const review = new OperatorReview({ api, clock }, { timeoutMs: 30_000, cache: reviewCacheDefaults });
     const may = async (token: string): Promise<OperatorAction[]> => {
       const actions = Object.keys(operatorAccess) as OperatorAction[];
       const answers = await Promise.all(actions.map((action) => review.authorize(token, action)));

@@ -120,7 +120,7 @@ test("an API that refuses is no empty vault", async () => {
 test("plug-in certificates are read from a Secret as text, and their absence is told apart from an API that fails", async () => {
   const server = await startApiServer();
   const deps = await clientOf(server);
-  const secret = new PlugInSecret(deps, { namespace: "default", name: "cacerts", timeoutMs: 5000 });
+  const secret = new PlugInSecret(deps, { namespace: "default", name: "cacerts", timeoutMs: 30_000 });
   expect(await secret.exists()).toBe(false);
   await expect(secret.read()).rejects.toMatchObject({ code: "MESH_PLUG_IN_UNUSABLE" });
   server.faults.add({ verb: "get", plural: "secrets" }, { kind: "status", code: 500, reason: "InternalError" });

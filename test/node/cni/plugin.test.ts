@@ -11,7 +11,7 @@ beforeEach(async () => {
 });
 
 function config(over: Readonly<Record<string, unknown>> = {}): Record<string, unknown> {
-  return { cniVersion: "1.0.0", name: "lab", type: "warren-cni", socket, timeoutMs: 2000, prevResult, ...over };
+  return { cniVersion: "1.0.0", name: "lab", type: "warren-cni", socket, timeoutMs: 30_000, prevResult, ...over };
 }
 
 const granted = '{"ok":true}\n';
@@ -127,19 +127,23 @@ describe("ADD", () => {
     ],
   ];
 
-  it.each(cases)("lets the pod wait when the agent %s, and start where pods may", async (_, msg, details, arrange) => {
-    await arrange();
-    const { code, json } = await runPlugin("ADD", config({ timeoutMs: 300 }));
-    expect(code).toBe(1);
-    expect(json).toEqual({
-      cniVersion: "1.0.0",
-      code: 11,
-      msg: expect.stringMatching(msg) as string,
-      details: expect.stringMatching(details) as string,
-    });
-    const open = await runPlugin("ADD", config({ timeoutMs: 300, failOpen: true }));
-    expect(open).toMatchObject({ code: 0, json: prevResult });
-  });
+  it.each(cases)(
+    "lets the pod wait when the agent %s, and start where pods may",
+    async (why, msg, details, arrange) => {
+      await arrange();
+      const timeoutMs = why === "is slow" ? 300 : 30_000;
+      const { code, json } = await runPlugin("ADD", config({ timeoutMs }));
+      expect(code).toBe(1);
+      expect(json).toEqual({
+        cniVersion: "1.0.0",
+        code: 11,
+        msg: expect.stringMatching(msg) as string,
+        details: expect.stringMatching(details) as string,
+      });
+      const open = await runPlugin("ADD", config({ timeoutMs, failOpen: true }));
+      expect(open).toMatchObject({ code: 0, json: prevResult });
+    },
+  );
 
   it("does not ask about namespaces that must start before the mesh, nor about what no kubelet started", async () => {
     const excluded = config({ excludeNamespaces: ["kube-system", "shop"] });

@@ -35,7 +35,7 @@ const config = () => ({
   name: "lab",
   type: "warren-cni",
   socket: path,
-  timeoutMs: 10_000,
+  timeoutMs: 30_000,
   prevResult,
 });
 
@@ -130,7 +130,7 @@ describe("the agent's door for the plugin", () => {
       });
       return promise;
     });
-    const running = runPlugin("ADD", { ...config(), timeoutMs: 300 });
+    const running = runPlugin("ADD", { ...config(), timeoutMs: 1500 });
     await asked.promise;
     expect((await running).json).toMatchObject({ code: 11 });
     expect(await aborted.promise).toMatchObject({ code: "MESH_CNI_GAVE_UP" });

@@ -84,7 +84,7 @@ test("lets go of a connection on which nothing is said", async () => {
 });
 
 test("limits how long a client may take to say what it speaks, and to finish a header section", async () => {
-  const opened = await stage.gate({ application: 1, options: { headerTimeout: 50 } });
+  const opened = await stage.gate({ application: 1, options: { headerTimeout: 500 } });
   const silent = await converse(opened.port, "");
   expect(silent.error).toBe("ECONNRESET");
   const slow = await converse(opened.port, "GET / HTTP/1.1\r\nHost:");
@@ -99,7 +99,7 @@ test("closes a connection between requests after its time, and limits the next h
   const quiet = await converse(idle.port, get("/"));
   expect(quiet.text).toContain("hello");
   expect(quiet.error).toBe("");
-  const strict = await stage.gate({ application: port, options: { headerTimeout: 50 } });
+  const strict = await stage.gate({ application: port, options: { headerTimeout: 500 } });
   const slow = await RawClient.open(strict.port);
   slow.send(get("/"));
   await slow.reads("hello");
@@ -112,7 +112,7 @@ test("takes a body at its own pace: no limit of header sections holds for it", a
   const { port, seen } = await stage.application((_request, response, body) => response.end(`got ${body}`));
   const opened = await stage.gate({
     application: port,
-    options: { headerTimeout: 40, idleTimeout: 40 },
+    options: { headerTimeout: 500, idleTimeout: 500 },
     policy: ({ path }) => (path === "/no" ? denied : allowed),
   });
   for (const [path, answer] of [
@@ -122,7 +122,7 @@ test("takes a body at its own pace: no limit of header sections holds for it", a
     const client = await RawClient.open(opened.port);
     client.send(`POST ${path} HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nConnection: close\r\n\r\n`);
     for (const byte of "abcd") {
-      await new Promise((resolve) => setTimeout(resolve, 30));
+      await new Promise((resolve) => setTimeout(resolve, 200));
       client.send(byte);
     }
     await client.reads(answer);

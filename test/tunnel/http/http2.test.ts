@@ -200,7 +200,7 @@ test.for(["a drain", "idle time"])("says goodbye before it closes a connection: 
     stream.respond({ ":status": 200 });
     stream.end("hello");
   });
-  const opened = await stage.gate({ application: port, options: why === "idle time" ? { idleTimeout: 50 } : {} });
+  const opened = await stage.gate({ application: port, options: why === "idle time" ? { idleTimeout: 500 } : {} });
   const socket = await connectTo(opened.port);
   let broken = "";
   socket.on("error", (error: NodeJS.ErrnoException) => {

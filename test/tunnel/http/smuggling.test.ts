@@ -255,4 +255,4 @@ test("wherever the bytes are cut, the verdicts are the same", async () => {
       expect({ seed, name, pieces, ...(await verdicts(pieces)) }).toEqual({ seed, name, pieces, ...whole });
     }
   }
-}, 60_000);
+}, 180_000);
