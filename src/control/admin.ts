@@ -8,11 +8,13 @@ export interface AdminSources {
   readonly blockers: () => readonly string[];
   /** Who listens for the state of the mesh, and how it takes what it is sent. */
   readonly discoveryClients: () => readonly object[];
+  /** What of the mesh they cannot be told, and why. */
+  readonly discoveryUntold: () => readonly object[];
   /** What control stands on: the watches of a cluster, whether this replica leads. */
   readonly platform: () => object;
 }
 
-export function adminRoutes({ registry, blockers, discoveryClients, platform }: AdminSources): Routes {
+export function adminRoutes({ registry, blockers, discoveryClients, discoveryUntold, platform }: AdminSources): Routes {
   return {
     "GET /healthz/ready": () => {
       const left = blockers();
@@ -20,6 +22,7 @@ export function adminRoutes({ registry, blockers, discoveryClients, platform }: 
     },
     "GET /metrics": async () => metricsPage(await registry.metrics()),
     "GET /discovery": () => json(discoveryClients()),
+    "GET /discovery/untold": () => json(discoveryUntold()),
     "GET /platform": () => json(platform()),
   };
 }

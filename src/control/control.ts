@@ -87,6 +87,7 @@ export class Control {
         backdateMs: authorityDefaults.backdateMs,
         trustDomainAliases: config.mesh.trustDomainAliases,
         rootSettleMs: config.rootSettle,
+        rootRotateAt: config.rootRotateAt,
         publishRoot: config.publishRoot,
         distributeRoots: config.distributeRoots,
       },
@@ -101,7 +102,7 @@ export class Control {
           ? undefined
           : { ...this.#authority.signer.expiry, serving: this.#serving.notAfter },
       () => certificates.inFlight,
-      () => this.#discovery.clients().length,
+      () => ({ clients: this.#discovery.clients().length, untold: this.#resources.untold.length }),
     );
     deps.platform.register(metrics.registry);
     const certificates = new CertificateService(
@@ -120,7 +121,7 @@ export class Control {
     );
     const store = new ResourceStore();
     this.#resources = new MeshResources(
-      { source: deps.source, authority: this.#authority, store, clock },
+      { source: deps.source, authority: this.#authority, store, clock, log: logOf("discovery") },
       { debounceMs: discoveryDebounceMs },
     );
     this.#discovery = new DiscoveryService(
@@ -184,6 +185,7 @@ export class Control {
         registry: metrics.registry,
         blockers: () => [...this.#blockers],
         discoveryClients: () => this.#discovery.clients(),
+        discoveryUntold: () => this.#resources.untold,
         platform: () => deps.platform.describe(),
       }),
       { name: "admin", listen: config.admin, loopbackOnly: false },

@@ -22,7 +22,7 @@ export interface ExpirySource {
 export function createControlMetrics(
   expiry: () => ExpirySource | undefined,
   inFlight: () => number,
-  discoveryClients: () => number,
+  discovery: () => { readonly clients: number; readonly untold: number },
 ): ControlMetrics {
   const registry = new Registry();
   const requests = new Counter({
@@ -61,7 +61,15 @@ export function createControlMetrics(
     help: "Agents and others that listen for the state of the mesh now.",
     registers: [],
     collect() {
-      this.set(discoveryClients());
+      this.set(discovery().clients);
+    },
+  });
+  const untold = new Gauge({
+    name: "warren_discovery_untold_resources",
+    help: "Workloads, Services, policies and other resources that cannot be encoded, so that clients have their last good version.",
+    registers: [],
+    collect() {
+      this.set(discovery().untold);
     },
   });
   const responses = new Counter({
@@ -75,6 +83,7 @@ export function createControlMetrics(
     registers: [registry],
   });
   registry.registerMetric(clients);
+  registry.registerMetric(untold);
   registry.registerMetric(flying);
   registry.registerMetric(ends);
   return {

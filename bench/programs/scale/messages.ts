@@ -1,5 +1,5 @@
 /** What the processes of the scale bench tell each other. Times are of the machine's monotonic clock, which all of them share. */
-import { monitorEventLoopDelay } from "node:perf_hooks";
+import { createHistogram, monitorEventLoopDelay } from "node:perf_hooks";
 
 export interface ClusterSize {
   readonly workloads: number;
@@ -47,10 +47,15 @@ export interface WatcherQuestion {
   readonly kind: "loop";
 }
 
+/** How long the loop was held up: by the clock, where other processes on the processors count, and by the processor time of one turn. */
 export interface WatcherAnswer {
   readonly kind: "loop";
   readonly p99Ms: number;
   readonly maxMs: number;
+  readonly p99CpuMs: number;
+  readonly maxCpuMs: number;
+  /** Monotonic times at which the longest turns ended, longest first: where to look in a profile. */
+  readonly longest: readonly { readonly at: number; readonly cpuMs: number }[];
 }
 
 export const probePolicy = { namespace: "scale-0", name: "probe" } as const;
@@ -61,19 +66,48 @@ export function monotonicMs(): number {
 }
 
 const resolutionMs = 1;
+const shownTurns = 5;
 
 /** Answers questions about this process's event loop over the channel to its parent. */
 export function watchLoop(): void {
   const delay = monitorEventLoopDelay({ resolution: resolutionMs });
   delay.enable();
+  const turns = watchTurns();
   process.on("message", (message: { kind?: string }) => {
     if (message.kind !== "loop") return;
     // The timer's own period is part of what the histogram records.
     const shown = (nanoseconds: number) => Math.max(0, nanoseconds / 1e6 - resolutionMs);
-    const answer: WatcherAnswer = { kind: "loop", p99Ms: shown(delay.percentile(99)), maxMs: shown(delay.max) };
+    const clock = { p99Ms: shown(delay.percentile(99)), maxMs: shown(delay.max) };
+    process.send?.({ kind: "loop", ...clock, ...turns() } satisfies WatcherAnswer);
     delay.reset();
-    process.send?.(answer);
   });
+}
+
+/** A timer that is due fires once in each turn: the processor time between two of its calls is what one turn took, but for idling. */
+function watchTurns(): () => Pick<WatcherAnswer, "p99CpuMs" | "maxCpuMs" | "longest"> {
+  const microseconds = createHistogram();
+  let longest: { at: number; cpuMs: number }[] = [];
+  let before = threadMicroseconds();
+  setInterval(() => {
+    const now = threadMicroseconds();
+    const took = now - before;
+    before = now;
+    microseconds.record(Math.max(1, took));
+    if (longest.length === shownTurns && took / 1000 <= (longest.at(-1)?.cpuMs ?? 0)) return;
+    longest.push({ at: monotonicMs(), cpuMs: took / 1000 });
+    longest = longest.sort((one, other) => other.cpuMs - one.cpuMs).slice(0, shownTurns);
+  }, resolutionMs).unref();
+  return () => {
+    const seen = { p99CpuMs: microseconds.percentile(99) / 1000, maxCpuMs: microseconds.max / 1000, longest };
+    microseconds.reset();
+    longest = [];
+    return seen;
+  };
+}
+
+function threadMicroseconds(): number {
+  const { user, system } = process.threadCpuUsage();
+  return user + system;
 }
 
 /** Processes of a bench that outlive it would serve nobody. */

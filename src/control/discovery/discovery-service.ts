@@ -6,6 +6,7 @@
 import { type handleBidiStreamingCall, type ServerDuplexStream, status } from "@grpc/grpc-js";
 import type { Clock } from "../../lib/clock.ts";
 import { messageOf } from "../../lib/errors.ts";
+import { Slices } from "../../lib/slices.ts";
 import {
   AggregatedDiscoveryService,
   type DeltaDiscoveryRequest,
@@ -52,13 +53,17 @@ export class DiscoveryService {
   readonly #options: DiscoveryServiceOptions;
   readonly #streams = new Map<Call, DiscoveryStream>();
   readonly #unsubscribe: () => void;
+  /** Not told to all streams yet. */
+  #changes: StoreChange[] = [];
+  #telling = false;
   #stopped = false;
 
   constructor(deps: DiscoveryServiceDeps, options: DiscoveryServiceOptions) {
     this.#deps = deps;
     this.#options = options;
     this.#unsubscribe = deps.store.onChange((change) => {
-      for (const [call, stream] of this.#streams) this.#tell(call, stream, change);
+      this.#changes.push(change);
+      if (!this.#telling) void this.#tellAll();
     });
   }
 
@@ -99,7 +104,14 @@ export class DiscoveryService {
     if (call.cancelled) return;
     const { node } = caller;
     const stream = new DiscoveryStream(
-      { store, clock, metrics, log, send: (bytes) => void call.write(bytes) },
+      {
+        store,
+        clock,
+        metrics,
+        log,
+        send: (bytes) => void call.write(bytes),
+        failed: (error) => this.#cannotTell(call, error),
+      },
       { node, peer, chunkBytes: this.#options.chunkBytes },
     );
     this.#streams.set(call, stream);
@@ -109,6 +121,7 @@ export class DiscoveryService {
     const cancel = clock.after(lifetime, () => endCall(call, status.UNAVAILABLE, "time to reconnect"));
     const gone = () => {
       cancel();
+      stream.close();
       if (this.#streams.delete(call)) log.info({ node, peer }, "discovery client gone");
     };
     call.on("cancelled", gone).on("close", gone).on("error", gone);
@@ -122,13 +135,32 @@ export class DiscoveryService {
     });
   }
 
-  /** What cannot be told to one must not keep the others from hearing it. */
-  #tell(call: Call, stream: DiscoveryStream, change: StoreChange): void {
-    try {
-      stream.changed(change);
-    } catch (error) {
-      this.#deps.log.warn({ peer: call.getPeer(), error }, `a discovery client cannot be told: ${messageOf(error)}`);
-      endCall(call, status.INTERNAL, messageOf(error));
+  /** As many streams as the cluster has nodes: they are told in slices, and what changes meanwhile is told to all in another round. */
+  async #tellAll(): Promise<void> {
+    this.#telling = true;
+    const slices = new Slices();
+    while (this.#changes.length > 0) {
+      const changes = this.#changes;
+      this.#changes = [];
+      for (const [call, stream] of this.#streams) {
+        this.#tell(call, stream, changes);
+        if (slices.due) await slices.rest();
+      }
     }
+    this.#telling = false;
+  }
+
+  /** What cannot be told to one must not keep the others from hearing it. */
+  #tell(call: Call, stream: DiscoveryStream, changes: readonly StoreChange[]): void {
+    try {
+      stream.changed(changes);
+    } catch (error) {
+      this.#cannotTell(call, error);
+    }
+  }
+
+  #cannotTell(call: Call, error: unknown): void {
+    this.#deps.log.warn({ peer: call.getPeer(), error }, `a discovery client cannot be told: ${messageOf(error)}`);
+    endCall(call, status.INTERNAL, messageOf(error));
   }
 }

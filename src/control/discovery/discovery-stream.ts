@@ -3,8 +3,8 @@ import type { Clock } from "../../lib/clock.ts";
 import type { DeltaDiscoveryRequest } from "../../xds/gen/envoy/service/discovery/v3/discovery_pb.ts";
 import { chunkedKey, type ResourceType, resourceTypeOf, resourceTypes } from "../../xds/resources/resource-types.ts";
 import type { ResourceStore, StoreChange } from "./resource-store.ts";
-import { encodeResponse } from "./response-codec.ts";
-import { Subscription } from "./subscription.ts";
+import { encodeResponse, type ResponseParts } from "./response-codec.ts";
+import { type Batch, Subscription } from "./subscription.ts";
 
 export interface DiscoveryStreamDeps {
   readonly store: ResourceStore;
@@ -12,6 +12,8 @@ export interface DiscoveryStreamDeps {
   readonly metrics: { discoveryResponse(): void; discoveryRejected(): void };
   readonly log: { warn(fields: object, message: string): void };
   readonly send: (response: Buffer) => void;
+  /** Called with what went wrong while nobody waited for an answer. */
+  readonly failed: (error: unknown) => void;
 }
 
 export interface DiscoveryStreamOptions {
@@ -44,14 +46,17 @@ export interface ClientStatus {
 
 interface TypeState {
   readonly subscription: Subscription;
+  /** What the next response is being put together from, over several turns of the loop. */
+  gathered: { readonly frames: Map<string, Uint8Array>; readonly removed: Set<string> } | undefined;
   outstanding: { readonly nonce: string; readonly at: number } | undefined;
   acknowledged: number;
   rejected: number;
   lastRejection: string;
 }
 
-/** Settings and policy first: what they forbid is known when the workloads come. */
-const order = ["settings", "policy", "authorization", "address", "localPod"] as const satisfies readonly ResourceType[];
+/** Settings and policy first: what they forbid is known when the workloads come, which wait for them. */
+const rules = ["settings", "policy", "authorization"] as const satisfies readonly ResourceType[];
+const others = ["address", "localPod"] as const satisfies readonly ResourceType[];
 
 /** A stranger's text in logs and listings. */
 const longestText = 1000;
@@ -64,6 +69,7 @@ export class DiscoveryStream {
   #id = "";
   #chunked = false;
   #nonce = 0;
+  #next: NodeJS.Immediate | undefined;
 
   constructor(deps: DiscoveryStreamDeps, options: DiscoveryStreamOptions) {
     this.#deps = deps;
@@ -83,7 +89,8 @@ export class DiscoveryStream {
     let state = this.#types.get(type);
     if (state === undefined) {
       const subscription = new Subscription(store, type, this.#options.node);
-      state = { subscription, outstanding: undefined, acknowledged: 0, rejected: 0, lastRejection: "" };
+      const none = { gathered: undefined, outstanding: undefined };
+      state = { subscription, ...none, acknowledged: 0, rejected: 0, lastRejection: "" };
       this.#types.set(type, state);
       state.subscription.request(request);
     } else if (namesSomething(request) || request.responseNonce === "") {
@@ -94,9 +101,17 @@ export class DiscoveryStream {
     return undefined;
   }
 
-  changed(change: StoreChange): void {
-    for (const [type, names] of change) this.#types.get(type)?.subscription.changed(names);
+  changed(changes: readonly StoreChange[]): void {
+    for (const change of changes) {
+      for (const [type, names] of change) this.#types.get(type)?.subscription.changed(names);
+    }
     this.#pump();
+  }
+
+  /** Nothing is sent any more. */
+  close(): void {
+    clearImmediate(this.#next);
+    this.#types.clear();
   }
 
   status(): ClientStatus {
@@ -126,27 +141,69 @@ export class DiscoveryStream {
   }
 
   #pump(): void {
-    const { clock, metrics, send } = this.#deps;
-    for (const type of order) {
+    let rulesWait = false;
+    for (const type of rules) {
       const state = this.#types.get(type);
-      if (state === undefined || state.outstanding !== undefined) continue;
-      const batch = state.subscription.take(this.#chunked ? this.#options.chunkBytes : Number.POSITIVE_INFINITY);
-      if (batch === undefined) continue;
-      const nonce = String(++this.#nonce);
-      state.outstanding = { nonce, at: clock.now() };
-      metrics.discoveryResponse();
-      send(
-        encodeResponse({
-          typeUrl: resourceTypes[type],
-          nonce,
-          version: new Date(clock.now()).toISOString(),
-          removed: batch.removed,
-          frames: batch.frames,
-          more: this.#chunked && batch.more,
-        }),
-      );
+      if (state === undefined) continue;
+      this.#sendNext(type, state);
+      rulesWait ||= state.gathered !== undefined || state.subscription.waiting;
+    }
+    for (const type of others) {
+      const state = this.#types.get(type);
+      if (state !== undefined && !(type === "address" && rulesWait)) this.#sendNext(type, state);
     }
   }
+
+  #goOn(): void {
+    this.#next = undefined;
+    try {
+      this.#pump();
+    } catch (error) {
+      this.#deps.failed(error);
+    }
+  }
+
+  #sendNext(type: ResourceType, state: TypeState): void {
+    if (state.outstanding !== undefined) return;
+    const batch = state.subscription.take(this.#options.chunkBytes);
+    if (batch === undefined && state.gathered === undefined) return;
+    if (this.#chunked && batch !== undefined) {
+      this.#send(type, state, { frames: batch.frames.values(), removed: batch.removed, more: batch.more });
+      return;
+    }
+    // To others a first response that is not all there is would be the whole mesh: it is one, and made in slices.
+    const { frames, removed } = gather(state.gathered, batch);
+    if (batch?.more === true) {
+      state.gathered = { frames, removed };
+      this.#next ??= setImmediate(() => this.#goOn());
+      return;
+    }
+    state.gathered = undefined;
+    this.#send(type, state, { frames: frames.values(), removed: [...removed], more: false });
+  }
+
+  #send(type: ResourceType, state: TypeState, parts: Pick<ResponseParts, "frames" | "removed" | "more">): void {
+    const { clock, metrics, send } = this.#deps;
+    const nonce = String(++this.#nonce);
+    state.outstanding = { nonce, at: clock.now() };
+    metrics.discoveryResponse();
+    const version = new Date(clock.now()).toISOString();
+    send(encodeResponse({ typeUrl: resourceTypes[type], nonce, version, ...parts }));
+  }
+}
+
+/** A resource that changed while the response was made is in it once, as it is now. */
+function gather(before: TypeState["gathered"], batch: Batch | undefined): NonNullable<TypeState["gathered"]> {
+  const { frames, removed } = before ?? { frames: new Map<string, Uint8Array>(), removed: new Set<string>() };
+  for (const name of batch?.removed ?? []) {
+    frames.delete(name);
+    removed.add(name);
+  }
+  for (const [name, frame] of batch?.frames ?? []) {
+    frames.set(name, frame);
+    removed.delete(name);
+  }
+  return { frames, removed };
 }
 
 function namesSomething(request: DeltaDiscoveryRequest): boolean {

@@ -1,26 +1,29 @@
 /**
  * Keeps the resource store equal to the mesh: each change of the view touches the resources that depend on it, and after a short quiet
  * they are encoded anew. A workload's resource holds its endpoints and the names of the policies that select it, so changes of
- * Services and of selecting policies come back to workloads.
+ * Services and of selecting policies come back to workloads. Policies go first: what they say is told before the workloads of the same
+ * change are looked at, and when it changes during a long update, between two slices of that.
  */
+import { backoffDelay } from "../../lib/backoff.ts";
 import type { Clock } from "../../lib/clock.ts";
+import { messageOf } from "../../lib/errors.ts";
 import { Slices } from "../../lib/slices.ts";
 import { type MeshIndex, serviceKey } from "../../mesh/mesh-index.ts";
 import type { MeshChange, MeshSettings } from "../../model/mesh.ts";
 import type { Service } from "../../model/service.ts";
-import type { Workload, WorkloadUid } from "../../model/workload.ts";
+import type { Workload } from "../../model/workload.ts";
 import { authorizationKey } from "../../policy/authorization/authorization-index.ts";
 import { peerAuthenticationKey } from "../../policy/peer-authentication.ts";
 import { encodeAuthorization, encodeSettingsPolicies, isSelector } from "../../xds/resources/authorization.ts";
-import { encodeLocalPod } from "../../xds/resources/local-pod.ts";
 import { encodeAuthorizationPolicy, encodePeerAuthentication } from "../../xds/resources/policy.ts";
-import type { NamedResource, ResourceType } from "../../xds/resources/resource-types.ts";
 import { encodeService } from "../../xds/resources/service.ts";
-import { encodeSettings } from "../../xds/resources/settings.ts";
+import { encodeSettings, settingsName } from "../../xds/resources/settings.ts";
 import { encodePlaintextRefusal, plaintextPolicyName, plaintextRefusal } from "../../xds/resources/strict-plaintext.ts";
-import { encodeWorkload } from "../../xds/resources/workload.ts";
+import { encodeExternalEndpoint, encodeWorkload } from "../../xds/resources/workload.ts";
 import { Dirty } from "./dirty.ts";
+import { LocalPods } from "./local-pods.ts";
 import { addSelected, PolicySelections, type Selector } from "./policy-selections.ts";
+import { ResourceEncoder, type Untold } from "./resource-encoder.ts";
 import type { ResourceStore } from "./resource-store.ts";
 import { type ServiceMembers, ServiceMemberships } from "./service-memberships.ts";
 
@@ -36,6 +39,7 @@ export interface MeshResourcesDeps {
   };
   readonly store: ResourceStore;
   readonly clock: Clock;
+  readonly log: { warn(fields: object, message: string): void; error(fields: object, message: string): void };
 }
 
 export interface MeshResourcesOptions {
@@ -43,58 +47,63 @@ export interface MeshResourcesOptions {
   readonly debounceMs: number;
 }
 
+const ruleTypes = ["settings", "policy", "authorization"] as const;
+
+/** After an update that failed for no object's sake. */
+const backoff = { firstMs: 1000, factor: 2, longestMs: 60_000, jitter: 0.2 } as const;
+
 export class MeshResources {
   readonly #deps: MeshResourcesDeps;
   readonly #options: MeshResourcesOptions;
+  readonly #encoder: ResourceEncoder;
   readonly #memberships = new ServiceMemberships();
   /** Of AuthorizationPolicies that workloads name in their resources. */
   readonly #selectors = new PolicySelections();
   /** Of PeerAuthentications, which decide on the refusals that workloads name. */
   readonly #modes = new PolicySelections();
-  /** Workloads that some NetworkPolicy selects: their node is told. */
-  readonly #selected = new Set<WorkloadUid>();
-  /** Names of the local pods that each node was told of. */
-  readonly #podsOf = new Map<string, ReadonlySet<string>>();
+  readonly #localPods: LocalPods;
   #updating: Promise<void> = Promise.resolve();
   #settingsPolicies: readonly string[] = [];
   #dirty = new Dirty();
+  /** The first state is there. */
+  #complete = false;
+  #failures = 0;
   #cancel: (() => void) | undefined;
   #unsubscribe: (() => void)[] = [];
 
   constructor(deps: MeshResourcesDeps, options: MeshResourcesOptions) {
     this.#deps = deps;
     this.#options = options;
+    this.#encoder = new ResourceEncoder(deps);
+    const { view } = deps.source;
+    this.#localPods = new LocalPods({ view, store: deps.store, encoder: this.#encoder });
+  }
+
+  /** What of the mesh clients cannot be told. */
+  get untold(): readonly Untold[] {
+    return this.#encoder.untold;
   }
 
   /** Call when the source has its first state; the store is complete when it resolves. */
   async start(): Promise<void> {
     if (this.#unsubscribe.length > 0) return;
     const { source, authority } = this.#deps;
-    const update = () => {
-      this.#cancel ??= this.#deps.clock.after(this.#options.debounceMs, () => {
-        this.#cancel = undefined;
-        this.#updating = this.#updating.then(() => this.#update());
-      });
-    };
     this.#unsubscribe = [
       source.onChange((change) => {
         this.#dirty.add(change);
-        update();
+        this.#schedule(this.#options.debounceMs);
       }),
       authority.onChange(() => {
         this.#dirty.settings = true;
-        update();
+        this.#schedule(this.#options.debounceMs);
       }),
     ];
-    const { view } = this.#deps.source;
     this.#dirty.everything = true;
-    for (const workload of view.workloads()) {
-      this.#dirty.workloads.add(workload.uid);
-      this.#dirty.nodes.add(workload.node);
-    }
-    for (const service of view.services()) this.#dirty.services.add(serviceKey(service));
-    this.#updating = this.#update();
-    await this.#updating;
+    const first = this.#update();
+    // Changes that come meanwhile are the next update's, whatever becomes of this one.
+    this.#updating = first.catch(() => {});
+    await first;
+    this.#complete = true;
   }
 
   stop(): void {
@@ -103,54 +112,106 @@ export class MeshResources {
     this.#cancel = undefined;
   }
 
-  /**
-   * A whole mesh is encoded in slices, and what changes meanwhile is the next update's. Streams hear of it when all of it is there: a
-   * workload is never told before the policies that it names.
-   */
+  #schedule(afterMs: number): void {
+    this.#cancel ??= this.#deps.clock.after(afterMs, () => {
+      this.#cancel = undefined;
+      this.#updating = this.#updating.then(() => this.#tryUpdate());
+    });
+  }
+
+  /** Objects that cannot be told are the encoder's; should anything else go wrong, all of the mesh is looked at again. */
+  async #tryUpdate(): Promise<void> {
+    try {
+      await this.#update();
+      this.#failures = 0;
+    } catch (error) {
+      this.#failures += 1;
+      this.#deps.log.error({ error }, `the mesh cannot be told to clients, trying again: ${messageOf(error)}`);
+      this.#dirty.everything = true;
+      if (this.#unsubscribe.length > 0) this.#schedule(backoffDelay(this.#failures, backoff, Math.random()));
+    }
+  }
+
   async #update(): Promise<void> {
-    const slices = new Slices();
     const dirty = this.#dirty;
     this.#dirty = new Dirty();
+    try {
+      await this.#updateFrom(dirty);
+    } catch (error) {
+      this.#dirty.addAgain(dirty);
+      throw error;
+    }
+  }
+
+  /** A whole mesh is encoded in slices, and what changes meanwhile is the next update's, but for what policies say. */
+  async #updateFrom(dirty: Dirty): Promise<void> {
+    const slices = new Slices();
     const { source, store } = this.#deps;
     const { view } = source;
-    if (dirty.everything || dirty.settings) this.#updateSettings(view);
+    if (dirty.everything) await addEverything(view, dirty, slices);
+    await this.#updateRules(view, dirty, slices);
+    // All are looked at anyway where everything is.
+    if (!dirty.everything) await addSelected(dirty.selectors, view, dirty.workloads, slices);
     const services = await this.#updateServices(view, dirty, slices);
-    await this.#updatePolicies(view, dirty, slices);
     await this.#updateWorkloads(view, dirty, slices);
-    await this.#findSelected(view, dirty, slices);
     // After the workloads: in the order of the store a Service comes when its endpoints are there.
     for (const [key, service] of services) {
-      if (service === undefined) store.delete("address", key);
-      else store.set("address", encodeService(service));
-      if (slices.due) await slices.rest();
+      if (service === undefined) this.#encoder.drop("address", key);
+      else this.#encoder.put("address", key, () => encodeService(service));
+      if (slices.due) await this.#rest(slices);
     }
-    for (const node of dirty.nodes) {
-      this.#updateNode(view, node);
-      if (slices.due) await slices.rest();
-    }
+    await this.#localPods.update(dirty, () => (slices.due ? this.#rest(slices) : undefined));
     store.flush();
   }
 
-  #updateNode(view: MeshIndex, node: string): void {
-    const { store } = this.#deps;
-    const names = new Set<string>();
-    for (const pod of view.localPods(node)) {
-      const networkPolicy = this.#selected.has(pod.workload) ? "selected" : "none";
-      store.set("localPod", encodeLocalPod({ ...pod, networkPolicy }), node);
-      names.add(pod.uid);
+  /** Lets others run. What policies say meanwhile waits for nobody's endpoints. */
+  async #rest(slices: Slices): Promise<void> {
+    await slices.rest();
+    if (!this.#complete || !this.#dirty.rules || this.#dirty.everything) return;
+    await this.#updateRules(this.#deps.source.view, this.#dirty, slices);
+  }
+
+  /**
+   * Settings and what policies say, told at once. Workloads hold names of policies, so they are looked at when a policy comes to select
+   * them or ceases to: when only what it says is new, none is.
+   */
+  async #updateRules(view: MeshIndex, dirty: Dirty, slices: Slices): Promise<void> {
+    const { authorizationPolicies, peerAuthentications, selectors } = dirty;
+    if (dirty.settings) this.#updateSettings(view);
+    dirty.settings = false;
+    for (const key of authorizationPolicies) {
+      selectors.push(...this.#updateAuthorizationPolicy(view, key));
+      authorizationPolicies.delete(key);
+      if (slices.due) await slices.rest();
     }
-    for (const name of this.#podsOf.get(node) ?? []) {
-      // It may be another node's by now.
-      if (!names.has(name) && store.get("localPod", name)?.node === node) store.delete("localPod", name);
+    for (const key of peerAuthentications) {
+      const policy = view.peerAuthentication(key);
+      if (policy === undefined) this.#encoder.drop("policy", `PeerAuthentication/${key}`);
+      else this.#encoder.putPolicy("PeerAuthentication", key, () => encodePeerAuthentication(policy));
+      selectors.push(...this.#modes.replace(key, policy));
+      peerAuthentications.delete(key);
+      if (slices.due) await slices.rest();
     }
-    if (names.size === 0) this.#podsOf.delete(node);
-    else this.#podsOf.set(node, names);
+    if (this.#complete) this.#deps.store.flush(ruleTypes);
+  }
+
+  /** Whom it selected or selects now, if those differ. */
+  #updateAuthorizationPolicy(view: MeshIndex, key: string): readonly Selector[] {
+    const policy = view.authorizationPolicy(key);
+    if (policy === undefined) {
+      this.#encoder.drop("policy", `AuthorizationPolicy/${key}`);
+      this.#encoder.drop("authorization", key);
+      return this.#selectors.move(key, undefined);
+    }
+    this.#encoder.putPolicy("AuthorizationPolicy", key, () => encodeAuthorizationPolicy(policy));
+    const told = this.#encoder.putAuthorization(key, () => encodeAuthorization(policy, view.settings), view.settings);
+    return this.#selectors.move(key, told && isSelector(policy) ? policy : undefined);
   }
 
   #updateSettings(view: MeshIndex): void {
     const { store, authority } = this.#deps;
     const settings = authority.addTo(view.settings);
-    store.set("settings", encodeSettings(settings));
+    this.#encoder.put("settings", settingsName, () => encodeSettings(settings));
     const policies = encodeSettingsPolicies(settings);
     const names = policies.map(({ name }) => name);
     for (const gone of this.#settingsPolicies) if (!names.includes(gone)) store.delete("authorization", gone);
@@ -159,8 +220,8 @@ export class MeshResources {
   }
 
   async #updateServices(view: MeshIndex, dirty: Dirty, slices: Slices): Promise<Map<string, Service | undefined>> {
-    const { store } = this.#deps;
     const changed = new Map<string, Service | undefined>();
+    const { cluster } = view.settings;
     for (const key of dirty.services) {
       const slash = key.indexOf("/");
       const service = view.serviceByHostname(key.slice(0, slash), key.slice(slash + 1));
@@ -168,77 +229,27 @@ export class MeshResources {
       const members: ServiceMembers | undefined = service && { service, key, view };
       const { workloads, external, gone } = this.#memberships.update(key, members);
       for (const uid of workloads) dirty.workloads.add(uid);
-      for (const name of gone) store.delete("address", name);
-      for (const endpoint of external) store.set("address", endpoint);
-      if (slices.due) await slices.rest();
+      for (const name of gone) this.#encoder.drop("address", name);
+      for (const [name, { service: of, address, endpoints }] of external) {
+        this.#encoder.put("address", name, () => encodeExternalEndpoint(cluster, of, address, endpoints));
+      }
+      if (slices.due) await this.#rest(slices);
     }
     return changed;
   }
 
-  /**
-   * A policy's rules are in its own resource. Workloads hold names of policies, so they are looked at when a policy comes to select them
-   * or ceases to: when only what it says is new, none is.
-   */
-  async #updatePolicies(view: MeshIndex, dirty: Dirty, slices: Slices): Promise<void> {
-    const { authorizationPolicies, peerAuthentications, everything } = dirty;
-    if (everything) {
-      for (const policy of view.authorizationPolicies()) authorizationPolicies.add(authorizationKey(policy));
-      for (const policy of view.peerAuthentications()) peerAuthentications.add(peerAuthenticationKey(policy));
-      for (const { uid } of view.workloads()) dirty.workloads.add(uid);
-    }
-    const touched: Selector[] = [];
-    for (const key of authorizationPolicies) {
-      const policy = view.authorizationPolicy(key);
-      const encoded = policy && encodeAuthorization(policy, view.settings);
-      this.#put("policy", `AuthorizationPolicy/${key}`, policy && encodeAuthorizationPolicy(policy));
-      this.#put("authorization", key, encoded);
-      const names = policy !== undefined && encoded !== undefined && isSelector(policy);
-      touched.push(...this.#selectors.move(key, names ? policy : undefined));
-      if (slices.due) await slices.rest();
-    }
-    for (const key of peerAuthentications) {
-      const policy = view.peerAuthentication(key);
-      this.#put("policy", `PeerAuthentication/${key}`, policy && encodePeerAuthentication(policy));
-      touched.push(...this.#modes.replace(key, policy));
-      if (slices.due) await slices.rest();
-    }
-    if (everything) return;
-    await addSelected(touched, view, dirty.workloads, slices);
-  }
-
   async #updateWorkloads(view: MeshIndex, dirty: Dirty, slices: Slices): Promise<void> {
-    const { store } = this.#deps;
     const portsByNamespace = new NamedPorts(view);
     for (const uid of dirty.workloads) {
-      if (slices.due) await slices.rest();
+      if (slices.due) await this.#rest(slices);
       const workload = view.workload(uid);
       if (workload === undefined) {
-        store.delete("address", uid);
+        this.#encoder.drop("address", uid);
         continue;
       }
-      const attached = this.#attachedTo(workload, view, portsByNamespace);
-      store.set("address", encodeWorkload(workload, this.#memberships.of(workload.uid), attached));
-    }
-  }
-
-  /** Agents are told no NetworkPolicies, only whom of their pods any selects. */
-  async #findSelected(view: MeshIndex, dirty: Dirty, slices: Slices): Promise<void> {
-    const namespaces = new Set([...dirty.networkPolicies].map((key) => key.slice(0, key.indexOf("/"))));
-    const touched = new Set(dirty.workloads);
-    for (const namespace of namespaces) {
-      for (const { uid } of view.workloadsIn(namespace)) {
-        touched.add(uid);
-        if (slices.due) await slices.rest();
-      }
-    }
-    for (const uid of touched) {
-      if (slices.due) await slices.rest();
-      const workload = view.workload(uid);
-      const selected = workload !== undefined && view.networkPolicySelects(workload);
-      if (selected === this.#selected.has(uid)) continue;
-      if (selected) this.#selected.add(uid);
-      else this.#selected.delete(uid);
-      if (workload !== undefined) dirty.nodes.add(workload.node);
+      this.#encoder.put("address", uid, () =>
+        encodeWorkload(workload, this.#memberships.of(uid), this.#attachedTo(workload, view, portsByNamespace)),
+      );
     }
   }
 
@@ -258,10 +269,17 @@ export class MeshResources {
     }
     return [...names, name];
   }
+}
 
-  #put(type: ResourceType, name: string, resource: NamedResource | undefined): void {
-    if (resource === undefined) this.#deps.store.delete(type, name);
-    else this.#deps.store.set(type, resource);
+async function addEverything(view: MeshIndex, dirty: Dirty, slices: Slices): Promise<void> {
+  dirty.settings = true;
+  for (const policy of view.authorizationPolicies()) dirty.authorizationPolicies.add(authorizationKey(policy));
+  for (const policy of view.peerAuthentications()) dirty.peerAuthentications.add(peerAuthenticationKey(policy));
+  for (const service of view.services()) dirty.services.add(serviceKey(service));
+  for (const { uid, node } of view.workloads()) {
+    dirty.workloads.add(uid);
+    dirty.nodes.add(node);
+    if (slices.due) await slices.rest();
   }
 }
 

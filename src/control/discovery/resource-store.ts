@@ -21,12 +21,13 @@ export interface StoredResource {
 export type StoreChange = ReadonlyMap<ResourceType, ReadonlySet<string>>;
 
 const resourcesField = 2;
+const allTypes = Object.keys(resourceTypes) as ResourceType[];
 
 export class ResourceStore {
   readonly #types = new Map<ResourceType, Map<string, StoredResource>>();
   readonly #aliases = new Map<ResourceType, Map<string, Set<string>>>();
   readonly #listeners = new Set<(change: StoreChange) => void>();
-  #changed = new Map<ResourceType, Set<string>>();
+  readonly #changed = new Map<ResourceType, Set<string>>();
 
   all(type: ResourceType): ReadonlyMap<string, StoredResource> {
     return this.#types.get(type) ?? new Map<string, StoredResource>();
@@ -67,11 +68,15 @@ export class ResourceStore {
     this.#touch(type, name);
   }
 
-  /** Tells what changed since the last call. */
-  flush(): void {
-    if (this.#changed.size === 0) return;
-    const change = this.#changed;
-    this.#changed = new Map();
+  /** Tells what changed of these types since it was told last. */
+  flush(types: readonly ResourceType[] = allTypes): void {
+    const change = new Map<ResourceType, Set<string>>();
+    for (const type of types) {
+      const names = this.#changed.get(type);
+      if (names !== undefined) change.set(type, names);
+      this.#changed.delete(type);
+    }
+    if (change.size === 0) return;
     for (const listener of this.#listeners) listener(change);
   }
 

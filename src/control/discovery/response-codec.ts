@@ -11,7 +11,7 @@ export interface ResponseParts {
   readonly nonce: string;
   readonly version: string;
   readonly removed: readonly string[];
-  readonly frames: readonly Uint8Array[];
+  readonly frames: Iterable<Uint8Array>;
   readonly more: boolean;
 }
 

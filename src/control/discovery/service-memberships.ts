@@ -2,9 +2,8 @@
 import type { MeshIndex } from "../../mesh/mesh-index.ts";
 import type { Service } from "../../model/service.ts";
 import type { WorkloadUid } from "../../model/workload.ts";
-import type { NamedResource } from "../../xds/resources/resource-types.ts";
 import {
-  encodeExternalEndpoint,
+  externalEndpointName,
   type MemberEndpoint,
   type Memberships,
   noMemberships,
@@ -16,10 +15,17 @@ export interface ServiceMembers {
   readonly view: Pick<MeshIndex, "members" | "endpoints" | "settings">;
 }
 
+export interface ExternalEndpoint {
+  readonly service: { readonly namespace: string; readonly name: string; readonly key: string };
+  readonly address: string;
+  readonly endpoints: readonly MemberEndpoint[];
+}
+
 export interface MembershipChange {
   /** Workloads for which something is different. */
   readonly workloads: Iterable<WorkloadUid>;
-  readonly external: readonly NamedResource[];
+  /** By the name of their resource: address and ways to reach it. */
+  readonly external: ReadonlyMap<string, ExternalEndpoint>;
   /** Names of external endpoints that are no more. */
   readonly gone: readonly string[];
 }
@@ -57,16 +63,18 @@ export class ServiceMemberships {
       services?.delete(key);
       if (services?.size === 0) this.#workloads.delete(uid);
     }
-    const resources = [...external].flatMap(([address, list]) =>
-      now === undefined
-        ? []
-        : [encodeExternalEndpoint(now.view.settings.cluster, { ...now.service, key }, address, list)],
-    );
-    const names = new Set(resources.map(({ name }) => name));
-    const gone = [...(before?.external ?? [])].filter((name) => !names.has(name));
+    const found = new Map<string, ExternalEndpoint>();
+    if (now !== undefined) {
+      const service = { ...now.service, key };
+      for (const [address, endpoints] of external) {
+        const name = externalEndpointName(now.view.settings.cluster, service, address);
+        found.set(name, { service, address, endpoints });
+      }
+    }
+    const gone = [...(before?.external ?? [])].filter((name) => !found.has(name));
     if (now === undefined) this.#services.delete(key);
-    else this.#services.set(key, { members: texts, external: names });
-    return { workloads: changed, external: resources, gone };
+    else this.#services.set(key, { members: texts, external: new Set(found.keys()) });
+    return { workloads: changed, external: found, gone };
   }
 }
 

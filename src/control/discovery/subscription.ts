@@ -8,7 +8,8 @@ import type { ResourceType } from "../../xds/resources/resource-types.ts";
 import type { ResourceStore, StoredResource } from "./resource-store.ts";
 
 export interface Batch {
-  readonly frames: readonly Uint8Array[];
+  /** By name of their resource. */
+  readonly frames: ReadonlyMap<string, Uint8Array>;
   readonly removed: readonly string[];
   readonly more: boolean;
 }
@@ -56,6 +57,11 @@ export class Subscription {
     return { wildcard: this.#wildcard, names, resources: this.#everything ? told : this.#sent.size, pending };
   }
 
+  /** There may be something to say. */
+  get waiting(): boolean {
+    return this.#owes || this.#listening || this.#pending.size + this.#unknown.size > 0 || this.#all !== undefined;
+  }
+
   request(request: Wants): void {
     const { resourceNamesSubscribe: subscribe, resourceNamesUnsubscribe: unsubscribe } = request;
     const first = !this.#begun || this.#listening;
@@ -80,7 +86,7 @@ export class Subscription {
   /** The next response, of about `limit` bytes at most; undefined when there is nothing to say. */
   take(limit: number): Batch | undefined {
     if (this.#listening) return undefined;
-    const frames: Uint8Array[] = [];
+    const frames = new Map<string, Uint8Array>();
     const removed = [...this.#unknown];
     this.#unknown.clear();
     let bytes = 0;
@@ -91,14 +97,16 @@ export class Subscription {
         removed.push(name);
         bytes += name.length;
       } else if (this.#remember(resource)) {
-        frames.push(resource.frame);
+        frames.set(name, resource.frame);
         bytes += resource.frame.length;
       }
       if (bytes >= limit) break;
     }
-    if (frames.length + removed.length === 0 && !this.#owes) return undefined;
-    this.#owes = false;
-    return { frames, removed, more: this.#pending.size > 0 || this.#all !== undefined };
+    if (frames.size + removed.length === 0 && !this.#owes) return undefined;
+    const more = this.#pending.size > 0 || this.#all !== undefined;
+    // Who was told that more follows waits for it, should nothing be left that is worth a word.
+    this.#owes = more;
+    return { frames, removed, more };
   }
 
   /** Names to look at, each taken off as it is given. */

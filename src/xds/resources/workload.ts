@@ -102,7 +102,7 @@ export function encodeExternalEndpoint(
     ? []
     : endpoints.map((endpoint) => exactEndpoint(service.key, endpoint));
   const message = create(WorkloadSchema, {
-    uid: `${cluster}/${externalKind}/${service.namespace}/${service.name}/${address}`,
+    uid: externalEndpointName(cluster, service, address),
     name: service.name,
     namespace: service.namespace,
     addresses: [wireAddress(address)],
@@ -114,6 +114,14 @@ export function encodeExternalEndpoint(
 }
 
 const externalKind = "discovery.k8s.io/EndpointSlice";
+
+export function externalEndpointName(
+  cluster: string,
+  service: { readonly namespace: string; readonly name: string },
+  address: string,
+): string {
+  return `${cluster}/${externalKind}/${service.namespace}/${service.name}/${address}`;
+}
 
 /** How policies find the workloads that they select. */
 export type PolicyAttachment = "by-name" | "by-label";

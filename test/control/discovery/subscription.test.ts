@@ -16,7 +16,10 @@ class Held {
 
   take({ frames, removed }: Batch): void {
     const head = { typeUrl: "", nonce: "", version: "", more: false };
-    const { resources } = fromBinary(DeltaDiscoveryResponseSchema, encodeResponse({ ...head, frames, removed }));
+    const { resources } = fromBinary(
+      DeltaDiscoveryResponseSchema,
+      encodeResponse({ ...head, frames: frames.values(), removed }),
+    );
     for (const { name, version } of resources) this.versions.set(name, version);
     for (const name of removed) this.versions.delete(name);
     this.sent += resources.length;
@@ -83,6 +86,17 @@ it("keeps no name of what a client of everything has, and sends it nothing twice
   expect(subscription.status).toEqual({ wildcard: true, names: 0, resources: 1000, pending: 0 });
   const back = new Subscription(store, "address", "n1");
   back.request({ ...nothing, initialResourceVersions: Object.fromEntries(held.versions) });
-  expect(back.take(2000)).toEqual({ frames: [], removed: [], more: false });
+  expect(back.take(2000)).toEqual({ frames: new Map(), removed: [], more: false });
   expect(back.take(2000)).toBeUndefined();
+});
+
+it("ends what it said would go on, also when the last part was full to the byte", () => {
+  const store = new ResourceStore();
+  for (const name of ["a", "b"]) store.set("address", { name, aliases: [], bytes: Uint8Array.of(1) });
+  const subscription = new Subscription(store, "address", "n1");
+  subscription.request(nothing);
+  expect(subscription.take(1)).toMatchObject({ more: true });
+  expect(subscription.take(1)).toMatchObject({ more: true });
+  expect(subscription.take(1)).toEqual({ frames: new Map(), removed: [], more: false });
+  expect(subscription.take(1)).toBeUndefined();
 });
