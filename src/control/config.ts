@@ -158,6 +158,12 @@ export const controlConfigSchema = z
     rootLifetime: duration({ min: "1m", max: "7300d" })
       .prefault("3650d")
       .describe("What a new root lasts. It only signs intermediates."),
+    rootRotateAt: z
+      .number()
+      .min(0.1)
+      .max(1)
+      .prefault(0.8)
+      .describe("Part of a root's life after which its rotation begins by itself; 1 for never."),
     rootSettle: duration({ max: "24h" })
       .prefault("2m")
       .describe(

@@ -43,16 +43,18 @@ import { endCall, ending } from "../grpc-call.ts";
 import type { AgentCensus } from "./agent-census.ts";
 import type { Authority } from "./authority.ts";
 import { authorityStatus, type StatusSources } from "./authority-status.ts";
-import { normalSerial, signsLists, withDenied, withoutDenied, withRevoked, withSignedLists } from "./revocations.ts";
-import { begin, excuse } from "./root-rotation.ts";
+import { normalSerial, signsLists, withDenied, withoutDenied, withRevoked } from "./revocations.ts";
+import { excuse } from "./root-rotation.ts";
 import type { RotationDriver } from "./rotation-driver.ts";
+import type { RotationStart } from "./rotation-start.ts";
 import { readSigner } from "./signer.ts";
 
-export interface AuthorityServiceDeps extends Omit<StatusSources, "authority" | "rotation"> {
+export interface AuthorityServiceDeps extends Omit<StatusSources, "authority" | "rotation" | "begins"> {
   readonly authority: Pick<
     Authority,
-    "state" | "settings" | "roots" | "renewalDue" | "change" | "onChange" | "nextIssuer" | "renewIntermediate"
+    "state" | "settings" | "roots" | "renewalDue" | "change" | "onChange" | "renewIntermediate"
   >;
+  readonly begins: Pick<RotationStart, "begin" | "due">;
   readonly rotation: Pick<RotationDriver, "waiting" | "onChange">;
   readonly agents: AgentCensus;
   /** Nodes with a pod of this identity. */
@@ -182,16 +184,11 @@ export class AuthorityService {
   }
 
   async #begin(operator: string): Promise<void> {
-    const { authority, clock, log } = this.#deps;
+    const { authority, begins, log } = this.#deps;
     if (authority.state.rotation !== undefined) return;
     if (this.#deps.plugIn() !== undefined) throw fromPlugIn("the root");
-    const next = await authority.nextIssuer();
-    const state = await authority.change((before) => {
-      const after = begin(before, next, clock.now());
-      return after === before ? before : withSignedLists(after, clock.now());
-    });
     // Another replica may have been quicker; then theirs goes on.
-    if (state.rotation?.other === next) log.info({ operator }, "rotation of the root: agents are told of the new one");
+    if (await begins.begin()) log.info({ operator }, "rotation of the root: agents are told of the new one");
   }
 
   async #excuse(nodes: readonly string[], operator: string): Promise<void> {

@@ -50,6 +50,8 @@ export interface RootRotation {
   readonly confirmed: readonly string[];
   /** Nodes that somebody decided not to wait for. */
   readonly excused: readonly string[];
+  /** Nodes whose agent was asked late in the phase and has not done its part. */
+  readonly lagging?: readonly string[] | undefined;
 }
 
 export interface RevokedSerial {
@@ -133,6 +135,7 @@ const document = z.strictObject({
       other: issuer,
       confirmed: names,
       excused: names,
+      lagging: names.optional(),
     })
     .optional(),
   revocations: z.strictObject({

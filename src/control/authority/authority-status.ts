@@ -15,10 +15,12 @@ import type { Authority } from "./authority.ts";
 import type { Issuer } from "./authority-state.ts";
 import { fingerprintOf } from "./issuer.ts";
 import type { RotationDriver } from "./rotation-driver.ts";
+import type { RotationStart } from "./rotation-start.ts";
 
 export interface StatusSources {
   readonly authority: Pick<Authority, "state" | "settings" | "roots" | "renewalDue">;
   readonly rotation: Pick<RotationDriver, "waiting">;
+  readonly begins: Pick<RotationStart, "due">;
   /** PEM of control's own certificate; empty before the first. */
   readonly serving: () => string;
   readonly trustDomain: string;
@@ -36,6 +38,7 @@ export function authorityStatus(sources: StatusSources): Status {
   const [serving] = readCertificates(sources.serving(), "the serving certificate");
   const rotation = rotationStatus(sources);
   const { renewalDue } = authority;
+  const { due } = sources.begins;
   return create(StatusSchema, {
     trustDomain,
     origin: issuer.origin === "plug-in" ? Origin.PLUG_IN : Origin.SELF_SIGNED,
@@ -55,6 +58,7 @@ export function authorityStatus(sources: StatusSources): Status {
     problems: [...problems],
     warnings: [...warnings],
     ...(renewalDue === Infinity ? {} : { intermediateRenewsAt: wireTime(renewalDue) }),
+    ...(due === Infinity ? {} : { rootRotatesAt: wireTime(due) }),
   });
 }
 
@@ -77,6 +81,7 @@ function rotationStatus({ authority, rotation }: StatusSources): MessageInitShap
       reason: waiting.reasons.get(node) ?? "its agent was not asked yet",
     })),
     notBefore: wireTime(waiting.notBefore),
+    opensAt: wireTime(waiting.opensAt),
   };
 }
 

@@ -20,6 +20,7 @@ import type { AuthorityVault } from "./authority-state.ts";
 import { PlugInKeeper } from "./plug-in-keeper.ts";
 import type { PlugInReader } from "./plug-in-source.ts";
 import { RotationDriver, rotationDefaults } from "./rotation-driver.ts";
+import { RotationStart } from "./rotation-start.ts";
 
 export interface OnlineAuthorityDeps {
   readonly vault: AuthorityVault;
@@ -39,6 +40,8 @@ export interface OnlineAuthorityLog {
 export interface OnlineAuthorityOptions extends AuthorityOptions {
   /** How long a new root is trusted at least before anything is issued from it, milliseconds. */
   readonly rootSettleMs: number;
+  /** Part of a root's life after which its rotation begins by itself; 1 for never. */
+  readonly rootRotateAt: number;
   /** File to write the roots to; undefined for none. */
   readonly publishRoot: string | undefined;
   /** False where agents get their certificates from another authority: then they are not told which roots to trust. */
@@ -50,6 +53,7 @@ export class OnlineAuthority {
   readonly #deps: OnlineAuthorityDeps;
   readonly #options: OnlineAuthorityOptions;
   readonly #rotation: RotationDriver;
+  readonly #begins: RotationStart;
   readonly #service: AuthorityService;
   #plugIn: PlugInKeeper | undefined;
   #serving: () => string = () => "";
@@ -64,11 +68,24 @@ export class OnlineAuthority {
     this.signer = new Authority({ vault: deps.vault, clock, log }, options);
     this.#rotation = new RotationDriver(
       { authority: this.signer, agents, clock, log },
-      { ...rotationDefaults, settleMs: options.rootSettleMs },
+      {
+        ...rotationDefaults,
+        settleMs: options.rootSettleMs,
+        outlivesMs: options.certificateLifetimeMs + options.backdateMs,
+      },
+    );
+    this.#begins = new RotationStart(
+      { authority: this.signer, clock, log },
+      {
+        rotateAt: options.rootRotateAt,
+        backdateMs: options.backdateMs,
+        follows: () => this.#plugIn !== undefined,
+      },
     );
     this.#service = new AuthorityService({
       authority: this.signer,
       rotation: this.#rotation,
+      begins: this.#begins,
       agents,
       nodesOf: (identity) => nodesOf(view(), identity),
       operators: deps.operators,
@@ -127,12 +144,14 @@ export class OnlineAuthority {
   /** Call when the state of the mesh is there: which agents must confirm follows from it. */
   carryOn(): void {
     this.#rotation.start();
+    this.#begins.start();
   }
 
   /** May be called twice and after a failed start. */
   async stop(): Promise<void> {
     this.#service.stop();
     this.#plugIn?.stop();
+    this.#begins.stop();
     await this.#rotation.stop();
     this.signer.stop();
     await this.#publishing;

@@ -1,7 +1,8 @@
 /**
  * Carries a rotation of the root from step to step. Every replica of control runs one: each asks the agents that are connected to it,
  * writes who has confirmed into the shared state, and takes the next step when all have, whichever replica saw them. So a rotation
- * survives restarts and needs no leader. An agent that is away holds it up until it is back, its node is gone, or somebody excuses it.
+ * survives restarts and needs no leader. An agent that is away holds it up until it is back, its node is gone, somebody excuses it, or
+ * nothing that it could hold is valid any more.
  */
 import { X509Certificate } from "node:crypto";
 import type { Clock } from "../../lib/clock.ts";
@@ -11,7 +12,7 @@ import { type AgentCensus, lacks } from "./agent-census.ts";
 import type { Authority } from "./authority.ts";
 import type { AuthorityState, Issuer, RootRotation } from "./authority-state.ts";
 import { withSignedLists } from "./revocations.ts";
-import { advance, confirm, type Gate, type GateOptions, gateOf } from "./root-rotation.ts";
+import { advance, confirm, type Gate, type GateOptions, gateOf, lag } from "./root-rotation.ts";
 
 export interface RotationDriverDeps {
   readonly authority: Pick<Authority, "state" | "change" | "onChange">;
@@ -31,6 +32,9 @@ export const rotationDefaults = { roundMs: 1000, answerMs: 10_000 } as const;
 
 /** Agents asked at once. */
 const atOnce = 32;
+
+/** `behind`: its agent says so. `unknown`: nobody knows. */
+type Verdict = { readonly kind: "done" } | { readonly kind: "behind" | "unknown"; readonly why: string };
 
 export class RotationDriver {
   readonly #deps: RotationDriverDeps;
@@ -95,57 +99,63 @@ export class RotationDriver {
     const { authority, agents, clock, log } = this.#deps;
     const { rotation } = authority.state;
     if (rotation === undefined) return;
-    const required = agents.required();
-    const { waitingFor } = gateOf(rotation, required, this.#options);
-    const done = await this.#ask(rotation, waitingFor);
+    const { waitingFor, opensAt } = gateOf(rotation, agents.required(), this.#options);
+    const { done, behind } = await this.#ask(rotation, waitingFor);
+    // Long before time would open the gate, so that every replica has heard of it then; not at first, when everybody lies behind.
+    const late = clock.now() > (rotation.phaseSince + opensAt) / 2;
     let before: AuthorityState | undefined;
+    let unheard: readonly string[] = [];
     const after = await authority.change((state) => {
       const confirmed = confirm(state, rotation, done);
+      const seen = late ? lag(confirmed, rotation, behind) : confirmed;
       before = state;
-      if (confirmed.rotation === undefined) return confirmed;
-      const next = advance(confirmed, gateOf(confirmed.rotation, agents.required(), this.#options), clock.now());
-      return next === confirmed ? confirmed : withSignedLists(next, clock.now());
+      if (seen.rotation === undefined) return seen;
+      const gate = gateOf(seen.rotation, agents.required(), this.#options);
+      unheard = gate.waitingFor;
+      const next = advance(seen, gate, clock.now());
+      return next === seen ? seen : withSignedLists(next, clock.now());
     });
     if (before?.rotation !== undefined && before.rotation.phase !== after.rotation?.phase) {
-      const step =
-        after.rotation === undefined ? "the old root is retired" : "every agent trusts the new root: it issues";
+      const step = after.rotation === undefined ? "the old root is retired" : "the new root is trusted: it issues";
       const { confirmed, excused } = before.rotation;
-      log.info({ confirmed: confirmed.length + done.length, excused }, `rotation of the root: ${step}`);
+      log.info({ confirmed: confirmed.length + done.length, excused, unheard }, `rotation of the root: ${step}`);
     }
   }
 
-  /** Nodes that have done their part; why others have not is kept for whoever looks. */
-  async #ask(rotation: RootRotation, nodes: readonly string[]): Promise<string[]> {
+  /** Nodes that have done their part, and those whose agent says that it has not; why is kept for whoever looks. */
+  async #ask(rotation: RootRotation, nodes: readonly string[]): Promise<{ done: string[]; behind: string[] }> {
     const next = rootsOf(rotation.phase === "trust" ? rotation.other : this.#deps.authority.state.issuer);
     const reasons = new Map<string, string>();
     const done: string[] = [];
+    const behind: string[] = [];
     for (let first = 0; first < nodes.length; first += atOnce) {
       const some = nodes.slice(first, first + atOnce);
       await Promise.all(
         some.map(async (node) => {
-          const why = await this.#missing(node, rotation, next);
-          if (why === undefined) done.push(node);
-          else reasons.set(node, why);
+          const verdict = await this.#judge(node, rotation, next);
+          if (verdict.kind === "done") return void done.push(node);
+          reasons.set(node, verdict.why);
+          if (verdict.kind === "behind") behind.push(node);
         }),
       );
     }
     this.#reasons = reasons;
-    return done;
+    return { done, behind };
   }
 
-  async #missing(node: string, { phase }: RootRotation, next: readonly X509Certificate[]): Promise<string | undefined> {
+  async #judge(node: string, { phase }: RootRotation, next: readonly X509Certificate[]): Promise<Verdict> {
     const signal = AbortSignal.any([this.#stop.signal, AbortSignal.timeout(this.#options.answerMs)]);
     try {
       const held = await this.#deps.agents.certificates(node, "", signal);
-      if (held === undefined) return "its agent is not connected";
-      if (held.length === 0) return "its agent has no certificate yet";
+      if (held === undefined) return { kind: "unknown", why: "its agent is not connected" };
+      if (held.length === 0) return { kind: "unknown", why: "its agent has no certificate yet" };
       for (const certificate of held) {
         const why = lacks(phase, certificate, next);
-        if (why !== undefined) return why;
+        if (why !== undefined) return { kind: "behind", why };
       }
-      return undefined;
+      return { kind: "done" };
     } catch (error) {
-      return `its agent does not answer: ${messageOf(error)}`;
+      return { kind: "unknown", why: `its agent does not answer: ${messageOf(error)}` };
     }
   }
 }

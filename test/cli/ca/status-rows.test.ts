@@ -49,6 +49,17 @@ describe("the status of the authority", () => {
     expect(document({ rotation }).rotation).toMatchObject({ phase: "trust", confirmed: ["w1"], excused: ["w3"] });
   });
 
+  test("says what happens by itself, and until when it is waited for those who cannot be asked", () => {
+    const planned = { intermediateRenewsAt: at, rootRotatesAt: timestampFromMs(now + 30 * hour) };
+    expect(lines(planned)).toContain("The intermediate is renewed at 2026-05-31T23:00:00.000Z.");
+    expect(lines(planned)).toContain("The root is rotated by itself at 2026-06-02T06:00:00.000Z.");
+    expect(lines()).not.toContain("by itself");
+    const waiting = [{ node: "w2", reason: "its agent is not connected" }];
+    const rotation = { phase: Rotation_Phase.TRUST, newRoot: "ab".repeat(32), opensAt: timestampFromMs(now + hour) };
+    expect(lines({ rotation: { ...rotation, waiting } })).toContain("cannot be asked until 2026-06-01T01:00:00.000Z");
+    expect(lines({ rotation })).not.toContain("cannot be asked");
+  });
+
   test("names what is revoked", () => {
     const revoked = {
       revokedSerials: [{ serial: "2a", revokedAt: at }],

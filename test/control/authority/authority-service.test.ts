@@ -204,6 +204,28 @@ test("a rotation is told step by step, and each step is what the agent was seen 
   expect(store.get(api)?.trustBundle.trim()).toBe(seen.at(-1)?.trustBundle.trim());
 });
 
+test("a root whose time has come is rotated by itself, and the status says when", async () => {
+  const lifetimes = [
+    "--root-lifetime=1m",
+    "--intermediate-lifetime=40s",
+    "--certificate-lifetime=10s",
+    "--serving-lifetime=10s",
+  ];
+  const { manager } = await control([...lifetimes, "--root-rotate-at=0.1"]);
+  const first = await manager.authority.status(never);
+  const [root] = first.roots;
+  if (first.rotation === undefined) {
+    expect(first.rootRotatesAt?.seconds).toBeGreaterThan(root?.notBefore?.seconds ?? 0n);
+    expect(first.rootRotatesAt?.seconds).toBeLessThan(root?.notAfter?.seconds ?? 0n);
+  }
+  await expect
+    .poll(async () => (await manager.authority.status(never)).rotation, eventually)
+    .toMatchObject({ phase: Rotation_Phase.TRUST, oldRoot: root?.fingerprint });
+  const { rotation, rootRotatesAt } = await manager.authority.status(never);
+  expect(rootRotatesAt).toBeUndefined();
+  expect(rotation?.opensAt?.seconds).toBeGreaterThan(rotation?.phaseSince?.seconds ?? 0n);
+});
+
 test("an identity is refused everywhere at once: agents are told, its certificates are listed, it gets no other", async () => {
   const { plane, manager } = await control();
   const { store } = await agent(plane, async () => manager.mesh);

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { AuthorityState, Issuer } from "../../../src/control/authority/authority-state.ts";
 import { noRevocations } from "../../../src/control/authority/authority-state.ts";
-import { advance, begin, confirm, excuse, gateOf } from "../../../src/control/authority/root-rotation.ts";
+import { advance, begin, confirm, excuse, gateOf, lag } from "../../../src/control/authority/root-rotation.ts";
 
 const issuer = (name: string): Issuer => ({
   origin: "self-signed",
@@ -14,7 +14,7 @@ const issuer = (name: string): Issuer => ({
 const old = issuer("old");
 const next = issuer("next");
 const still: AuthorityState = { issuer: old, former: [], revocations: noRevocations };
-const settle = { settleMs: 100 };
+const settle = { settleMs: 100, outlivesMs: 10_000 };
 const nodes = ["w1", "w2"];
 
 const step = (state: AuthorityState, required: readonly string[], now: number) =>
@@ -56,6 +56,25 @@ describe("a rotation of the root", () => {
     expect(step(excused, ["w1", "w2", "w3"], 100).rotation).toMatchObject({ phase: "issue", excused: [] });
   });
 
+  test("waits for who cannot be asked until nothing of before is valid, and on for who was seen to lie behind", () => {
+    const trusting = confirmed(begin(still, next, 0), ["w1"]);
+    const seen = trusting.rotation;
+    if (seen === undefined) throw new Error("no rotation");
+    expect(step(trusting, nodes, 9999)).toBe(trusting);
+    expect(step(trusting, nodes, 10_000).rotation?.phase).toBe("issue");
+    const behind = lag(trusting, seen, ["w2"]);
+    expect(behind.rotation?.lagging).toEqual(["w2"]);
+    expect(lag(behind, seen, ["w2"])).toBe(behind);
+    expect(step(behind, nodes, 10_000)).toBe(behind);
+    // It has left the cluster, somebody decides, or it has caught up.
+    expect(step(behind, ["w1"], 10_000).rotation?.phase).toBe("issue");
+    expect(step(excuse(behind, ["w2"]), nodes, 10_000).rotation?.phase).toBe("issue");
+    const caughtUp = confirmed(behind, ["w2"]);
+    expect(caughtUp.rotation).not.toHaveProperty("lagging");
+    const issuing = step(caughtUp, nodes, 200);
+    expect(lag(issuing, seen, ["w1"])).toBe(issuing);
+  });
+
   test("counts nothing that was seen in another phase or another rotation", () => {
     const trusting = begin(still, next, 0);
     const seen = trusting.rotation;
@@ -73,6 +92,6 @@ describe("a rotation of the root", () => {
     const excused = excuse(once, ["w2"]);
     expect(excuse(excused, ["w2"])).toBe(excused);
     expect(excuse(still, ["w2"])).toBe(still);
-    expect(advance(still, { waitingFor: [], notBefore: 0 }, 0)).toBe(still);
+    expect(advance(still, { waitingFor: [], lagging: [], notBefore: 0, opensAt: 0 }, 0)).toBe(still);
   });
 });

@@ -15,6 +15,7 @@ import { temporaryFolder } from "../../support/temporary-folder.ts";
 
 const api = formatIdentity({ trustDomain: "cluster.local", namespace: "production", serviceAccount: "api" });
 const settleMs = 5000;
+const outlivesMs = 3_600_000;
 
 /** An agent that does what control says, when the test lets it. */
 class Agent {
@@ -62,7 +63,7 @@ async function replica(connected: () => ReadonlyMap<string, Agent> = () => agent
   };
   const driver = new RotationDriver(
     { authority, agents: census, clock, log },
-    { settleMs, roundMs: 1000, answerMs: 10_000 },
+    { settleMs, outlivesMs, roundMs: 1000, answerMs: 10_000 },
   );
   driver.start();
   const rotate = async () => {
@@ -181,6 +182,41 @@ describe("a rotation of the root", () => {
     await all((agent) => agent.renew());
     await rounds(5);
     expect(authority.state.rotation).toMatchObject({ phase: "issue", confirmed: ["w1"], excused: [] });
+  });
+
+  test("goes on without a client that nobody can ask when no certificate of before is valid, and says so", async () => {
+    const { authority, driver, rotate, log } = await replica();
+    await withAgents(authority, "w1");
+    await rotate();
+    await all((agent) => agent.trust());
+    await eventually(() => driver.waiting?.waitingFor).toEqual(["w2"]);
+    clock.advance(outlivesMs - 60_000);
+    await rounds(5);
+    expect(authority.state.rotation?.phase).toBe("trust");
+    clock.advance(60_000);
+    await eventually(() => authority.state.rotation?.phase).toBe("issue");
+    expect(log.lines.find(({ message }) => message.includes("it issues"))?.fields).toMatchObject({ unheard: ["w2"] });
+    await all((agent) => agent.renew());
+    await rounds(5);
+    expect(authority.state.rotation?.phase).toBe("issue");
+    clock.advance(outlivesMs);
+    await eventually(() => authority.state.rotation).toBeUndefined();
+  });
+
+  test("waits, whatever the time, for an agent that says that it lies behind, of whichever replica", async () => {
+    const only = (node: string) => () => new Map([...agents].filter(([name]) => name === node));
+    const [one, two] = [await replica(only("w1")), await replica(only("w2"))];
+    await withAgents(one.authority, "w1", "w2");
+    await one.rotate();
+    agents.get("w1")?.trust();
+    clock.advance(outlivesMs / 2);
+    await eventually(() => one.authority.state.rotation?.lagging).toEqual(["w2"]);
+    clock.advance(outlivesMs);
+    await rounds(10);
+    for (const { authority } of [one, two]) expect(authority.state.rotation?.phase).toBe("trust");
+    agents.get("w2")?.trust();
+    await eventually(() => one.authority.state.rotation?.phase).toBe("issue");
+    expect(one.authority.state.rotation).not.toHaveProperty("lagging");
   });
 
   test("goes on after a restart in each of its phases", async () => {
