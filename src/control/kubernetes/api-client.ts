@@ -4,7 +4,7 @@
  * refusal keeps its reason and its Retry-After, and every wait can be given up.
  */
 import { request as httpRequest, type IncomingMessage, type RequestOptions } from "node:http";
-import { request as httpsRequest } from "node:https";
+import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
 import { type Readable, Writable } from "node:stream";
 import { KubeConfig, PortForward, type RequestContext, Watch } from "@kubernetes/client-node";
 import { abortable } from "../../lib/abort.ts";
@@ -30,12 +30,17 @@ export const apiClientDefaults = {
   watchSilenceMs: 150_000,
 } as const;
 
+/** Idle connections are given up sooner than by an API server or a load balancer before it, so that few calls meet one that is gone. */
+const idleConnectionMs = 45_000;
+
 /** Larger than any object, and than any page of them. */
 const largestAnswer = 256 * 1024 * 1024;
 
 export class ApiClient implements KubernetesApi {
   readonly #config: KubeConfig;
   readonly #options: ApiClientOptions;
+  /** Calls share connections: a page after the other and a review for each stream must not cost a handshake each. */
+  readonly #connections = new HttpsAgent({ keepAlive: true, timeout: idleConnectionMs });
 
   /** Throws MESH_CONFIG_KUBERNETES when there is no cluster to be found where the options say. */
   constructor(options: ApiClientOptions) {
@@ -177,7 +182,9 @@ export class ApiClient implements KubernetesApi {
       signal.throwIfAborted();
       throw unreachable("credentials for the Kubernetes API", messageOf(error), error);
     });
-    return options;
+    // The library's agents keep no connection; those that go through a proxy are left as they are.
+    const { server = "", proxyUrl } = this.#config.getCurrentCluster() ?? {};
+    return proxyUrl === undefined && server.startsWith("https:") ? { ...options, agent: this.#connections } : options;
   }
 }
 
@@ -259,7 +266,19 @@ interface Answer {
   readonly body: string;
 }
 
-function send(
+async function send(...args: Parameters<typeof exchange>): Promise<Answer> {
+  try {
+    return await exchange(...args);
+  } catch (error) {
+    if (!(error instanceof StaleConnection)) throw error;
+    return await exchange(...args);
+  }
+}
+
+/** A connection that was kept turned out to be gone when the next call wanted it: the server never heard of that. */
+class StaleConnection extends Error {}
+
+function exchange(
   url: URL,
   what: string,
   signal: AbortSignal,
@@ -268,7 +287,10 @@ function send(
 ): Promise<Answer> {
   const { promise, resolve, reject } = Promise.withResolvers<Answer>();
   const request = (url.protocol === "https:" ? httpsRequest : httpRequest)(url, { ...options, signal });
-  request.on("error", reject);
+  request.on("error", (error) => {
+    const gone = "code" in error && (error.code === "ECONNRESET" || error.code === "EPIPE");
+    reject(gone && request.reusedSocket ? new StaleConnection(error.message, { cause: error }) : error);
+  });
   request.on("response", (response) => {
     const chunks: Buffer[] = [];
     let size = 0;

@@ -24,6 +24,23 @@ test.each([
   await expect(api.call({ method: "GET", path: pods }, AbortSignal.timeout(30_000))).rejects.toMatchObject(expected);
 });
 
+test("calls share a connection, one after the other, and one that is gone when it is wanted again is replaced", async () => {
+  const { server, api } = await client();
+  const list = () => api.call({ method: "GET", path: pods }, AbortSignal.timeout(30_000));
+  for (let at = 0; at < 10; at += 1) await list();
+  await Promise.all([list(), list()]);
+  for (let at = 0; at < 10; at += 1) await list();
+  expect(server.connections).toBe(2);
+  // The server closes it in the moment of the call: as if it had been gone before.
+  server.faults.add({ verb: "list", plural: "pods", times: 1 }, { kind: "reset" });
+  expect(await list()).toMatchObject({ kind: "PodList" });
+  await server.restart();
+  expect(await list()).toMatchObject({ kind: "PodList" });
+  // Not for ever: what goes on failing is told.
+  server.faults.add({ verb: "list", plural: "pods", times: 2 }, { kind: "reset" });
+  await expect(list()).rejects.toMatchObject({ code: "MESH_KUBERNETES_UNREACHABLE" });
+});
+
 test("a call that is never answered ends with its time, and at once with its signal", async () => {
   const { server, api } = await client({ callTimeoutMs: 100 });
   server.faults.add({ verb: "list", plural: "pods", times: 2 }, { kind: "stall" });

@@ -51,6 +51,8 @@ export class ApiServer {
   readonly portForwards: PortForwards;
   /** What containers wrote, by `namespace/pod/container`; with `/previous` behind it, before their last restart. */
   readonly logs = new Map<string, string>();
+  /** Accepted since the first start. */
+  connections = 0;
   readonly #without: Set<string>;
   readonly #watches = new Set<WatchStream>();
   readonly #sockets = new Set<Duplex>();
@@ -89,6 +91,7 @@ export class ApiServer {
       this.#serve(request, response),
     );
     server.on("connection", (socket) => {
+      this.connections += 1;
       this.#sockets.add(socket);
       socket.on("close", () => this.#sockets.delete(socket)).on("error", () => {});
     });
