@@ -7,7 +7,7 @@ import { runInNewContext } from "node:vm";
 
 type Collect = (options: { type: "major"; execution: "sync"; flavor: "last-resort" }) => void;
 
-/** Stops the thread for some tens of milliseconds: for the end of a start, not for the middle of anything. */
+/** Stops the thread for some tens of milliseconds, for longer with a large mesh: for a start, not for the middle of anything. */
 export function compactHeap(): void {
   // V8 shows its collector to contexts made while this flag is set, and to no others.
   setFlagsFromString("--expose-gc");

@@ -74,7 +74,7 @@ export class Agent {
   readonly #readiness: Readiness;
   readonly #metrics: Metrics;
   readonly #accessLog: AccessLog;
-  #accessExport: RunningExport | undefined;
+  #export: RunningExport | undefined;
   readonly #store: CertificateStore;
   readonly #servers: readonly HttpServer[];
   readonly #release: Readonly<Record<"capture" | "mesh-state" | "pods", () => void>>;
@@ -116,7 +116,7 @@ export class Agent {
     this.#accessLog = new AccessLog(
       {
         sink: deps.accessSink,
-        exported: { accessEnded: (entry) => this.#accessExport?.accessEnded(entry) },
+        exported: { accessEnded: (entry) => this.#export?.accessEnded(entry) },
         now: () => systemClock.now(),
         random: Math.random,
       },
@@ -195,7 +195,11 @@ export class Agent {
     }
     this.#inspection.start();
 
-    this.#accessExport = await parts.accessExport?.(this.#log.scope("otlp"), this.#version);
+    this.#export = await parts.otlp?.({
+      log: this.#log.scope("otlp"),
+      version: this.#version,
+      page: () => this.#metrics.pieces("classic"),
+    });
 
     const capture = await parts.openCapture();
     this.#capture = capture;
@@ -217,6 +221,7 @@ export class Agent {
       metrics: this.#metrics,
       accessLog: this.#accessLog,
       traffic: this.#traffic,
+      spans: this.#export,
       log: this.#log.scope("tunnel"),
     };
     const engine = await parts.engine(capture, (message) => this.#log.root.warn(message));
@@ -250,10 +255,12 @@ export class Agent {
         enrolment,
         store: this.#store,
         sinks: { agent: this.#deps.logSink, access: this.#deps.accessSink },
-        exported: () => this.#accessExport?.stats(),
+        otlp: () => this.#export?.stats(),
         mesh: () => ({ epoch: parts.source.view.epoch, changedAt: this.#meshChangedAt }),
       }),
     );
+    // The mesh and the code are there, and no pod waits for this thread yet: a large mesh makes it a long stop.
+    parts.compactMemory();
     driver.start();
     credentials.start();
     this.#succession = parts.succession?.(this.#log.scope("succession"));
@@ -266,7 +273,6 @@ export class Agent {
     await enrolled;
     const handed = this.#handover?.start({ enrolment, log: this.#log.scope("zds") });
     if (handed !== undefined) await abortable(handed, signal);
-    parts.compactMemory();
     this.#release.pods();
     this.#log.root.info({ bound: bound.join(" "), node: this.#config.node, engine: engine.kind }, "running");
     return bound;
@@ -299,12 +305,13 @@ export class Agent {
       ["enrolment", () => this.#enrolment?.stop({ release: releaseOnExit, deadlineMs: drain.deadline })],
       ["open connections", () => this.#drain(drain.deadline)],
       ["subscriptions", () => this.#unsubscribeAll()],
+      ["the metrics' export", () => this.#export?.stopMetrics()],
       ["metrics", () => this.#metrics.stop()],
       ["credentials", () => this.#credentials?.stop()],
       ["certificates", () => this.#store.stop()],
       ["the authority's client", () => parts.authority.stop()],
       ["the driver", () => this.#driver?.stop()],
-      ["the access log's export", () => this.#accessExport?.stop()],
+      ["the export", () => this.#export?.stop()],
       ["mesh state", () => parts.source.stop()],
       ["kubelet", () => this.#kubelet?.stop()],
       ["capture", () => this.#capture?.close()],

@@ -55,7 +55,7 @@ export interface WatcherAnswer {
   readonly p99CpuMs: number;
   readonly maxCpuMs: number;
   /** Monotonic times at which the longest turns ended, longest first: where to look in a profile. */
-  readonly longest: readonly { readonly at: number; readonly cpuMs: number }[];
+  readonly longest: readonly { readonly at: number; readonly cpuMs: number; readonly ms: number }[];
 }
 
 export const probePolicy = { namespace: "scale-0", name: "probe" } as const;
@@ -86,15 +86,16 @@ export function watchLoop(): void {
 /** A timer that is due fires once in each turn: the processor time between two of its calls is what one turn took, but for idling. */
 function watchTurns(): () => Pick<WatcherAnswer, "p99CpuMs" | "maxCpuMs" | "longest"> {
   const microseconds = createHistogram();
-  let longest: { at: number; cpuMs: number }[] = [];
-  let before = threadMicroseconds();
+  let longest: { at: number; cpuMs: number; ms: number }[] = [];
+  let before = { at: monotonicMs(), cpu: threadMicroseconds() };
   setInterval(() => {
-    const now = threadMicroseconds();
-    const took = now - before;
+    const now = { at: monotonicMs(), cpu: threadMicroseconds() };
+    const took = now.cpu - before.cpu;
+    const turn = { at: now.at, cpuMs: took / 1000, ms: now.at - before.at };
     before = now;
     microseconds.record(Math.max(1, took));
-    if (longest.length === shownTurns && took / 1000 <= (longest.at(-1)?.cpuMs ?? 0)) return;
-    longest.push({ at: monotonicMs(), cpuMs: took / 1000 });
+    if (longest.length === shownTurns && turn.cpuMs <= (longest.at(-1)?.cpuMs ?? 0)) return;
+    longest.push(turn);
     longest = longest.sort((one, other) => other.cpuMs - one.cpuMs).slice(0, shownTurns);
   }, resolutionMs).unref();
   return () => {
