@@ -36,7 +36,7 @@ export interface KubernetesSourceOptions {
   readonly reflector?: Partial<Omit<ReflectorOptions, "kind" | "path" | "optional">>;
 }
 
-/** Of the first lists, between two looks at the time: a millisecond or two. */
+/** Between two looks at the time: a millisecond or two. */
 const objectsAtOnce = 32;
 
 /** What is wrong with an object of the cluster. */
@@ -192,12 +192,16 @@ export class KubernetesSource implements MeshSource {
     if (this.#complete) this.#flush ??= setImmediate(() => this.#flushNow());
   }
 
+  /** Small changes are one; of large ones as much as one turn of the event loop should hold, policies first. */
   #flushNow(): void {
     clearImmediate(this.#flush);
     this.#flush = undefined;
     if (this.#stopped) return;
-    this.#state.flush();
-    this.policies.settle();
+    const slices = new Slices();
+    let more = true;
+    while (more && !slices.due) more = this.#state.flushPart(objectsAtOnce);
+    if (more) this.#settle();
+    else this.policies.settle();
   }
 }
 

@@ -10,6 +10,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { messageOf } from "../../lib/errors.ts";
 import { pause } from "../../lib/pause.ts";
 import { ApiError, type ApiQuery, isApiError, type KubernetesApi, type RawObject, type WatchEvent } from "./api.ts";
+import { EventQueue } from "./event-queue.ts";
 
 export interface ReflectorSink {
   set(namespace: string, name: string, object: RawObject): void;
@@ -57,7 +58,7 @@ export const reflectorDefaults = {
 } as const;
 
 const shortestWatchMs = 5000;
-/** Of a page, before others get a turn. */
+/** Of a page, or of what a watch brings, before others get a turn. */
 const objectsAtOnce = 50;
 
 export type ReflectorState =
@@ -172,7 +173,7 @@ export class Reflector {
       allowWatchBookmarks: "true",
       timeoutSeconds: String(Math.round(watchSeconds * (1 + random()))),
     };
-    const onEvent = ({ type, object }: WatchEvent): void => {
+    const take = ({ type, object }: WatchEvent): void => {
       if (signal.aborted) return;
       if (type === "ERROR") throw eventError(this.kind, object);
       const version = versionOf(object);
@@ -194,7 +195,19 @@ export class Reflector {
       if (version !== "") advance(version);
       this.#failures = 0;
     };
-    await api.watch(path, parameters, onEvent, signal);
+    const broken = new AbortController();
+    const queue = new EventQueue<WatchEvent>(
+      { take, failed: (error) => broken.abort(error) },
+      { atOnce: objectsAtOnce },
+    );
+    try {
+      await api.watch(path, parameters, (event) => queue.push(event), AbortSignal.any([signal, broken.signal]));
+      // The next watch begins where this one has ended, not before.
+      await queue.drained();
+      broken.signal.throwIfAborted();
+    } finally {
+      queue.close();
+    }
   }
 
   async #recover(error: unknown, signal: AbortSignal): Promise<void> {
