@@ -51,6 +51,7 @@ async function serve(series: number): Promise<void> {
         bytesReceived: 200 + flow,
         reason: "ok",
         detail: "",
+        traceparent: "",
         arrivedAt: 0,
         connectedMs: 1,
         durationMs: 2,

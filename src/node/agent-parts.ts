@@ -1,9 +1,11 @@
 /** What the agent is put together from where the kernel, the disk and other machines begin. `parts.ts` makes the real ones. */
 import type { Capture } from "../capture/capture.ts";
 import type { CertificateAuthority } from "../identity/certificate-store.ts";
+import type { FlowLabel } from "../model/flow-label.ts";
 import type { MeshView } from "../model/mesh.ts";
 import type { LocalPod } from "../model/workload.ts";
 import type { AccessExport } from "../telemetry/access-log.ts";
+import type { FlowRecord } from "../telemetry/flow-record.ts";
 import type { Logger } from "../telemetry/log.ts";
 import type { Driver, DriverDeps, DriverOptions } from "../tunnel/driver.ts";
 import type { CniServerDeps } from "./cni/server.ts";
@@ -34,8 +36,8 @@ export interface AgentParts {
   readonly requests: (capture: Capture, told: RequestTelemetry) => Promise<NonNullable<DriverDeps["requests"]>>;
   readonly driver: (deps: DriverDeps, options: DriverOptions) => Driver;
   readonly authority: CertificateAuthority & { stop(): void };
-  /** Where the access log goes beside its lines; undefined where it goes nowhere else. */
-  readonly accessExport?: ((log: Logger, version: string) => Promise<RunningExport>) | undefined;
+  /** What is sent to a collector; undefined where nothing is. */
+  readonly otlp?: ((deps: OtlpDeps) => Promise<RunningExport>) | undefined;
   /** Looks into a captured pod's network namespace. */
   readonly podSockets: TrafficWatchDeps["podSockets"];
   /** The stream over which control asks for what people want to see. */
@@ -47,9 +49,19 @@ export interface AgentParts {
   readonly compactMemory: () => void;
 }
 
+export interface OtlpDeps {
+  readonly log: Logger;
+  readonly version: string;
+  /** The page of metrics, in the classic format. */
+  readonly page: () => AsyncIterable<string>;
+}
+
 export interface RunningExport extends AccessExport {
-  /** For `warren_log_*`. */
+  flowClosed(record: FlowRecord, label: FlowLabel, pod: LocalPod | undefined): void;
+  /** For `warren_otlp_*`. */
   stats(): Readonly<Record<string, number>>;
+  /** Before what metrics are read from stops. */
+  stopMetrics(): Promise<void>;
   stop(): Promise<void>;
 }
 

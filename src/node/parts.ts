@@ -117,15 +117,14 @@ function handoverOf({ zds }: NodeConfig): AgentParts["handover"] {
 /** Less than a collector's own patience; what it does not take in this time is dropped. */
 const exportTimeoutMs = 5000;
 
-function accessExportOf({ node, otlp }: NodeConfig): AgentParts["accessExport"] {
-  const { endpoint, headersFile, interval, queue } = otlp;
+function otlpOf({ node, otlp }: NodeConfig): AgentParts["otlp"] {
+  const { endpoint, headersFile, caFile, interval, metricsInterval, ...rest } = otlp;
   if (endpoint === undefined) return undefined;
-  return async (log, version) => {
-    const { OtlpLogs } = await import("../telemetry/otlp/otlp-logs.ts");
-    return new OtlpLogs(
-      { clock: systemClock, log },
-      { endpoint, headersFile, intervalMs: interval, queue, timeoutMs: exportTimeoutMs, node, version },
-    );
+  const times = { intervalMs: interval, metricsIntervalMs: metricsInterval, timeoutMs: exportTimeoutMs };
+  return async ({ version, ...deps }) => {
+    const { OtlpExport } = await import("../telemetry/otlp/otlp-export.ts");
+    const options = { ...rest, ...times, endpoint, headersFile, caFile, node, version };
+    return await OtlpExport.start({ clock: systemClock, random: Math.random, ...deps }, options);
   };
 }
 
@@ -172,7 +171,7 @@ export function agentParts(config: NodeConfig): AgentParts {
       cluster: config.mesh.cluster,
       timeoutMs: certificates.requestTimeout,
     }),
-    accessExport: accessExportOf(config),
+    otlp: otlpOf(config),
     podSockets: () =>
       new PodSocketsReader({ addon: loadCaptureAddon() }, { marks: new Set(Object.values(socketMarks)) }),
     inspection: (deps) =>

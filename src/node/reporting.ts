@@ -53,11 +53,13 @@ interface Told {
   readonly metrics: Metrics;
   readonly accessLog: AccessLog;
   readonly traffic: Pick<TrafficWatch, "flowClosed" | "requestEnded">;
+  /** Where connections go as spans, if they go anywhere. */
+  readonly spans: Pick<TunnelTelemetry, "flowClosed"> | undefined;
   readonly log: Logger;
 }
 
 /** Every end of a flow, and what happens to tunnels. */
-export function tunnelTelemetry({ metrics, accessLog, traffic, log }: Told): TunnelTelemetry {
+export function tunnelTelemetry({ metrics, accessLog, traffic, spans, log }: Told): TunnelTelemetry {
   const internalError = (error: unknown) => {
     metrics.internalError();
     log.error({ error }, "an internal error was survived");
@@ -77,6 +79,7 @@ export function tunnelTelemetry({ metrics, accessLog, traffic, log }: Told): Tun
         metrics.flowClosed(record, label, pod);
         accessLog.flowClosed(record, label, pod);
         traffic.flowClosed(record, label, pod);
+        spans?.flowClosed(record, label, pod);
       }),
     tunnelUp: (info, pod) =>
       guarded(() => {
@@ -127,8 +130,7 @@ export function metricsSources(parts: {
   readonly enrolment: Enrolment;
   readonly store: CertificateStore;
   readonly sinks: { readonly agent: LineSink; readonly access: LineSink };
-  /** Of what else the access log goes to, while there is something. */
-  readonly exported: () => Readonly<Record<string, number>> | undefined;
+  readonly otlp: MetricsSources["otlp"];
   readonly mesh: MetricsSources["mesh"];
 }): MetricsSources {
   const { capture, driver, enrolment, store, sinks, mesh } = parts;
@@ -140,8 +142,8 @@ export function metricsSources(parts: {
     log: () => ({
       agentDroppedTotal: sinks.agent.dropped,
       accessDroppedTotal: sinks.access.dropped,
-      ...parts.exported(),
     }),
+    otlp: parts.otlp,
     capture: () => capture.stats(),
     certificates: () =>
       store.list().flatMap(({ identity, certificate }) => {

@@ -4,11 +4,13 @@
  * connection on the thread that also decides.
  */
 import { formatHostPort } from "../lib/host-port.ts";
+import { parseTraceparent } from "../lib/traceparent.ts";
 import type { SocketAddress } from "../model/address.ts";
 import type { FlowLabel } from "../model/flow-label.ts";
 import { type Reason, reasonInfo } from "../model/reason.ts";
-import type { LocalPod, Workload } from "../model/workload.ts";
+import type { LocalPod } from "../model/workload.ts";
 import { type AccessChoice, wantsAccessLine } from "./access-choice.ts";
+import { flowEnds } from "./flow-ends.ts";
 import { type FlowRecord, securityOf } from "./flow-record.ts";
 import { type FieldValue, fieldsText, type LogFormat } from "./line-format.ts";
 import type { LineSink } from "./line-sink.ts";
@@ -96,10 +98,7 @@ export function accessFields(
 ): readonly (readonly [string, FieldValue])[] {
   const outbound = record.role === "outbound";
   const security = securityOf(record, label);
-  const own = security === "mutual_tls" || security === "local" ? pod?.identity : undefined;
-  const peer = record.peer === "" ? undefined : record.peer;
-  const source = end(label.source, outbound ? pod : undefined);
-  const destination = end(label.destination, outbound ? undefined : pod);
+  const { source, destination } = flowEnds(record, label, pod);
   const went = record.target ?? record.destination;
   const info = reasonInfo(record.reason);
   const failed = info.status !== 200;
@@ -107,14 +106,14 @@ export function accessFields(
     ["src.addr", text(record.source)],
     ["src.workload", source.workload],
     ["src.namespace", source.namespace],
-    ["src.identity", outbound ? own : peer],
+    ["src.identity", source.identity],
     ["dst.addr", text(went)],
     ["dst.hbone_addr", record.role === "inbound-hbone" ? text(record.destination) : undefined],
     ["dst.original_addr", outbound && text(record.destination) !== text(went) ? text(record.destination) : undefined],
     ["dst.service", label.service?.hostname],
     ["dst.workload", destination.workload],
     ["dst.namespace", destination.namespace],
-    ["dst.identity", outbound ? peer : own],
+    ["dst.identity", destination.identity],
     ["direction", outbound ? "outbound" : "inbound"],
     // From the point of view of the pod that this agent speaks for: what it sent, and what it got.
     ["bytes_sent", outbound ? record.bytesSent : record.bytesReceived],
@@ -124,17 +123,13 @@ export function accessFields(
     ["security", security],
     ["flow", record.flow],
     ["tunnel", record.tunnel === 0 ? undefined : record.tunnel],
+    ["trace", parseTraceparent(record.traceparent)?.traceId],
     ["reason", record.reason],
     ["policy", label.policy],
     ["shadow", label.shadow.map(({ policy, action }) => `${policy}:${action}`).join(",")],
     ["error", failed ? (info.hint === "" ? info.text : `${info.text}; ${info.hint}`) : undefined],
     ["detail", record.detail],
   ];
-}
-
-function end(workload: Workload | undefined, pod: LocalPod | undefined): { workload?: string; namespace?: string } {
-  if (workload !== undefined) return { workload: workload.name, namespace: workload.namespace };
-  return pod === undefined ? {} : { workload: pod.name, namespace: pod.namespace };
 }
 
 function text({ address, port }: SocketAddress): string {

@@ -27,6 +27,8 @@ export interface FlowProgress {
 export interface FlowRecord extends FlowProgress {
   readonly reason: Reason;
   readonly detail: string;
+  /** Of the CONNECT that it went out on or came by, well formed; empty for none, and where connections are not traced. */
+  readonly traceparent: string;
   readonly arrivedAt: number;
   readonly connectedMs: number;
   readonly durationMs: number;

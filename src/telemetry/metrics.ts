@@ -24,6 +24,8 @@ export interface MetricsSources {
   engine(): Readonly<Record<string, number>>;
   driver(): Readonly<Record<string, number>>;
   log(): Readonly<Record<string, number>>;
+  /** Of the export to a collector, as `warren_otlp_*`; undefined while there is none. */
+  otlp(): Readonly<Record<string, number>> | undefined;
   /** Drop and pass reasons counted in the kernel. */
   capture(): Readonly<Record<string, number>>;
   certificates(): Iterable<{ readonly identity: string; readonly expiresAt: number }>;
@@ -273,6 +275,7 @@ export class Metrics {
       statsText("warren_engine", "Engine", sources.engine()),
       statsText("warren_driver", "Driver", sources.driver()),
       statsText("warren_log", "Log", sources.log()),
+      statsText("warren_otlp", "Export by OTLP", sources.otlp() ?? {}),
       statsText("warren_mesh", "State of the mesh", { epoch: mesh.epoch, ageSeconds: (now - mesh.changedAt) / 1000 }),
       labelledText(
         "warren_capture_total",

@@ -38,6 +38,7 @@ class FakeAgent {
   readonly accessLines: string[] = [];
   readonly exported: unknown[] = [];
   exportStopped = false;
+  spans = 0;
   readonly captureListeners = new Set<(event: CaptureEvent) => void>();
   readonly meshListeners = new Set<(change: MeshChange) => void>();
   readonly problemListeners = new Set<(all: readonly { message: string }[]) => void>();
@@ -156,9 +157,11 @@ class FakeAgent {
         },
       }),
       requests: async () => () => ({ enforce: () => undefined, rejudge: () => undefined, drain: () => undefined }),
-      accessExport: async () => ({
+      otlp: async () => ({
         accessEnded: (entry) => this.exported.push(entry),
-        stats: () => ({ otlpExportedTotal: this.exported.length }),
+        flowClosed: () => void this.spans++,
+        stats: () => ({ logsExportedTotal: this.exported.length }),
+        stopMetrics: async () => undefined,
         stop: async () => {
           this.exportStopped = true;
         },
@@ -347,7 +350,8 @@ describe("the node agent", () => {
     expect(text).toContain('warren_flows_closed_total{reporter="source",reason="ok"} 1\n');
     expect(text).not.toContain("illegal-port");
     expect(fake.exported).toHaveLength(1);
-    expect(text).toContain("# TYPE warren_log_otlp_exported_total counter\nwarren_log_otlp_exported_total 1\n");
+    expect(fake.spans).toBe(1);
+    expect(text).toContain("# TYPE warren_otlp_logs_exported_total counter\nwarren_otlp_logs_exported_total 1\n");
     await agent.stop();
     expect(fake.exportStopped).toBe(true);
   });

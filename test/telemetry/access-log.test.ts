@@ -102,6 +102,19 @@ describe("the access log", () => {
     expect(line).toContain(String.raw`detail="x reason=ok\n2023 info \"done\""`);
   });
 
+  it("names the trace of a connection that has one, whether it is sampled or not", () => {
+    const traceId = "0af7651916cd43dd8448eb211c80319c";
+    for (const flags of ["00", "01"]) {
+      const traced: typeof outbound = [
+        record({ traceparent: `00-${traceId}-b7ad6b7169203331-${flags}` }),
+        label(),
+        localPod("web"),
+      ];
+      expect(lines(text, traced)).toEqual([expect.stringContaining(` trace=${traceId} reason=ok`)]);
+    }
+    expect(lines(text, outbound)).toEqual([expect.not.stringContaining("trace=")]);
+  });
+
   it("records AUDIT and dry-run matches", () => {
     const shadow = [{ policy: "production/try", action: "DENY" as const }];
     expect(lines(text, [record(), label({ shadow }), undefined])[0]).toContain(" shadow=production/try:DENY");

@@ -75,6 +75,7 @@ export function record(over: Partial<FlowRecord> = {}): FlowRecord {
     tunnel: 3,
     reason: "ok",
     detail: "",
+    traceparent: "",
     bytesSent: 120,
     bytesReceived: 4500,
     arrivedAt: 1_700_000_000_000,

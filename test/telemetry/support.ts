@@ -70,6 +70,7 @@ export function closed(change: Partial<FlowRecord> = {}): FlowRecord {
     bytesReceived: 20,
     reason: "ok",
     detail: "",
+    traceparent: "",
     arrivedAt: 1000,
     connectedMs: 1,
     durationMs: 5,
