@@ -1,4 +1,7 @@
-/** Engine options of the suite: the wire values that the mesh uses, and times short enough to be waited for. */
+/**
+ * Engine options of the suite: the wire values that the mesh uses, and times that good peers keep on a machine that stalls for seconds, too.
+ * Tests that wait for one of them to pass set it.
+ */
 import type {
   EngineLimits,
   EngineOptions,
@@ -11,12 +14,12 @@ const KiB = 1024;
 const MiB = 1024 * KiB;
 
 const timeouts: EngineTimeouts = {
-  decision: 5_000,
-  credential: 2_000,
-  connect: 2_000,
-  tls: 2_000,
-  http2: 2_000,
-  connectAnswer: 4_000,
+  decision: 20_000,
+  credential: 10_000,
+  connect: 10_000,
+  tls: 10_000,
+  http2: 10_000,
+  connectAnswer: 15_000,
   idle: 0,
   halfClosed: 0,
   pingInterval: 10_000,
