@@ -2,9 +2,9 @@
 import { expect, test } from "vitest";
 import { runProgram } from "../../bench/programs/run-program.ts";
 
-const options = { timeoutMs: 100_000, signal: new AbortController().signal };
+const options = { timeoutMs: 280_000, signal: new AbortController().signal };
 
-test("decisions of the index are held against a scan that answers the same", { timeout: 110_000 }, async () => {
+test("decisions of the index are held against a scan that answers the same", { timeout: 300_000 }, async () => {
   const args = ["--policies", "200", "--rules", "5", "--decisions", "200", "--json"];
   const result = await runProgram<{ outcomes: { allow: number; deny: number }; p99Ratio: number }>(
     "policy-decisions",
@@ -18,7 +18,7 @@ test("decisions of the index are held against a scan that answers the same", { t
 test.each(["typescript", "native"])(
   "on the %s engine a policy that arrives ends the flows that it forbids, and no other",
   {
-    timeout: 110_000,
+    timeout: 300_000,
   },
   async (engine) => {
     const args = ["--engine", engine, "--clients", "3", "--flows", "20", "--workloads", "100"];
@@ -34,7 +34,7 @@ test.each(["typescript", "native"])(
 );
 
 test("control and an agent follow a cluster under churn, and every change of a policy comes to be in force", {
-  timeout: 110_000,
+  timeout: 300_000,
 }, async () => {
   const args = ["--workloads", "300", "--policies", "50", "--pods", "20", "--seconds", "2"];
   const result = await runProgram<{
@@ -49,7 +49,7 @@ test("control and an agent follow a cluster under churn, and every change of a p
 });
 
 test("a program that fails is told by its error, and one that takes too long by that", {
-  timeout: 60_000,
+  timeout: 120_000,
 }, async () => {
   const steam = ["--engine", "steam"];
   await expect(runProgram("enforcement", steam, options)).rejects.toThrow(

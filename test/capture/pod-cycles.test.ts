@@ -68,7 +68,7 @@ describe.each(rounds)("$cycles pods that come and go ($backend)", ({ backend, cy
     expect(left.toSorted()).toEqual(backend === "ebpf" ? names.slice(0, lost).toSorted() : []);
   }
 
-  it("leave no descriptor, program, pin or map entry", { timeout: 120_000 }, async () => {
+  it("leave no descriptor, program, pin or map entry", { timeout: 300_000 }, async () => {
     await cycle(0);
     const before = { descriptors: openDescriptors(), programs: await programs() };
     for (let first = batch; first < cycles; first += batch) {

@@ -17,7 +17,7 @@ const mostPerFlow = 1536;
 const mostKept = 1.05;
 
 describe.each(engines)("the $name engine", (kind: EngineKind) => {
-  it("holds 10 000 idle flows and gives everything back", { timeout: 120_000 }, async () => {
+  it("holds 10 000 idle flows and gives everything back", { timeout: 300_000 }, async () => {
     const pki = await MeshPki.create();
     const app = await echoChild();
     const options = {

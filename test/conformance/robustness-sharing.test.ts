@@ -64,7 +64,7 @@ describe.each(engines)("the $name engine", (kind: EngineKind) => {
       .poll(
         () => {
           const now = moved(node);
-          const same = now === last && now > 0;
+          const same = now === last && now > 0 && writers.every((writer) => writer.writableLength > 0);
           last = now;
           return same;
         },

@@ -55,7 +55,7 @@ function steps(lines: readonly string[]): string[] {
 }
 
 test("on kind: images, a cluster, the mesh, pods on one node and on two, figures, and the cluster is gone", {
-  timeout: 120_000,
+  timeout: 300_000,
 }, async () => {
   const tools = await fakeTools(kind);
   const of = "--scenario=throughput,samenode-throughput,samenode-pingpong";
@@ -102,7 +102,7 @@ test("on kind: images, a cluster, the mesh, pods on one node and on two, figures
 });
 
 test("the pods are the same in both namespaces but for the mesh, and are put where they are to be", {
-  timeout: 120_000,
+  timeout: 300_000,
 }, async () => {
   const tools = await fakeTools(kind);
   asRun(await run(tools, request("--target=kind", "--scenario=pingpong")));
@@ -146,7 +146,7 @@ test.each([
   ["kubectl wait --for", "error: timed out waiting for the condition on pods/far"],
 ])(
   "when '%s' fails it says what failed, and the cluster is deleted all the same",
-  { timeout: 60_000 },
+  { timeout: 300_000 },
   async (step, said) => {
     const tools = await fakeTools([failing(step, said), ...kind]);
     await expect(run(tools, request("--target=kind"))).rejects.toThrow(said);
@@ -154,7 +154,7 @@ test.each([
   },
 );
 
-test("agents that fell back to the other engine are no figure of warren's", { timeout: 120_000 }, async () => {
+test("agents that fell back to the other engine are no figure of warren's", { timeout: 300_000 }, async () => {
   const metrics = kubectlReplies.find(({ args }) => args.includes("metrics"));
   const other = {
     tool: "kubectl",
@@ -181,27 +181,27 @@ async function startHanging(): Promise<{ tools: FakeTools; child: ChildProcess; 
   });
   onTestFinished(() => void child.kill("SIGKILL"));
   const ended = once(child, "exit");
-  await vi.waitFor(() => expect(tools.lines("kubectl").some((line) => line.includes("-- iperf3"))).toBe(true), 50_000);
+  await vi.waitFor(() => expect(tools.lines("kubectl").some((line) => line.includes("-- iperf3"))).toBe(true), 120_000);
   return { tools, child, ended };
 }
 
 test.each(["SIGTERM", "SIGKILL"] as const)(
   "the cluster goes when the bench is ended by %s",
-  { timeout: 90_000 },
+  { timeout: 300_000 },
   async (signal) => {
     const { tools, child, ended } = await startHanging();
     child.kill(signal);
     await ended;
-    await vi.waitFor(() => expect(tools.lines("kind").at(-1)).toContain("delete cluster"), 30_000);
+    await vi.waitFor(() => expect(tools.lines("kind").at(-1)).toContain("delete cluster"), 120_000);
     // The guard's last act, after the cluster itself.
     const kubeconfig = / --kubeconfig (\S+)/.exec(tools.lines("kind").at(-1) ?? "")?.[1] ?? "";
     expect(kubeconfig).toContain("warren-bench-kind-");
-    await vi.waitFor(() => expect(existsSync(dirname(kubeconfig))).toBe(false), 30_000);
+    await vi.waitFor(() => expect(existsSync(dirname(kubeconfig))).toBe(false), 120_000);
   },
 );
 
 test("on a cluster that is there: what was put there is taken away again, also after a failure", {
-  timeout: 120_000,
+  timeout: 300_000,
 }, async () => {
   const flags = [
     "--target=kubeconfig",
@@ -227,7 +227,7 @@ test("on a cluster that is there: what was put there is taken away again, also a
   expect(tools.lines().at(-1)).toContain("delete --kustomize");
 });
 
-test("a mesh that is there already stays as it is", { timeout: 120_000 }, async () => {
+test("a mesh that is there already stays as it is", { timeout: 300_000 }, async () => {
   const tools = await fakeTools([someMesh, ...kubectlReplies], ["kubectl"]);
   const of = request("--target=kubeconfig", "--load-image=registry.example/load:1", "--scenario=samenode-pingpong");
   const { cluster } = asRun(await run(tools, of));

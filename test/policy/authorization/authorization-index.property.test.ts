@@ -22,7 +22,7 @@ const members = new Map([
 ]);
 
 test(`${worlds * requestsPerWorld} random policy and request pairs get the oracle's answer (WARREN_TEST_SEED=${seed})`, {
-  timeout: 120_000,
+  timeout: 300_000,
 }, () => {
   const random = new Random(seed);
   const count = { allow: 0, deny: 0, "needs-http": 0, readsHttp: 0 };

@@ -34,7 +34,7 @@ export async function startApiServer(
 }
 
 /** For a test against each of them: a real API server alone takes seconds to start, many where others want the processors too. */
-export const clusterTimeout = { timeout: 90_000 } as const;
+export const clusterTimeout = { timeout: 180_000 } as const;
 
 /** Every kind of cluster that this machine can run. */
 export const clusterKinds: readonly { readonly name: string; readonly start: () => Promise<Cluster> }[] = [

@@ -79,7 +79,7 @@ describe("a large mesh", () => {
     await state.apply(response("address", [], names));
     expect(state.index.names.size).toBe(0);
     expect([...state.versions("address")]).toEqual([]);
-  }, 120_000);
+  }, 300_000);
 
   it("puts many policies in force in parts: those that forbid first, those that go last", async () => {
     const state = new DiscoveryState(settings, "n1");
