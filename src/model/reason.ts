@@ -152,7 +152,7 @@ const table = {
     "the capture map is too small for the SYN backlog",
   ],
   "limit-flows": [28, 503, "CONNECT", "the limit of open flows is reached", "raise limits.flowsPerPod or limits.flows"],
-  "limit-memory": [29, 503, "CONNECT", "the engine's memory limit is reached", "raise limits.memory"],
+  "limit-memory": [29, 503, "CONNECT", "slow readers left too many bytes waiting: a tunnel's, a pod's or the node's limit", "find who does not read; raise limits.memoryPerPod or limits.memory"],
   draining: [30, 503, "CONNECT", "the agent is draining", "retry: another agent takes over"],
   "pod-removed": [31, 503, "CONNECT", "the pod left the mesh", ""],
   "closed-by-operator": [32, 503, "CONNECT", "closed on request", ""],

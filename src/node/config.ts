@@ -8,7 +8,7 @@ import { cni } from "./cni/config.ts";
 import { authority, certificates, control, discovery, mesh } from "./config/control.ts";
 import { otlp } from "./config/otlp.ts";
 import { accessLog, log, metricsLimits } from "./config/telemetry.ts";
-import { drain, http, limits, timeouts, tls } from "./config/traffic.ts";
+import { drain, engineLimits, http, limits, timeouts, tls } from "./config/traffic.ts";
 import { zds } from "./zds/config.ts";
 
 const capture = z
@@ -164,6 +164,13 @@ export const nodeConfigSchema = z
     }
     if (config.limits.flowsPerPod > config.limits.flows) {
       wrong(["limits", "flowsPerPod"], "must not be above limits.flows; lower it or raise that");
+    }
+    const { memory, memoryPerPod, memoryPerTunnel } = engineLimits(config.limits);
+    if (memoryPerPod > memory) {
+      wrong(["limits", "memoryPerPod"], "must not be above limits.memory; lower it or raise that");
+    }
+    if (memoryPerTunnel > memoryPerPod) {
+      wrong(["limits", "memoryPerTunnel"], "must not be above limits.memoryPerPod; lower it or raise that");
     }
     const { address: authorityAddress, ...authorityFiles } = config.authority;
     if (authorityAddress !== undefined && authorityFiles.rootCertificate === undefined) {

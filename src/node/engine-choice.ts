@@ -4,6 +4,7 @@ import type { SocketOps } from "../model/sockets.ts";
 import type { EngineFactory } from "../tunnel/driver.ts";
 import type { Engine, EngineOptions } from "../tunnel/engine.ts";
 import { tracesOf } from "./config/otlp.ts";
+import { engineLimits } from "./config/traffic.ts";
 import type { NodeConfig } from "./config.ts";
 
 export interface ChosenEngine {
@@ -24,7 +25,13 @@ const mostWorkers = 4;
 export async function chooseEngine(config: NodeConfig, { sockets, warn }: EngineChoiceDeps): Promise<ChosenEngine> {
   const { timeouts, limits, tls } = config;
   const workers = config.workers ?? Math.min(mostWorkers, availableParallelism());
-  const options: EngineOptions = { timeouts, limits, tls, traces: tracesOf(config.otlp), workers };
+  const options: EngineOptions = {
+    timeouts,
+    limits: engineLimits(limits),
+    tls,
+    traces: tracesOf(config.otlp),
+    workers,
+  };
   if (config.engine === "native") {
     const { EngineUnavailable, loadEngineAddon } = await import("../tunnel/native/addon.ts");
     try {

@@ -278,8 +278,13 @@ export interface EngineLimits {
   readonly connectionWindow: number;
   readonly frameSize: number;
   readonly headerListSize: number;
-  /** Buffered bytes per flow and per process. */
+  /**
+   * Buffered bytes per flow, per tunnel, per pod and per process. Near one of the last three the tunnels concerned narrow their stream
+   * windows; above it the flows that hold most and more than an equal share end with `limit-memory`, those of other pods never.
+   */
   readonly bufferPerFlow: number;
+  readonly memoryPerTunnel: number;
+  readonly memoryPerPod: number;
   readonly memory: number;
 }
 
@@ -332,6 +337,16 @@ export interface EngineStats {
   readonly acceptPausesTotal: number;
 }
 
+/** What one pod takes of its limits now. */
+export interface PodLoad {
+  readonly pod: PodHandle;
+  readonly flows: number;
+  /** Handshaking ones included. */
+  readonly inboundTunnels: number;
+  /** Bytes that wait for slow readers. */
+  readonly bufferedBytes: number;
+}
+
 export interface FlowFilter {
   readonly pod?: PodHandle;
   readonly role?: FlowRole;
@@ -380,6 +395,8 @@ export interface Engine {
   closeTunnels(tunnels: readonly TunnelId[], reason: Reason): void;
 
   stats(): EngineStats;
+  /** One row per pod, in no order. */
+  podLoads(): readonly PodLoad[];
   /** Stops accepting, sends graceful GOAWAYs, waits for flows to end until the deadline, then cuts the rest. */
   drain(deadlineMs: number): Promise<DrainReport>;
   /** Abrupt and final; may be called twice. */

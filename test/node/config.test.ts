@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { ConfigError, loadConfig } from "../../src/lib/config.ts";
+import { engineLimits } from "../../src/node/config/traffic.ts";
 import { nodeConfigSchema } from "../../src/node/config.ts";
 
 const least = [
@@ -32,6 +33,14 @@ describe("the node agent's configuration", () => {
     });
   });
 
+  it("derives what a pod and a tunnel may hold from what the process may, unless they are named", async () => {
+    const of = async (...flags: string[]) => engineLimits((await load(...flags)).value.limits);
+    const MiB = 2 ** 20;
+    expect(await of()).toMatchObject({ memory: 512 * MiB, memoryPerPod: 128 * MiB, memoryPerTunnel: 64 * MiB });
+    expect(await of("--limits-memory=64MiB")).toMatchObject({ memoryPerPod: 16 * MiB, memoryPerTunnel: 8 * MiB });
+    expect(await of("--limits-memory-per-pod=32MiB")).toMatchObject({ memoryPerTunnel: 16 * MiB });
+  });
+
   it("keeps the limits and times that peers of the field rely on", async () => {
     const { value } = await load();
     expect(value.limits.streamsPerInboundTunnel).toBeGreaterThanOrEqual(100);
@@ -61,6 +70,8 @@ describe("the node agent's configuration", () => {
     ["a longest back-off below the first", "--timeouts-peer-backoff-max=100ms", "timeouts.peerBackoffMax"],
     ["a tunnel window below a stream's", "--limits-connection-window=64KiB", "limits.connectionWindow"],
     ["a pod allowed more than the node", "--limits-flows=10", "limits.flowsPerPod"],
+    ["a pod's part of the memory above the whole", "--limits-memory-per-pod=1GiB", "limits.memoryPerPod"],
+    ["a tunnel's part of the memory above a pod's", "--limits-memory-per-tunnel=256MiB", "limits.memoryPerTunnel"],
     ["fewer streams than peers expect", "--limits-streams-per-inbound-tunnel=99", "limits.streamsPerInboundTunnel"],
     ["a denied identity that is none", "--mesh-denied-identities=production/web", "mesh.deniedIdentities.0"],
     ["a trust domain that is none", "--mesh-trust-domain=Cluster/Local", "mesh.trustDomain"],

@@ -12,7 +12,7 @@ const sockets: SocketOps = {
 
 async function choose(engine: NodeConfig["engine"]): Promise<{ kind: string; warnings: string[] }> {
   const warnings: string[] = [];
-  const config = { engine, workers: undefined, timeouts: {}, limits: {}, tls: {} } as unknown as NodeConfig;
+  const config = { engine, workers: undefined, timeouts: {}, limits: {}, tls: {}, otlp: {} } as unknown as NodeConfig;
   const { kind } = await chooseEngine(config, { sockets, warn: (message) => warnings.push(message) });
   return { kind, warnings };
 }

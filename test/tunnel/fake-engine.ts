@@ -17,6 +17,7 @@ import type {
   GroupHandle,
   GroupSpec,
   PodHandle,
+  PodLoad,
   PodSpec,
   TunnelId,
   TunnelInfo,
@@ -121,6 +122,10 @@ export class FakeEngine implements Engine {
   }
 
   closeTunnels(_tunnels: readonly TunnelId[], _reason: Reason): void {}
+
+  podLoads(): readonly PodLoad[] {
+    return [];
+  }
 
   stats(): EngineStats {
     throw new Error("the fake engine counts nothing");

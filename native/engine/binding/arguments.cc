@@ -107,6 +107,8 @@ Options optionsOf(const Napi::Object& object) {
   limits.frameSize = intField(bounds, "frameSize");
   limits.headerListSize = intField(bounds, "headerListSize");
   limits.bufferPerFlow = intField(bounds, "bufferPerFlow");
+  limits.memoryPerTunnel = intField(bounds, "memoryPerTunnel");
+  limits.memoryPerPod = intField(bounds, "memoryPerPod");
   limits.memory = intField(bounds, "memory");
   const Napi::Object tls = child(object, "tls");
   options.tls.groups = textField(tls, "groups");

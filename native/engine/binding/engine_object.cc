@@ -67,6 +67,7 @@ Napi::Function EngineObject::define(Napi::Env env) {
                          InstanceMethod<&Self::tunnels>("tunnels"),
                          InstanceMethod<&Self::closeTunnels>("closeTunnels"),
                          InstanceMethod<&Self::heard>("heard"),
+                         InstanceMethod<&Self::podLoads>("podLoads"),
                          InstanceMethod<&Self::stats>("stats"),
                          InstanceMethod<&Self::drain>("drain"),
                          InstanceMethod<&Self::stop>("stop"),
@@ -191,6 +192,20 @@ void EngineObject::closeTunnels(const Napi::CallbackInfo& info) {
 
 void EngineObject::heard(const Napi::CallbackInfo& info) {
   engine_->heard(handleArg(info, 0));
+}
+
+Napi::Value EngineObject::podLoads(const Napi::CallbackInfo& info) {
+  auto rows = Napi::Array::New(info.Env());
+  for (const PodLoad& load : engine_->podLoads()) {
+    auto row = Napi::Object::New(info.Env());
+    const auto set = [&](const char* name, auto value) { row.Set(name, static_cast<double>(value)); };
+    set("pod", load.pod);
+    set("flows", load.flows);
+    set("inboundTunnels", load.inboundTunnels);
+    set("bufferedBytes", load.bufferedBytes);
+    rows.Set(rows.Length(), row);
+  }
+  return rows;
 }
 
 Napi::Value EngineObject::stats(const Napi::CallbackInfo& info) {

@@ -33,6 +33,7 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
   void closeTunnels(const Napi::CallbackInfo& info);
   void leaveFlow(const Napi::CallbackInfo& info);
   void heard(const Napi::CallbackInfo& info);
+  Napi::Value podLoads(const Napi::CallbackInfo& info);
   Napi::Value stats(const Napi::CallbackInfo& info);
   void drain(const Napi::CallbackInfo& info);
   void stop(const Napi::CallbackInfo& info);

@@ -65,6 +65,7 @@ uint64_t Engine::addPod(const PodSpec& spec) {
   pod->decisions.advance(epoch_);
   pod->home = nextHome_++ % workers();
   pods_.emplace(pod->handle, pod);
+  livePods_.fetch_add(1, std::memory_order_relaxed);
   for (const ListenerSpec& listener : spec.listeners) {
     Fd fd(listener.fd);
     fcntl(fd.get(), F_SETFL, fcntl(fd.get(), F_GETFL) | O_NONBLOCK);
@@ -238,6 +239,16 @@ void Engine::tunnels(RecordBuffer& rows) {
       if (tunnel->view.up) writeRecord(rows, RecordKind::tunnelUp, tunnel->record());
     }
   }
+}
+
+std::vector<PodLoad> Engine::podLoads() const {
+  std::vector<PodLoad> loads;
+  loads.reserve(pods_.size());
+  for (const auto& [handle, pod] : pods_) {
+    const auto now = [](const std::atomic<int64_t>& count) { return count.load(std::memory_order_relaxed); };
+    loads.push_back({handle, now(pod->flows), now(pod->inboundTunnels), now(pod->buffered)});
+  }
+  return loads;
 }
 
 void Engine::closeTunnels(std::span<const double> tunnels, Reason reason) {

@@ -56,6 +56,14 @@ struct FlowFilter {
   std::string peer;
 };
 
+// What one pod takes of its limits.
+struct PodLoad {
+  uint64_t pod = 0;
+  int64_t flows = 0;
+  int64_t inboundTunnels = 0;
+  int64_t bufferedBytes = 0;
+};
+
 struct Stats {
   int64_t flowsOpen = 0;
   int64_t flowsTotal = 0;
@@ -104,6 +112,7 @@ class Engine {
   void closeFlows(std::span<const double> flows, Reason reason);
   void leaveFlow(uint64_t flow, Reason reason, bool finished);
   void tunnels(RecordBuffer& rows);
+  [[nodiscard]] std::vector<PodLoad> podLoads() const;
   void closeTunnels(std::span<const double> tunnels, Reason reason);
   void heard(uint64_t flow);
   [[nodiscard]] Stats stats();
@@ -128,9 +137,14 @@ class Engine {
   bool admit(const Pod& pod);
   void release(const Pod& pod);
   void residentLeft(const Pod& pod, Worker& worker);
+  // Bytes that wait for slow readers.
+  [[nodiscard]] int64_t waiting() const;
   [[nodiscard]] bool overMemory() const;
-  // Of the process's memory limit, for each flow that is open.
-  [[nodiscard]] int64_t equalShare() const;
+  [[nodiscard]] bool overMemory(const Pod& pod) const;
+  // What the process's limit of memory is for each pod, if all hold the same.
+  [[nodiscard]] int64_t sharePerPod() const;
+  // Workers other than this one have what holds too much, of one pod or of the process.
+  void relieveOthers(const Worker& worker, std::shared_ptr<const Pod> pod);
   void relieveOthers(const Worker& worker);
   [[nodiscard]] Worker& fewestTunnels(Worker& preferred) const;
   [[nodiscard]] Worker& lighter(Worker& preferred) const;
@@ -164,6 +178,7 @@ class Engine {
   std::atomic<bool> wakePending_{false};
   std::atomic<bool> draining_{false};
   std::atomic<int64_t> flows_{0};
+  std::atomic<int64_t> livePods_{0};
   std::atomic<int64_t> remembered_{0};
   std::atomic<uint64_t> tunnelIds_{1};
   MemoryReturn memory_;

@@ -38,20 +38,36 @@ void Engine::release(const Pod& pod) {
 
 void Engine::residentLeft(const Pod& pod, Worker& worker) {
   if (pod.residents.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
-  if (pod.closing.load(std::memory_order_acquire)) writePodGone(worker.records(), pod.handle);
+  if (!pod.closing.load(std::memory_order_acquire)) return;
+  livePods_.fetch_sub(1, std::memory_order_relaxed);
+  writePodGone(worker.records(), pod.handle);
+}
+
+int64_t Engine::waiting() const {
+  return sum(&Counters::bufferedBytes);
 }
 
 bool Engine::overMemory() const {
-  return sum(&Counters::bufferedBytes) > options_.limits.memory;
+  return waiting() > options_.limits.memory;
 }
 
-int64_t Engine::equalShare() const {
-  return options_.limits.memory / std::max<int64_t>(1, flows_.load(std::memory_order_relaxed));
+bool Engine::overMemory(const Pod& pod) const {
+  return pod.buffered.load(std::memory_order_relaxed) > options_.limits.memoryPerPod;
+}
+
+int64_t Engine::sharePerPod() const {
+  return options_.limits.memory / std::max<int64_t>(1, livePods_.load(std::memory_order_relaxed));
+}
+
+void Engine::relieveOthers(const Worker& worker, std::shared_ptr<const Pod> pod) {
+  for (const auto& other : workers_) {
+    if (other.get() != &worker) other->post(Task([pod](Worker& at) { at.relieve(*pod); }));
+  }
 }
 
 void Engine::relieveOthers(const Worker& worker) {
   for (const auto& other : workers_) {
-    if (other.get() != &worker) other->post(Task([](Worker& at) { at.relieve(); }));
+    if (other.get() != &worker) other->post(Task([](Worker& at) { at.relieveProcess(); }));
   }
 }
 

@@ -34,6 +34,11 @@ Flow::Flow(Worker& home, Birth birth)
 }
 
 Flow::~Flow() {
+  dropHeld();
+}
+
+void Flow::dropHeld() {
+  birth_.pod->buffered.fetch_sub(static_cast<int64_t>(held()), std::memory_order_relaxed);
   for (Half& half : halves_) half.queue.clear(worker_->segments(), worker_->counters().bufferedBytes);
 }
 
@@ -104,7 +109,7 @@ void Flow::arrive(const ConnectArrivedRecord* request) {
   // A CONNECT that was on its way when the drain began is served: the real GOAWAY has not gone out yet.
   if (engine.draining() && birth_.role != Role::inboundHbone) return refuse(Reason::draining);
   if (birth_.pod->closing.load(std::memory_order_relaxed)) return refuse(Reason::podRemoved);
-  if (engine.overMemory()) {
+  if (engine.overMemory() || engine.overMemory(*birth_.pod)) {
     worker_->counters().shedTotal.add(1);
     return refuse(Reason::limitMemory);
   }
@@ -224,7 +229,7 @@ void Flow::finish(Reason reason, const std::string& detail) {
   } else {
     closeSocket(socket(Side::destination), abrupt);
   }
-  for (Half& half : halves_) half.queue.clear(worker_->segments(), worker_->counters().bufferedBytes);
+  dropHeld();
   emitClosed(reason, detail);
   worker_->bury(*this);
 }

@@ -134,6 +134,8 @@ class Flow final : public Runnable {
   void settle();
 
   [[nodiscard]] size_t held() const { return halves_[0].queue.size() + halves_[1].queue.size(); }
+  // Of what came from the tunnel.
+  [[nodiscard]] size_t heldFromStream() const { return halves_[at(streamSide_)].queue.size(); }
   [[nodiscard]] Tunnel* tunnel() const { return tunnel_; }
   [[nodiscard]] int32_t stream() const { return stream_; }
   void setStream(int32_t stream) { stream_ = stream; }
@@ -190,7 +192,10 @@ class Flow final : public Runnable {
   void socketReset(Side side, int error);
   void count(Side from, size_t bytes);
   void maybeDone();
+  void dropHeld();
   void keep(Side from, std::span<const uint8_t> bytes);
+  // Counts what waits, against the pod's limit and the tunnel's.
+  void holds(Side from, int64_t more);
 
   Worker* worker_;
   Worker& home_;

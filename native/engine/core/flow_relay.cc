@@ -66,7 +66,13 @@ size_t Flow::produce(std::span<uint8_t> room, bool& end) {
 
 void Flow::keep(Side from, std::span<const uint8_t> bytes) {
   half(from).queue.append(worker_->segments(), worker_->counters().bufferedBytes, bytes);
-  worker_->checkMemory();
+  holds(from, static_cast<int64_t>(bytes.size()));
+  worker_->checkMemory(birth_.pod);
+}
+
+void Flow::holds(Side from, int64_t more) {
+  birth_.pod->buffered.fetch_add(more, std::memory_order_relaxed);
+  if (tunnel_ != nullptr && from == streamSide_) tunnel_->holds(more);
 }
 
 void Flow::pump(Side from) {
@@ -100,6 +106,7 @@ bool Flow::flush(Side from) {
       return false;
     }
     half.queue.consume(worker_->segments(), worker_->counters().bufferedBytes, static_cast<size_t>(sent));
+    holds(from, -static_cast<int64_t>(sent));
     count(from, static_cast<size_t>(sent));
     if (isStream(from) && !half.endIn) tunnel_->consume(stream_, static_cast<size_t>(sent));
   }

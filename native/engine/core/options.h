@@ -36,6 +36,8 @@ struct Limits {
   int64_t frameSize = 0;
   int64_t headerListSize = 0;
   int64_t bufferPerFlow = 0;
+  int64_t memoryPerTunnel = 0;
+  int64_t memoryPerPod = 0;
   int64_t memory = 0;
 };
 

@@ -183,7 +183,7 @@ void Tunnel::greet() {
   if (session_ == nullptr) return setupFailed(Reason::internal, "no HTTP/2 session");
   const Limits& limits = worker_.engine().options().limits;
   std::vector<nghttp2_settings_entry> settings = {
-      {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, static_cast<uint32_t>(limits.streamWindow)},
+      {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, firstWindow()},
       {NGHTTP2_SETTINGS_MAX_FRAME_SIZE, static_cast<uint32_t>(limits.frameSize)},
       {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, static_cast<uint32_t>(limits.headerListSize)},
   };

@@ -50,6 +50,9 @@ class Tunnel final : public Pollable, public Runnable {
   [[nodiscard]] bool ready() const { return state_ == State::ready; }
   [[nodiscard]] bool closed() const { return state_ == State::closed; }
   [[nodiscard]] bool empty() const { return flows_.empty(); }
+  [[nodiscard]] std::vector<Flow*> flows();
+  // Of its flows, waiting for slow readers here.
+  [[nodiscard]] int64_t buffered() const { return buffered_; }
   [[nodiscard]] const Address& peerAddress() const { return peerAddress_; }
   [[nodiscard]] const std::shared_ptr<const std::string>& peer() const { return peer_; }
   [[nodiscard]] TunnelRecord record() const;
@@ -74,6 +77,8 @@ class Tunnel final : public Pollable, public Runnable {
   void answer(Flow& flow, Reason reason, std::string_view baggage);
   void wantSend(Flow& flow);
   void consume(int32_t stream, size_t bytes);
+  // A flow's part of `buffered` grew, or shrank.
+  void holds(int64_t more);
 
   static void installCallbacks(nghttp2_session_callbacks* callbacks);
 
@@ -131,6 +136,12 @@ class Tunnel final : public Pollable, public Runnable {
   void rejectRequest(int32_t stream, Reason reason, const std::string& authority);
   ssize_t readFlow(Flow& flow, size_t most, uint32_t& flags);
   bool countFrame();
+  // What is buffered is more than the `part`-th part of a limit of the tunnel, its pod or the process.
+  [[nodiscard]] bool pressed(int64_t part) const;
+  [[nodiscard]] uint32_t window() const;
+  uint32_t firstWindow();
+  void setNarrow(bool narrow);
+  void relax();
   void noteGoAway(const char* how, uint32_t code);
 
   Worker& worker_;
@@ -159,6 +170,8 @@ class Tunnel final : public Pollable, public Runnable {
   int64_t startedMicros_ = 0;
   uint32_t streams_ = 0;
   uint32_t capacity_ = 0;
+  int64_t buffered_ = 0;
+  bool narrow_ = false;
   // Control frames of the current second.
   int64_t frameSecond_ = 0;
   uint32_t frames_ = 0;

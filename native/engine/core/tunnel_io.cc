@@ -91,6 +91,7 @@ void Tunnel::processPlain(std::span<const uint8_t> bytes) {
   busy_ = false;
   if (used < 0) fail(Reason::h2Failed, errorDetail_.empty() ? nghttp2_strerror(static_cast<int>(used)) : errorDetail_);
   worker_.settleTouched();
+  relax();
   checkDone();
 }
 

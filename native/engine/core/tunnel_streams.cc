@@ -325,6 +325,7 @@ void Tunnel::detach(Flow& flow, Reason reason, bool answered) {
   flow.inTunnel.unlink();
   flow.inSendQueue.unlink();
   if (turn_ == &flow) turn_ = nullptr;
+  buffered_ -= static_cast<int64_t>(flow.heldFromStream());
   {
     const std::lock_guard lock(worker_.tunnelTable().mutex);
     view.flows--;

@@ -197,7 +197,7 @@ void Worker::turn() {
   }
   timers_.advance(now_);
   runSoon();
-  if (std::exchange(memoryGrew_, false) && !relieve()) engine_.relieveOthers(*this);
+  lookAfterMemory();
   if (segments_.hasFree() && !poolTimer_.armed()) timers_.arm(poolTimer_, now_ + kPoolLook);
   if (events_.publish()) engine_.wake();
   buriedFlows_.clear();
@@ -256,23 +256,6 @@ void Worker::bury(Flow& flow) {
   const auto entry = home.flows.find(flow.id());
   buriedFlows_.push_back(std::move(entry->second));
   home.flows.erase(entry);
-}
-
-// What has arrived is in memory already: above the limit of the process the flows that hold most of it end until the
-// rest fits. Those that hold no more than their equal share are not the cause: then there is one that does on another
-// worker.
-bool Worker::relieve() {
-  while (engine_.overMemory()) {
-    Flow* greediest = nullptr;
-    for (Flow* flow : ownFlows()) {
-      if (greediest == nullptr || flow->held() > greediest->held()) greediest = flow;
-    }
-    const int64_t held = greediest == nullptr ? 0 : static_cast<int64_t>(greediest->held());
-    if (held <= engine_.equalShare()) return false;
-    counters_.shedTotal.add(1);
-    greediest->finish(Reason::limitMemory, std::to_string(greediest->held()) + " bytes waited for a slow reader");
-  }
-  return true;
 }
 
 Tunnel& Worker::addTunnel(std::unique_ptr<Tunnel> tunnel) {

@@ -96,8 +96,10 @@ class Worker {
   void rewatch(Pollable& pollable, int fd, uint32_t events);
   void unwatch(const Pollable& pollable, int fd);
   void soon(Runnable& runnable);
-  // Something was buffered: at the end of the turn the limit of the process is looked after.
-  void checkMemory() { memoryGrew_ = true; }
+  // Something of the pod was buffered, or of the tunnel beyond its limit: at the end of the turn limits are looked
+  // after.
+  void checkMemory(const std::shared_ptr<Pod>& pod);
+  void checkMemory(Tunnel& tunnel);
   // Settles the flow once the frames at hand are done with.
   void touch(Flow& flow);
   void untouch(Flow& flow);
@@ -123,8 +125,10 @@ class Worker {
   void leaveFlow(uint64_t flow, Reason reason, bool finished);
   void credentialChanged(uint64_t credential);
   void renewTunnels(const Pod& pod);
-  // Ends flows of this worker while the process is above its limit of memory; false if the cause is elsewhere.
-  bool relieve();
+  // Ends flows of this worker while the pod, or the process, is above its limit of memory; false if the cause is on
+  // another worker.
+  bool relieve(const Pod& pod);
+  bool relieveProcess();
   void closePod(const std::shared_ptr<Pod>& pod, int64_t graceMs, Reason reason);
   void groupReleased(uint64_t group);
   void drain();
@@ -169,8 +173,12 @@ class Worker {
   template <typename Command>
   void withFlow(uint64_t id, Command command);
   void cutPod(const Pod& pod, Reason reason);
+  void lookAfterMemory();
+  void relieve(Tunnel& tunnel);
+  template <typename Enough>
+  bool relieve(std::vector<Flow*> flows, const char* whose, int64_t share, Enough enough);
   // What this worker runs now; collected first, because what is done to one may end others.
-  std::vector<Flow*> ownFlows();
+  std::vector<Flow*> ownFlows(const Pod* pod = nullptr);
   std::vector<Tunnel*> ownTunnels();
 
   Engine& engine_;
@@ -194,6 +202,8 @@ class Worker {
   IntrusiveList<Runnable> soon_;
   std::vector<Flow*> touched_;
   bool memoryGrew_ = false;
+  std::vector<std::shared_ptr<Pod>> crowdedPods_;
+  std::vector<Tunnel*> crowdedTunnels_;
   std::vector<std::unique_ptr<Flow>> buriedFlows_;
   std::vector<std::unique_ptr<Tunnel>> buriedTunnels_;
   std::vector<std::unique_ptr<Grace>> graces_;

@@ -68,13 +68,13 @@ void Worker::closeTunnel(uint64_t tunnel, Reason reason) {
   if (found != nullptr) found->close(reason);
 }
 
-std::vector<Flow*> Worker::ownFlows() {
+std::vector<Flow*> Worker::ownFlows(const Pod* pod) {
   std::vector<Flow*> own;
   for (unsigned i = 0; i < engine_.workers(); i++) {
     FlowTable& table = engine_.worker(i).flowTable();
     const std::lock_guard lock(table.mutex);
     for (const auto& [id, flow] : table.flows) {
-      if (flow->view.worker == index_) own.push_back(flow.get());
+      if (flow->view.worker == index_ && (pod == nullptr || flow->pod().get() == pod)) own.push_back(flow.get());
     }
   }
   return own;
@@ -123,9 +123,7 @@ void Worker::closePod(const std::shared_ptr<Pod>& pod, int64_t graceMs, Reason r
 }
 
 void Worker::cutPod(const Pod& pod, Reason reason) {
-  for (Flow* flow : ownFlows()) {
-    if (flow->pod().get() == &pod) flow->finish(reason);
-  }
+  for (Flow* flow : ownFlows(&pod)) flow->finish(reason);
   for (Tunnel* tunnel : ownTunnels()) {
     if (&tunnel->pod() == &pod) tunnel->close(reason);
   }

@@ -1,6 +1,7 @@
 /** What is carried: how long things may take, how much there may be of them, and the TLS of the tunnels. */
 import { z } from "zod";
 import { byteSize, duration } from "../../lib/config-schema.ts";
+import type { EngineLimits } from "../../tunnel/engine.ts";
 
 export const drain = z
   .strictObject({
@@ -155,11 +156,29 @@ export const limits = z
       .describe(
         "Bytes buffered for one connection, both directions: 128 KiB each way, where measured throughput stops growing.",
       ),
+    memoryPerTunnel: byteSize({ min: "2MiB" })
+      .optional()
+      .describe(
+        "Bytes buffered for the connections of one tunnel; above it those that hold most end. Half of limits.memoryPerPod unless given.",
+      ),
+    memoryPerPod: byteSize({ min: "4MiB" })
+      .optional()
+      .describe(
+        "Bytes buffered for the connections of one pod; above it those that hold most end, and new ones of that pod are refused. A quarter of limits.memory unless given.",
+      ),
     memory: byteSize({ min: "16MiB" })
       .prefault("512MiB")
-      .describe("Bytes buffered for all connections; above it new ones are refused."),
+      .describe(
+        "Bytes buffered for all connections; above it those of the pod that holds most end, and new ones are refused. From half of this limit on, or of a pod's or tunnel's, peers are granted smaller windows.",
+      ),
   })
   .describe("How much there may be of things.");
+
+/** What the engine is given: a pod's part of the memory, and a tunnel's, follow the process's unless they are named. */
+export function engineLimits({ memoryPerPod, memoryPerTunnel, ...others }: z.output<typeof limits>): EngineLimits {
+  const perPod = memoryPerPod ?? Math.floor(others.memory / 4);
+  return { ...others, memoryPerPod: perPod, memoryPerTunnel: memoryPerTunnel ?? Math.floor(perPod / 2) };
+}
 
 export const tls = z
   .strictObject({

@@ -16,6 +16,7 @@ import type {
   GroupHandle,
   GroupSpec,
   PodHandle,
+  PodLoad,
   PodSpec,
 } from "../engine.ts";
 
@@ -64,6 +65,7 @@ export interface NativeEngine {
   tunnels(): Uint8Array;
   closeTunnels(tunnels: Float64Array, reason: number): void;
   stats(): EngineStats;
+  podLoads(): readonly PodLoad[];
   drain(): void;
   /** Synchronous; events of it can still be taken. */
   stop(): void;

@@ -21,6 +21,7 @@ import type {
   GroupHandle,
   GroupSpec,
   PodHandle,
+  PodLoad,
   PodSpec,
   TunnelId,
   TunnelInfo,
@@ -166,6 +167,10 @@ class NativeEngineDriver implements Engine {
 
   stats(): EngineStats {
     return this.#native.stats();
+  }
+
+  podLoads(): readonly PodLoad[] {
+    return this.#native.podLoads();
   }
 
   async drain(deadlineMs: number): Promise<DrainReport> {

@@ -20,6 +20,8 @@ import { weightedOrder } from "./weighted-order.ts";
 export interface CarrierDeps {
   pool(group: GroupHandle): Pool | undefined;
   pod(pod: PodHandle): Pod | undefined;
+  /** Bytes of the flow wait for a slow reader. */
+  backlog(flow: Flow): void;
 }
 
 interface Target {
@@ -180,6 +182,7 @@ export class Carrier {
     const plaintext = new HandedOver({
       leg: flow.arrival.leg,
       onEnd: (reason, detail) => flow.closed(this.#tunnelEnding(flow)?.reason ?? reason, detail),
+      onBacklog: () => this.#deps.backlog(flow),
     });
     flow.opened(plaintext);
     this.#context.batch.deliver((events) => events.flowHandedOver(flow.id, plaintext));
@@ -188,7 +191,12 @@ export class Carrier {
   #join(flow: Flow, far: Leg, baggage: string): void {
     flow.arrival.accept(baggage);
     const relay = new Relay(
-      { near: flow.arrival.leg, far, onEnd: (end) => this.#relayEnded(flow, end) },
+      {
+        near: flow.arrival.leg,
+        far,
+        onEnd: (end) => this.#relayEnded(flow, end),
+        onBacklog: () => this.#deps.backlog(flow),
+      },
       { buffer: relayBuffer(this.#context) },
     );
     flow.opened(relay);

@@ -29,16 +29,18 @@ import type {
   GroupHandle,
   GroupSpec,
   PodHandle,
+  PodLoad,
   PodSpec,
   TunnelId,
   TunnelInfo,
 } from "../engine.ts";
+import { Backlog } from "./backlog.ts";
 import { Carrier } from "./carrier.ts";
 import { Conditions } from "./conditions.ts";
 import { type EngineContext, newCounters } from "./context.ts";
 import { Credential } from "./credential.ts";
 import { EventBatch } from "./event-batch.ts";
-import { FlowTable } from "./flow-table.ts";
+import { countBuffered, FlowTable } from "./flow-table.ts";
 import { Groups } from "./groups.ts";
 import { Intake } from "./intake.ts";
 import { adoptListener } from "./listener.ts";
@@ -62,6 +64,7 @@ class TypeScriptEngine implements Engine {
   readonly #pods = new Map<PodHandle, Pod>();
   readonly #credentials = new Map<CredentialHandle, Credential>();
   readonly #groups: Groups;
+  readonly #backlog: Backlog;
   readonly #flows: FlowTable;
   readonly #remembered: RememberedDecisions;
   readonly #carrier: Carrier;
@@ -84,11 +87,13 @@ class TypeScriptEngine implements Engine {
     };
     const changed = () => this.#conditions.changed();
     this.#groups = new Groups(this.#context, { nextHandle: () => this.#nextHandle() as GroupHandle, changed });
-    this.#flows = new FlowTable(this.#context, { onEnd: changed });
+    this.#backlog = new Backlog(this.#context, { pods: () => this.#pods.size });
+    this.#flows = new FlowTable(this.#context, { backlog: this.#backlog, onEnd: changed });
     this.#remembered = new RememberedDecisions({ capacity: options.limits.flows });
     this.#carrier = new Carrier(this.#context, {
       pool: (group) => this.#groups.get(group),
       pod: (pod) => this.#pods.get(pod),
+      backlog: (flow) => this.#backlog.watch(flow),
     });
     this.#intake = new Intake(this.#context, {
       flows: this.#flows,
@@ -216,12 +221,21 @@ class TypeScriptEngine implements Engine {
       rememberedDecisions: this.#remembered.size,
       rememberedHitsTotal: this.#remembered.hits,
       batchesTotal: batch.batches,
-      bufferedBytes: this.#flows.countBuffered(),
+      bufferedBytes: countBuffered(this.#flows.values()),
       // Everything in flight is in buffers outside V8's heap.
       memoryBytes: process.memoryUsage().arrayBuffers,
       bytesSentTotal,
       bytesReceivedTotal,
     };
+  }
+
+  podLoads(): readonly PodLoad[] {
+    return [...this.#pods.values()].map(({ handle, flows, inboundTunnels, handshakes }) => ({
+      pod: handle,
+      flows: flows.size,
+      inboundTunnels: inboundTunnels.size + handshakes.size,
+      bufferedBytes: countBuffered(flows),
+    }));
   }
 
   async drain(deadlineMs: number): Promise<DrainReport> {
@@ -241,6 +255,7 @@ class TypeScriptEngine implements Engine {
 
   async stop(): Promise<void> {
     this.#stopped = true;
+    this.#backlog.stop();
     this.#flows.stop();
     const pods = [...this.#pods.values()];
     for (const pod of pods) {

@@ -1,6 +1,7 @@
-/** All open flows of the engine: who may enter, who has been silent for too long, and what they hold in buffers. */
+/** All open flows of the engine: who may enter, and who has been silent for too long. */
 import type { Reason } from "../../model/reason.ts";
 import type { FlowClosed, FlowFilter, FlowId } from "../engine.ts";
+import type { Backlog } from "./backlog.ts";
 import type { EngineContext } from "./context.ts";
 import { Flow, type FlowParts } from "./flow.ts";
 import type { Pod } from "./pod.ts";
@@ -10,14 +11,15 @@ const sweepMs = { shortest: 25, longest: 1000 };
 
 export class FlowTable {
   readonly #context: EngineContext;
+  readonly #backlog: Backlog;
   readonly #onEnd: () => void;
   readonly #flows = new Map<FlowId, Flow>();
   readonly #sweeper: NodeJS.Timeout;
   #lastId = 0;
-  #buffered = 0;
 
-  constructor(context: EngineContext, deps: { onEnd: () => void }) {
+  constructor(context: EngineContext, deps: { backlog: Backlog; onEnd: () => void }) {
     this.#context = context;
+    this.#backlog = deps.backlog;
     this.#onEnd = deps.onEnd;
     this.#sweeper = setInterval(() => this.#sweep(), sweepInterval(context.options.timeouts));
     this.#sweeper.unref();
@@ -49,7 +51,7 @@ export class FlowTable {
   overload(pod: Pod): Reason | undefined {
     const { limits } = this.#context.options;
     if (this.#flows.size >= limits.flows || pod.flows.size >= limits.flowsPerPod) return "limit-flows";
-    return this.#buffered > limits.memory ? "limit-memory" : undefined;
+    return this.#backlog.full(pod) ? "limit-memory" : undefined;
   }
 
   add(parts: Omit<FlowParts, "id">): Flow {
@@ -57,15 +59,10 @@ export class FlowTable {
     const flow = new Flow({ ...parts, id: this.#lastId as FlowId }, (ended, record) => this.#ended(ended, record));
     this.#flows.set(flow.id, flow);
     flow.pod.flows.add(flow);
+    // A peer may send before its CONNECT is answered.
+    if (flow.role === "inbound-hbone") this.#backlog.watch(flow);
     this.#context.counters.flowsTotal += 1;
     return flow;
-  }
-
-  /** Bytes in all flows' buffers, counted now. */
-  countBuffered(): number {
-    let buffered = 0;
-    for (const flow of this.#flows.values()) buffered += flow.carriage?.buffered ?? 0;
-    return buffered;
   }
 
   stop(): void {
@@ -84,11 +81,9 @@ export class FlowTable {
   #sweep(): void {
     const { idle, halfClosed } = this.#context.options.timeouts;
     const now = performance.now();
-    let buffered = 0;
     for (const flow of this.#flows.values()) {
       const { carriage, activity } = flow;
       if (carriage === undefined) continue;
-      buffered += carriage.buffered;
       const bytes = carriage.bytesSent + carriage.bytesReceived;
       if (bytes !== activity.bytes) {
         activity.bytes = bytes;
@@ -99,23 +94,14 @@ export class FlowTable {
       if (halfClosed > 0 && carriage.halfClosed && silence >= halfClosed) flow.end("half-closed-timeout", "");
       else if (idle > 0 && silence >= idle) flow.end("idle-timeout", "");
     }
-    this.#buffered = buffered > this.#context.options.limits.memory ? this.#relieve(buffered) : buffered;
   }
+}
 
-  /** What has arrived is in memory already: the flows that hold most of it end until the rest fits. Returns what is left. */
-  #relieve(buffered: number): number {
-    const holders = [...this.#flows.values()]
-      .map((flow) => ({ flow, bytes: flow.carriage?.buffered ?? 0 }))
-      .sort((one, other) => other.bytes - one.bytes);
-    let left = buffered;
-    for (const { flow, bytes } of holders) {
-      if (left <= this.#context.options.limits.memory) break;
-      left -= bytes;
-      this.#context.counters.shedTotal += 1;
-      flow.end("limit-memory", `${bytes} bytes waited for a slow reader`);
-    }
-    return left;
-  }
+/** Bytes in the flows' buffers, counted now. */
+export function countBuffered(flows: Iterable<Flow>): number {
+  let buffered = 0;
+  for (const flow of flows) buffered += flow.buffered;
+  return buffered;
 }
 
 function sweepInterval(timeouts: { readonly idle: number; readonly halfClosed: number }): number {

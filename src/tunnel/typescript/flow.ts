@@ -103,6 +103,11 @@ export class Flow implements TunnelFlow {
     return this.#phase.kind === "open" ? this.#phase.carriage : undefined;
   }
 
+  /** Bytes that wait in either direction; before the flow is open, those that its peer has sent already. */
+  get buffered(): number {
+    return this.carriage?.buffered ?? this.arrival.leg.duplex.readableLength;
+  }
+
   get tunnel(): Tunnel | undefined {
     return this.#tunnel;
   }

@@ -18,14 +18,16 @@ export class HandedOver extends Duplex {
   #received = 0;
   #over = false;
 
-  constructor(deps: { leg: Leg; onEnd: (reason: Reason, detail: string) => void }) {
+  constructor(deps: { leg: Leg; onEnd: (reason: Reason, detail: string) => void; onBacklog: () => void }) {
     super({ allowHalfOpen: true });
     this.#leg = deps.leg;
     this.#onEnd = deps.onEnd;
     const { duplex } = deps.leg;
     duplex.on("data", (chunk: Buffer) => {
       this.#sent += chunk.length;
-      if (!this.push(chunk)) duplex.pause();
+      if (this.push(chunk)) return;
+      duplex.pause();
+      deps.onBacklog();
     });
     duplex.on("end", () => this.push(null));
     const closed = () => {

@@ -3,6 +3,7 @@
  * side is an end on the other while the reverse direction goes on, a broken side breaks the other.
  */
 import type { Duplex } from "node:stream";
+import { worthWatching } from "./backlog.ts";
 import type { Leg } from "./leg.ts";
 
 /** `near` is the end that the flow arrived on, `far` the one that was opened for it. */
@@ -23,12 +24,15 @@ export class Relay {
   readonly #received: Direction;
   #over = false;
 
-  constructor(deps: { near: Leg; far: Leg; onEnd: (end: RelayEnd) => void }, options: RelayOptions) {
+  constructor(
+    deps: { near: Leg; far: Leg; onEnd: (end: RelayEnd) => void; onBacklog: () => void },
+    options: RelayOptions,
+  ) {
     this.#near = deps.near;
     this.#far = deps.far;
     this.#onEnd = deps.onEnd;
-    this.#sent = pump(deps.near.duplex, deps.far.duplex, options.buffer);
-    this.#received = pump(deps.far.duplex, deps.near.duplex, options.buffer);
+    this.#sent = pump(deps.near.duplex, deps.far.duplex, options.buffer, deps.onBacklog);
+    this.#received = pump(deps.far.duplex, deps.near.duplex, options.buffer, deps.onBacklog);
     this.#watch("near", deps.near, deps.far);
     this.#watch("far", deps.far, deps.near);
   }
@@ -88,13 +92,14 @@ interface Direction {
   ended: boolean;
 }
 
-function pump(from: Duplex, to: Duplex, buffer: number): Direction {
+function pump(from: Duplex, to: Duplex, buffer: number, onBacklog: () => void): Direction {
   const direction: Direction = { bytes: 0, ended: false };
   from.on("data", (chunk: Buffer) => {
     // A stream that its peer closed without an error takes nothing more; the reader is told when the stream is gone.
     if (to.writableEnded) return;
     direction.bytes += chunk.length;
     if (!to.write(chunk) && to.writableLength >= buffer) from.pause();
+    if (to.writableLength >= worthWatching) onBacklog();
   });
   to.on("drain", () => from.resume());
   from.on("end", () => {

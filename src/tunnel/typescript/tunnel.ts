@@ -9,6 +9,7 @@ import type { Reason } from "../../model/reason.ts";
 import type { GroupHandle, TunnelId, TunnelInfo } from "../engine.ts";
 import type { EngineContext } from "./context.ts";
 import type { Credential } from "./credential.ts";
+import { type StreamWindow, streamWindow } from "./http2-options.ts";
 import { Keepalive } from "./keepalive.ts";
 import { errorName } from "./leg.ts";
 import type { PeerProof } from "./peer-proof.ts";
@@ -113,6 +114,14 @@ export class Tunnel {
   get ending(): { readonly reason: Reason; readonly detail: string } | undefined {
     // Node closes the streams of a broken session before it tells anybody about the session.
     return this.#end ?? (this.session.destroyed ? { reason: "tunnel-lost", detail: "" } : undefined);
+  }
+
+  /** Another window for all streams (RFC 9113 §6.9.2); false if it cannot be told now. */
+  setWindow(width: StreamWindow): boolean {
+    const { session } = this;
+    if (session.destroyed || session.closed || session.pendingSettingsAck) return false;
+    session.settings({ initialWindowSize: streamWindow(this.#context.options.limits, width) });
+    return true;
   }
 
   /** Counts a stream, opened or about to be; undone by `releaseStream`. */

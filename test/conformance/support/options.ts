@@ -41,6 +41,8 @@ const limits: EngineLimits = {
   frameSize: MiB,
   headerListSize: 64 * KiB,
   bufferPerFlow: 256 * KiB,
+  memoryPerTunnel: 64 * MiB,
+  memoryPerPod: 128 * MiB,
   memory: 512 * MiB,
 };
 

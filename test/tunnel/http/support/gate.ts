@@ -79,7 +79,11 @@ export class Gate {
     this.#application = setup.application;
     this.#peer = setup.peer ?? "";
     this.#server = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (socket) => {
-      const plaintext = new HandedOver({ leg: new SocketLeg(socket), onEnd: (reason) => this.ends.push(reason) });
+      const plaintext = new HandedOver({
+        leg: new SocketLeg(socket),
+        onEnd: (reason) => this.ends.push(reason),
+        onBacklog: () => {},
+      });
       socket.resume();
       this.hand(plaintext);
     });
