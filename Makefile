@@ -57,7 +57,7 @@ lint: node_modules/.installed build/.deps
 	@tsc --noEmit -p tsconfig.json
 	@biome check . --reporter=summary >/dev/null || biome check .
 	@oxlint --type-aware --deny-warnings --quiet
-	@clang-format --dry-run --Werror $$(find native bpf -name '*.cc' -o -name '*.h' -o -name '*.c')
+	@clang-format --dry-run --Werror $$(find native bpf test -name '*.cc' -o -name '*.h' -o -name '*.c')
 
 # Minutes, not seconds: kept out of `make lint`.
 tidy: build/native/.built
@@ -65,7 +65,7 @@ tidy: build/native/.built
 
 format: node_modules/.installed
 	biome check --write .
-	clang-format -i $$(find native bpf -name '*.cc' -o -name '*.h' -o -name '*.c')
+	clang-format -i $$(find native bpf test -name '*.cc' -o -name '*.h' -o -name '*.c')
 
 clean:
 	rm -rf dist build node_modules

@@ -1,5 +1,5 @@
-// The target of a CONNECT and the header texts that come with it: peer bytes, straight from HPACK. What is accepted must be what an
-// address or a name may be, and an accepted address must survive being written and read again.
+// The target of a CONNECT and the header texts that come with it: peer bytes, straight from HPACK. What is accepted
+// must be what an address or a name may be, and an accepted address must survive being written and read again.
 #include <cstdint>
 #include <cstdlib>
 #include <string_view>
@@ -21,6 +21,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   if (isTraceparent(text) && text.size() != 55) std::abort();
   // What may be logged holds no byte that ends a line or a record.
-  if (isPlainText(text, 8192) && text.find_first_of(std::string_view("\0\r\n\x7f", 4)) != std::string_view::npos) std::abort();
+  if (isPlainText(text, 8192) && text.find_first_of(std::string_view("\0\r\n\x7f", 4)) != std::string_view::npos)
+    std::abort();
   return 0;
 }

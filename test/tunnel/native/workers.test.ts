@@ -39,6 +39,33 @@ describe("an engine with several workers", () => {
     }
   });
 
+  it("counts what waits for a pod's slow readers over all workers, and gives it back to the byte", async () => {
+    // What a connection says first is answered, nothing else is read.
+    const app = await startApp((socket) =>
+      socket.once("data", (first) => {
+        socket.write(first);
+        socket.pause();
+      }),
+    );
+    const memoryPerPod = 1024 * 1024;
+    const limits = { streamWindow: 64 * 1024, memoryPerPod, memoryPerTunnel: memoryPerPod };
+    const { client, server, caller } = await startMesh(kinds, { app, server: { limits } });
+    const sockets = await Promise.all(Array.from({ length: 48 }, () => dialApp(caller.outbound)));
+    await Promise.all(sockets.map((socket) => ping(socket)));
+    expect(server.tunnels()).toHaveLength(workers);
+    // At least half of a window for each waits in the end: no worker's part alone is above the limit, all together are.
+    for (const socket of sockets) socket.write(Buffer.alloc(24 * 1024 * 1024));
+    await expect.poll(() => server.closed.map(({ reason }) => reason)).toContain("limit-memory");
+    const waiting = () => server.engine.podLoads().map(({ bufferedBytes }) => bufferedBytes);
+    await expect.poll(() => Math.max(...waiting())).toBeLessThanOrEqual(memoryPerPod);
+    expect(server.rows().length).toBeGreaterThan(0);
+    client.engine.closeFlows(
+      client.rows().map(({ flow }) => flow),
+      "closed-by-operator",
+    );
+    await expect.poll(() => server.engine.podLoads()).toMatchObject([{ flows: 0, bufferedBytes: 0 }]);
+  });
+
   it("obeys the limit of tunnels however many workers there are", async () => {
     const { client } = await start(40, { tunnelsPerGroup: 1 });
     expect(client.tunnels()).toMatchObject([{ flows: 40 }]);
