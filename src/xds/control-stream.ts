@@ -13,11 +13,11 @@ export interface ControlStreamOptions extends ControlAddress {
 /** `requestSerialize` and `responseDeserialize` are the caller's, who may want a message's bytes. */
 export type StreamMethod<O, I> = Pick<MethodDefinition<O, I>, "path" | "requestSerialize" | "responseDeserialize">;
 
-/** Opens a stream, lends it to `use` together with how it ends, and closes it and its connection after that. */
+/** Opens a stream, lends it to `use` together with how it ends and the token that it shows, and closes it and its connection after that. */
 export async function withControlStream<O, I, Result>(
   { path, requestSerialize, responseDeserialize }: StreamMethod<O, I>,
   options: ControlStreamOptions & { readonly largestMessage: number },
-  use: (stream: ClientDuplexStream<O, I>, ended: Promise<StatusObject>) => Promise<Result>,
+  use: (stream: ClientDuplexStream<O, I>, ended: Promise<StatusObject>, token: string) => Promise<Result>,
   signal: AbortSignal,
 ): Promise<Result> {
   const { rootFile, tokenFile } = options;
@@ -32,7 +32,7 @@ export async function withControlStream<O, I, Result>(
   stream.on("error", () => {});
   stream.on("status", ended.resolve);
   try {
-    return await use(stream, ended.promise);
+    return await use(stream, ended.promise, token);
   } finally {
     signal.removeEventListener("abort", cancel);
     stream.cancel();

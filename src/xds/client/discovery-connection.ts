@@ -12,6 +12,7 @@ import { grpcMethod } from "../grpc-service.ts";
 import { chunkedKey, resourceTypes } from "../resources/resource-types.ts";
 import type { DiscoveryState } from "./discovery-state.ts";
 import { type RawResponse, readResponse } from "./response-reader.ts";
+import { tokenAccount } from "./token-account.ts";
 
 export interface ConnectionOptions extends ControlStreamOptions {
   readonly node: string;
@@ -38,8 +39,8 @@ export async function followDiscovery(
   await withControlStream(
     method,
     { ...options, largestMessage: largestResponse },
-    async (stream, ended) => {
-      for (const request of firstRequests(state, options.node)) stream.write(request);
+    async (stream, ended, token) => {
+      for (const request of firstRequests(state, whoWeAre(state, options.node, token))) stream.write(request);
       await takeResponses(stream, state, events);
       const { code, details } = await ended;
       signal.throwIfAborted();
@@ -78,8 +79,7 @@ function answerTo({ typeUrl, nonce }: RawResponse, wrong: string): DeltaDiscover
 }
 
 /** Everything of each type, but what we hold already. */
-function* firstRequests(state: DiscoveryState, node: string): Iterable<DeltaDiscoveryRequest> {
-  const who = whoWeAre(state, node);
+function* firstRequests(state: DiscoveryState, who: Who): Iterable<DeltaDiscoveryRequest> {
   // Istio's control plane does not know requests in parts.
   const partBytes = state.dialect === "warren" ? requestBytes : Number.POSITIVE_INFINITY;
   for (const type of state.types) {
@@ -109,13 +109,20 @@ function* firstRequests(state: DiscoveryState, node: string): Iterable<DeltaDisc
   }
 }
 
-function whoWeAre({ dialect, index }: DiscoveryState, node: string) {
+interface Who {
+  readonly id: string;
+  readonly metadata: Readonly<Record<string, string | boolean>>;
+}
+
+function whoWeAre({ dialect, index }: DiscoveryState, node: string, token: string): Who {
   if (dialect === "warren") return { id: `warren~${node}`, metadata: { NODE_NAME: node, [chunkedKey]: true } };
-  const { rootNamespace: namespace, clusterDomain, cluster } = index.settings;
-  // What istiod reads out of it: that this is a proxy of nodes, which wants workloads, and which one.
+  const { rootNamespace, clusterDomain, cluster } = index.settings;
+  // What istiod reads out of it: that this is a proxy of nodes, which wants workloads, and which one. It refuses whoever names another
+  // namespace than its token, and the mesh's root namespace is often not ours.
+  const { namespace = rootNamespace, pod = `warren-${node}` } = tokenAccount(token) ?? {};
   return {
-    id: `ztunnel~0.0.0.0~warren-${node}.${namespace}~${namespace}.svc.${clusterDomain}`,
-    metadata: { NAME: `warren-${node}`, NAMESPACE: namespace, NODE_NAME: node, CLUSTER_ID: cluster },
+    id: `ztunnel~0.0.0.0~${pod}.${namespace}~${namespace}.svc.${clusterDomain}`,
+    metadata: { NAME: pod, NAMESPACE: namespace, NODE_NAME: node, CLUSTER_ID: cluster },
   };
 }
 

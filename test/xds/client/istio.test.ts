@@ -42,10 +42,10 @@ const denyClient = authorization("deny-client", {
   ],
 });
 
-async function istiod() {
+async function istiod(token = "secret") {
   const folder = await temporaryFolder();
   const files = await servingFiles(folder);
-  await writeFile(join(folder, "token"), "secret\n");
+  await writeFile(join(folder, "token"), `${token}\n`);
   const server = new ScriptedServer();
   const port = await server.start(files);
   const make = (): DiscoverySource => {
@@ -67,6 +67,16 @@ async function started(server: ScriptedServer, source: DiscoverySource): Promise
   server.send("address", [encodeWorkload(web, behind, ["shop/deny-client"]), encodeService(entry)]);
   await start;
 }
+
+it("says that it is of the namespace that its token names, not of the mesh's: istiod refuses anybody else", async () => {
+  const claims = { sub: "system:serviceaccount:mesh:agent", "kubernetes.io": { pod: { name: "agent-x" } } };
+  const { server, make } = await istiod(`h.${Buffer.from(JSON.stringify(claims)).toString("base64url")}.s`);
+  await started(server, make());
+  expect(server.requests[0]?.node).toMatchObject({
+    id: "ztunnel~0.0.0.0~agent-x.mesh~mesh.svc.cluster.local",
+    metadata: { NAME: "agent-x", NAMESPACE: "mesh", NODE_NAME: "n1" },
+  });
+});
 
 it("asks for Istio's types alone, as a proxy of a node, and takes policies for the workloads that name them", async () => {
   const { server, make } = await istiod();
