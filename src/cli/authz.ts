@@ -26,7 +26,7 @@ Exit status:
   0  every pod lets it in
   1  some pod refuses it, or what the request says decides
   2  the question is not one: an unknown workload, a malformed flag
-  3  there is no cluster to read: no lab is up, or the folder can't be read
+  3  there is no cluster to read: no lab is up and no kubeconfig leads to one, or the folder can't be read
 
 Examples:
   warren authz explain --from production/frontend --to deploy/api:8080 --method GET
@@ -58,7 +58,7 @@ async function explainCommand(flags: ExplainFlags): Promise<number> {
     await import("./query/question.ts"),
   ];
   const source = await openSource(flags);
-  const { view } = readCluster(source.texts, [], source);
+  const { view } = readCluster(source.objects, [], source);
   const answers = answer(view, source.defaultNamespace, flags);
   const allowed = allAllowed(answers);
   await printAnswer(

@@ -20,7 +20,7 @@ Exit status:
   0  nothing is wrong
   1  an object about it can't be read, or a policy that selects it can't be evaluated
   2  there is no such workload
-  3  there is no cluster to read: no lab is up, or the folder can't be read
+  3  there is no cluster to read: no lab is up and no kubeconfig leads to one, or the folder can't be read
 
 Examples:
   warren describe deploy/api
@@ -45,7 +45,7 @@ async function describeCommand(reference: string, flags: DescribeFlags): Promise
     await import("./query/workload-reference.ts"),
   ];
   const source = await openSource(flags);
-  const cluster = readCluster(source.texts, [], source);
+  const cluster = readCluster(source.objects, [], source);
   const workloads = findWorkloads(cluster.view, reference, source.defaultNamespace);
   const pods = workloads.map((workload) => describe(cluster, workload));
   await printAnswer(

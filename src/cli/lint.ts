@@ -15,8 +15,8 @@ interface LintFlags extends SourceFlags {
 }
 
 const help = `
-With -f alone nothing but the files is read, and no cluster is needed: every line is about the objects in them. With --manifests
-or --lab as well, the files' objects are put in place of the cluster's of the same name and compared with its workloads and
+With -f alone nothing but the files is read, and no cluster is needed: every line is about the objects in them. With --manifests,
+--lab or --context as well, the files' objects are put in place of the cluster's of the same name and compared with its workloads and
 Services. Without -f the whole cluster is linted.
 
 Each finding is one line, FILE:LINE CODE MESSAGE. Codes are stable; --codes lists them. Severities: error (it does not work as
@@ -26,12 +26,13 @@ Exit status:
   0  nothing at or over --fail-on was found
   1  something was
   2  a file named by -f can't be read, or a flag is wrong
-  3  there is no cluster to read: no lab is up, or the folder can't be read
+  3  there is no cluster to read: no lab is up and no kubeconfig leads to one, or the folder can't be read
 
 Examples:
   warren lint -f examples/policies/api-authz.yaml
   kubectl get authorizationpolicies,peerauthentications -A -o yaml | warren lint -f -
   warren lint -f policy.yaml --lab
+  warren lint -f policy.yaml --context staging
   warren lint --manifests deploy/ --fail-on note -o json
 `;
 
@@ -77,13 +78,14 @@ async function lintCommand(flags: LintFlags): Promise<number> {
     await import("../policy/lint.ts"),
   ];
   const files = flags.file === undefined ? undefined : readFiles(flags.file);
-  const alone = files !== undefined && flags.manifests === undefined && flags.lab !== true && flags.name === undefined;
+  const named = [flags.manifests, flags.lab, flags.name, flags.context].some((flag) => flag !== undefined);
+  const alone = files !== undefined && !named;
   const source = alone ? undefined : await openSource(flags);
   const options: ClusterOptions = source ?? {
     settings: settingsOf(flags),
     defaultNamespace: flags.namespace ?? "default",
   };
-  const cluster = readCluster(source?.texts ?? [], files ?? [], options);
+  const cluster = readCluster(source?.objects ?? [], files ?? [], options);
   const whole = source !== undefined || holdsPods(cluster);
   const asked = files && new Set(files.map(({ file }) => file));
   const findings = locateFindings(cluster, lint(cluster.view, { whole }), (file) => asked?.has(file) ?? true);
@@ -94,7 +96,7 @@ async function lintCommand(flags: LintFlags): Promise<number> {
       schema: "warren.lint/v1",
       document: { findings },
       rows: findings,
-      name: ({ file, line, code }) => `${file}:${line}:${code}`,
+      name: ({ file, line, object, code }) => (line === 0 ? `${object} ${code}` : `${file}:${line}:${code}`),
       lines: (colours) => findingLines(findings, colours),
     },
     flags,
@@ -113,6 +115,7 @@ export function findingLines(findings: readonly LocatedFinding[], colours: Colou
   return findings.map(({ file, line, code, severity, object, field, message }) => {
     const about = [object, field].filter((text) => text !== "").join(" ");
     const paint = severity === "error" ? colours.red : severity === "warning" ? colours.yellow : colours.dim;
-    return `${file}:${line} ${paint(code)} ${about === "" ? "" : `${about}: `}${message}`;
+    // What no file says is found by its name.
+    return `${line === 0 ? "" : `${file}:${line} `}${paint(code)} ${about === "" ? "" : `${about}: `}${message}`;
   });
 }

@@ -2,9 +2,8 @@
 import type { Command } from "commander";
 import type { Exit } from "./exit.ts";
 import { addMeshOptions, exitHelp, type ListFormat, type MeshFlags } from "./output/mesh-flags.ts";
-import { addOutputOption, type Colours, printAnswer } from "./query/output.ts";
+import { addOutputOption, printAnswer } from "./query/output.ts";
 import { duration } from "./tls-check.ts";
-import type { PairAnswer } from "./traffic/explain-pair.ts";
 
 interface WhyFlags extends MeshFlags {
   readonly since: number;
@@ -40,9 +39,10 @@ export function registerWhy(program: Command, exit: Exit): void {
 }
 
 async function why(from: string, to: string, flags: WhyFlags): Promise<number> {
-  const [{ withMesh }, { explainPair }, { tellPartial }] = [
+  const [{ withMesh }, { explainPair }, { answerLines }, { tellPartial }] = [
     await import("./output/run-listing.ts"),
     await import("./traffic/explain-pair.ts"),
+    await import("./traffic/why-lines.ts"),
     await import("./output/listing.ts"),
   ];
   return withMesh(flags, async (mesh, signal) => {
@@ -64,26 +64,4 @@ async function why(from: string, to: string, flags: WhyFlags): Promise<number> {
     );
     return partial === 0 && bad ? 1 : partial;
   });
-}
-
-export function answerLines(one: PairAnswer, colours: Colours): string[] {
-  const { source, destination, port, outcome, verdict, seen, causes } = one;
-  const word = { ALLOW: colours.green("ALLOW"), DENY: colours.red("DENY"), DEPENDS: colours.yellow("DEPENDS") }[
-    outcome
-  ];
-  const arrives = verdict.arrives === "mtls" ? "with mutual TLS" : "in plaintext";
-  const mode = verdict.mode === "" ? "not enrolled" : verdict.mode;
-  return [
-    `${word}  ${source.name} -> ${destination.name}:${port}  arrives ${arrives}; the port is ${mode}${verdict.policy === "" ? "" : `; ${verdict.policy} decides`}`,
-    ...seen.map(
-      (row) =>
-        `  ${row.side.padEnd(11)} saw ${row.connections} connections (${row.security}), ${row.refused} refused, ${row.open} open, last ${row.lastSeen}`,
-    ),
-    ...(seen.length === 0 ? ["  neither agent has seen them talk"] : []),
-    ...causes.flatMap(({ certainty, text, fix, code }) => [
-      `  ${certainty.padEnd(11)} ${text}  ${colours.dim(`[${code}]`)}`,
-      ...(fix === "" ? [] : [`  ${"".padEnd(11)} ${colours.dim(`-> ${fix}`)}`]),
-    ]),
-    ...(causes.length === 0 ? ["  nothing stands in the way"] : []),
-  ];
 }

@@ -5,6 +5,7 @@
 import type { SocketAddress } from "../model/address.ts";
 import type { FlowLabel } from "../model/flow-label.ts";
 import type { Identity } from "../model/identity.ts";
+import { hbonePort } from "../model/ports.ts";
 import type { Reason } from "../model/reason.ts";
 
 export type FlowRole = "outbound" | "inbound-plaintext" | "inbound-hbone";
@@ -58,5 +59,7 @@ export function securityOf(
   if (local === true) return "local";
   if (flow.peer !== "") return "mutual_tls";
   if (flow.role === "inbound-plaintext") return "none";
-  return flow.tunnel === 0 && flow.target !== undefined ? "none" : "unknown";
+  if (flow.tunnel !== 0 || flow.target === undefined) return "unknown";
+  // The way to a tunnel that never came up: nothing of the connection went there.
+  return flow.target.port === hbonePort ? "unknown" : "none";
 }

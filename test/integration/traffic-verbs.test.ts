@@ -1,4 +1,7 @@
 /** The commands that show what is encrypted, on a lab of two nodes: what they say is what the test caused, to the last byte. */
+import { rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { EdgeRow } from "../../src/cli/traffic/edge-rows.ts";
 import type { PairAnswer } from "../../src/cli/traffic/explain-pair.ts";
@@ -30,6 +33,41 @@ const one = () => new Promise((done) => {
 const worker = async () => { while (left-- > 0) await one(); };
 Promise.all(Array.from({ length: 16 }, worker)).then(() => console.log(JSON.stringify({ sent, received, failed })));`;
 
+/** While this file names a node, an agent that starts there has a clock that is five minutes ahead of everybody's. */
+const skewedNode = join(tmpdir(), `warren-skewed-node-${process.pid}`);
+const ahead = `const now = Date.now; Date.now = () => now() + 300_000;`;
+const skewedClock = `
+file=$1; shift
+if [ -e "$file" ] && echo "$*" | grep -q "nodes/$(cat "$file")/"; then
+  export NODE_OPTIONS='--import=data:text/javascript;base64,${Buffer.from(ahead).toString("base64")}'
+fi
+exec "$@"`;
+
+const newcomer = `
+apiVersion: v1
+kind: Pod
+metadata: {name: newcomer, namespace: production, labels: {app: newcomer}}
+spec:
+  nodeName: node-1
+  serviceAccountName: newcomer
+  terminationGracePeriodSeconds: 1
+  containers: [{name: idle, command: [sleep, infinity]}]`;
+
+const noIperf = `
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: no-iperf, namespace: production}
+spec:
+  action: DENY
+  selector: {matchLabels: {app: api}}
+  rules: [{from: [{source: {principals: [cluster.local/ns/production/sa/iperf]}}]}]`;
+
+const tight = `
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: api-tight, namespace: production}
+spec: {podSelector: {matchLabels: {app: api}}, ingress: [{ports: [{port: 8080}]}]}`;
+
 describe("verbs about traffic", { timeout: 300_000 }, () => {
   const shell = new WarrenShell();
   let lab: Lab;
@@ -40,7 +78,8 @@ describe("verbs about traffic", { timeout: 300_000 }, () => {
         nodes: 2,
         files: [examplePath("shop.yaml")],
         stateRoot: shell.stateRoot,
-        agentSettings: { log: { format: "json" } },
+        agentSettings: { log: { format: "json" }, timeouts: { connect: "5s" } },
+        agentLauncher: ["sh", "-c", skewedClock, "sh", skewedNode],
       },
       AbortSignal.timeout(100_000),
     );
@@ -53,6 +92,7 @@ describe("verbs about traffic", { timeout: 300_000 }, () => {
     });
   });
   afterAll(async () => {
+    rmSync(skewedNode, { force: true });
     await lab?.down();
     shell.close();
   });
@@ -177,6 +217,103 @@ describe("verbs about traffic", { timeout: 300_000 }, () => {
       source: { namespace: "outside" },
     });
     await lab.delete("PeerAuthentication", "production", "default");
+  });
+
+  describe("why names what commonly goes wrong, when it does:", () => {
+    const why = async (from: string, to = "deploy/api:8080") => {
+      const { answers } = (await shell.json(`warren why ${from} ${to} -o json`)) as { answers: PairAnswer[] };
+      return answers[0];
+    };
+    const cause = async (code: string, from: string, certainty?: string) =>
+      (await why(from))?.causes.find(
+        (one) => one.code === code && (certainty === undefined || one.certainty === certainty),
+      );
+
+    test("a policy, by its name", async () => {
+      await lab.apply(noIperf);
+      const { value } = await eventually("the refusal", 30_000, async () => {
+        await get("deploy/iperf-client");
+        const answer = await why("deploy/iperf-client");
+        return answer?.outcome === "DENY" && answer.refusals.length > 0 ? answer : undefined;
+      });
+      expect(value.causes[0]).toMatchObject({ code: "policy-denied", certainty: "sure" });
+      expect(value.causes[0]?.text).toContain("production/no-iperf refuses it");
+      expect(value.refusals).toContainEqual(
+        expect.objectContaining({ side: "destination", reason: "policy-denied", policy: "production/no-iperf" }),
+      );
+      await lab.delete("AuthorizationPolicy", "production", "no-iperf");
+      await eventually("no refusal", 30_000, async () =>
+        (await why("deploy/iperf-client"))?.outcome === "ALLOW" ? true : undefined,
+      );
+    });
+
+    test("a certificate that is not there yet, with what keeps it away", async () => {
+      const identity = "spiffe://cluster.local/ns/production/sa/newcomer";
+      expect(await shell.run(`warren ca revoke --identity ${identity}`)).toMatchObject({ code: 0 });
+      await lab.apply(newcomer);
+      const { value } = await eventually("a refused certificate", 30_000, async () =>
+        (await why("pod/newcomer"))?.source.certificateError === ""
+          ? undefined
+          : cause("certificate-missing", "pod/newcomer"),
+      );
+      expect(value).toMatchObject({ certainty: "sure" });
+      expect(value.text).toMatch(/no certificate for production\/newcomer yet: ./);
+      expect(await shell.run(`warren ca restore ${identity}`)).toMatchObject({ code: 0 });
+      await eventually("the certificate", 60_000, async () => {
+        const answer = await why("pod/newcomer");
+        return answer?.source.certificate === "ready" && answer.causes.length === 0 ? true : undefined;
+      });
+    });
+
+    test("port 15008 that does not answer, and the NetworkPolicy that closes it", async () => {
+      const blockade = async (script: string) =>
+        expect(await lab.execOnNode(serverNode, ["nft", "-f", "-"], { stdin: script })).toMatchObject({ code: 0 });
+      const addresses = lab.pod("deploy/api").ips;
+      const rules = addresses.map((ip) => `${ip.includes(":") ? "ip6" : "ip"} daddr ${ip} tcp dport 15008 drop`);
+      const chain = ["chain forward {", "type filter hook forward priority 0", ...rules, "}"];
+      await blockade(["table inet blockade {", ...chain, "}", ""].join("\n"));
+      try {
+        const { value } = await eventually("the timeout", 60_000, async () => {
+          await lab.exec("pod/newcomer", ["curl", "-s", "--max-time", "20", "http://api:8080/orders"]);
+          return cause("hbone-port-blocked", "pod/newcomer");
+        });
+        expect(value).toMatchObject({ certainty: "likely" });
+        expect(value.text).toMatch(/port 15008 of production\/api-.* did not answer: a NetworkPolicy/);
+        await lab.apply(tight);
+        const { value: named } = await eventually("the policy's name", 30_000, async () =>
+          cause("hbone-port-blocked", "pod/newcomer", "sure"),
+        );
+        expect(named.text).toMatch(/production\/api-.*NetworkPolicy api-tight lets no tunnel \(TCP 15008\) pass/);
+        // What never came up is no plaintext.
+        expect((await why("pod/newcomer"))?.seen.map(({ security }) => security)).not.toContain("none");
+      } finally {
+        await blockade("delete table inet blockade");
+        await lab.delete("NetworkPolicy", "production", "api-tight");
+      }
+    });
+
+    test("clocks that differ", async () => {
+      const node = lab.pod("newcomer").node;
+      const restart = async () => {
+        await lab.killAgent(node);
+        await lab.startAgent(node);
+      };
+      writeFileSync(skewedNode, node);
+      await restart();
+      const { value } = await eventually("the skew", 60_000, async () => cause("clock-skew", "pod/newcomer"));
+      expect(value.text).toMatch(new RegExp(`the clock of ${node} is \\d+ s ahead of control's`));
+      const check = (await shell.json("warren check -o json")) as { checks: { code: string; result: string }[] };
+      expect(check.checks).toContainEqual(expect.objectContaining({ code: "clocks", result: "failure" }));
+      rmSync(skewedNode);
+      await restart();
+      await eventually("one time", 60_000, async () =>
+        (await cause("clock-skew", "pod/newcomer")) === undefined &&
+        (await why("pod/newcomer"))?.source.answered === true
+          ? true
+          : undefined,
+      );
+      await lab.delete("Pod", "production", "newcomer");
+    });
   });
 
   test("what is not there is a usage error", async () => {

@@ -95,7 +95,12 @@ describe("the istio_tcp families", () => {
       record({ role: "inbound-plaintext", peer: "", tunnel: 0, target: undefined }),
       "none",
     ],
-    ["plaintext that went out", record({ peer: "", tunnel: 0 }), "none"],
+    ["plaintext that went out", record({ peer: "", tunnel: 0, target: { address: "10.0.0.9", port: 8080 } }), "none"],
+    [
+      "a flow whose tunnel never came up",
+      record({ peer: "", tunnel: 0, target: { address: "10.0.0.9", port: 15_008 } }),
+      "unknown",
+    ],
     ["a flow that went nowhere", record({ peer: "", tunnel: 0, target: undefined }), "unknown"],
   ] as const)("call %s %s", (_name, flow, policy) => {
     const { metrics } = setUp();

@@ -101,8 +101,9 @@ describe("the agent's metrics", () => {
     ["a destination with DISABLE", "outbound", {}, "source", "tunnel-disabled"],
   ] as const)("count plaintext of %s by cause", async (_name, role, over, reporter, cause) => {
     const it = metrics();
-    it.flowClosed(record({ role, peer: "", tunnel: 0 }), label(over), localPod("web"));
-    it.flowClosed(record({ role, peer: "", tunnel: 0, reason: "strict-plaintext" }), label(over), localPod("web"));
+    const plain = { role, peer: "", tunnel: 0, target: { address: "10.0.0.9", port: 8080 } } as const;
+    it.flowClosed(record(plain), label(over), localPod("web"));
+    it.flowClosed(record({ ...plain, reason: "strict-plaintext" }), label(over), localPod("web"));
     await has(
       it,
       `warren_plaintext_connections_total{reporter="${reporter}",cause="${cause}",outcome="passed"} 1`,

@@ -49,6 +49,11 @@ export function spanText(milliseconds: number): string {
   return text;
 }
 
+/** `1 node`, `2 nodes`, `0 nodes` */
+export function counted(count: number, one: string, many = `${one}s`): string {
+  return `${count} ${count === 1 ? one : many}`;
+}
+
 export function bytesText(bytes: number): string {
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
   let value = bytes;

@@ -3,6 +3,7 @@ import { MeshError } from "../../lib/errors.ts";
 import type { Enrolment, EnrolmentMode } from "../../manifests/translate/enrolment.ts";
 import type { Workload } from "../../model/workload.ts";
 import { type StepFlags, StepLog } from "../output/step-log.ts";
+import { counted } from "../output/words.ts";
 import {
   type ClusterObjects,
   clusterObjects,
@@ -165,7 +166,7 @@ async function cutOlder(
   const names = new Set(pods.map(({ namespace, name }) => `${namespace}/${name}`));
   const { pods: told, closed } = await cutUncarried(mesh, names, { timeoutMs }, signal);
   for (const { pod, closed: count, error } of told)
-    log.tell(`${pod}: ${count} connection${count === 1 ? "" : "s"} from before closed`, {
+    log.tell(`${pod}: ${counted(count, "connection")} from before closed`, {
       ok: error === "",
       detail: error,
     });

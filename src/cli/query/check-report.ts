@@ -1,5 +1,6 @@
 /** The result of checks, and how it is printed. */
 import type { ListFormat } from "../output/mesh-flags.ts";
+import { counted } from "../output/words.ts";
 import { type Colours, printAnswer } from "./output.ts";
 
 export type CheckResult = "ok" | "warning" | "failure" | "skipped";
@@ -64,19 +65,14 @@ export async function printFindings(
     { output: output === "short" ? "table" : output, color },
   );
   if (output === "short" || output === "table" || output === "wide") {
-    const count = (result: CheckResult, one: string, many: string) => {
-      const found = checks.filter((check) => check.result === result).length;
-      return `${found} ${found === 1 ? one : many}`;
-    };
-    const skips = checks.some(({ result }) => result === "skipped")
-      ? [count("skipped", "could not be looked at", "could not be looked at")]
-      : [];
+    const count = (result: CheckResult) => checks.filter((check) => check.result === result).length;
     const counts = [
-      count("ok", "fine", "fine"),
-      count("warning", "warning", "warnings"),
-      count("failure", "failure", "failures"),
+      `${count("ok")} fine`,
+      counted(count("warning"), "warning"),
+      counted(count("failure"), "failure"),
+      ...(count("skipped") === 0 ? [] : [`${count("skipped")} could not be looked at`]),
     ];
-    process.stderr.write(`${[...counts, ...skips].join(", ")}\n`);
+    process.stderr.write(`${counts.join(", ")}\n`);
   }
   return ok ? 0 : 1;
 }

@@ -6,9 +6,10 @@ import { isApiError } from "../../control/kubernetes/api.ts";
 import { messageOf } from "../../lib/errors.ts";
 import { partOfLabel, partOfWarren } from "../../manifests/translate/enrolment.ts";
 
-/** The Kubernetes API as far as logs need it. */
-export interface LogSource extends KubernetesApi {
-  text(path: string, query: ApiQuery, signal: AbortSignal): Promise<{ readonly text: string }>;
+/** A Kubernetes API of which answers can be had as they came. */
+export interface TextApi extends KubernetesApi {
+  /** `date` is the server's clock. */
+  text(path: string, query: ApiQuery, signal: AbortSignal): Promise<{ readonly text: string; readonly date: string }>;
 }
 
 export interface ClusterLogs {
@@ -44,7 +45,7 @@ const largestLog = 16 * 1024 * 1024;
 
 /** Of `nodes` alone when some are named; control's pods always. */
 export async function clusterLogs(
-  api: LogSource,
+  api: TextApi,
   { nodes, lines }: { readonly nodes: readonly string[]; readonly lines: number },
   signal: AbortSignal,
 ): Promise<ClusterLogs> {

@@ -1,8 +1,15 @@
 /** What an installation would meet in a cluster, asked of its API with the rights of whoever asks. */
 import { z } from "zod";
 import { isApiError, type KubernetesApi } from "../../control/kubernetes/api.ts";
+import { clusterFindings } from "../../control/operator/cluster-findings.ts";
 import { messageOf } from "../../lib/errors.ts";
+import { counted } from "../output/words.ts";
 import { type Check, checkOf, skipped } from "./check-report.ts";
+import { readCluster } from "./cluster.ts";
+import { clockCheck, clockFacts } from "./cluster-clocks.ts";
+import { listCluster } from "./cluster-listing.ts";
+import type { TextApi } from "./cluster-logs.ts";
+import { settingsOf } from "./source.ts";
 
 const group = "cluster";
 const meshNamespace = "warren-system";
@@ -52,7 +59,7 @@ const meshAgents: ReadonlyMap<string, string> = new Map([
 export const lastingCodes: ReadonlySet<string> = new Set(["other-meshes", "cilium", "windows-nodes", "host-network"]);
 
 /** Rejects when the API can't be reached; what only this user may not see is skipped, by check. */
-export async function clusterChecks(api: KubernetesApi, signal: AbortSignal): Promise<Check[]> {
+export async function clusterChecks(api: TextApi, signal: AbortSignal): Promise<Check[]> {
   const items = async (path: string): Promise<Item[]> =>
     list.parse(await api.call({ method: "GET", path }, signal)).items;
   const looked = async (base: Pick<Check, "code" | "group" | "name">, look: () => Promise<Check>): Promise<Check> => {
@@ -71,6 +78,8 @@ export async function clusterChecks(api: KubernetesApi, signal: AbortSignal): Pr
   const security = { code: "pod-security", group, name: `${meshNamespace} admits the agent` };
   const windows = { code: "windows-nodes", group, name: "every node runs Linux" };
   const hostNetwork = { code: "host-network", group, name: "no workload is on the host's network" };
+  const clocks = { code: "clocks", group, name: "clocks agree" };
+  const policies = { code: "network-policies", group, name: "no NetworkPolicy would be in the way of tunnels" };
   const crds = { code: "crd-owner", group, name: "the policy CRDs are free, or ours to share" };
   return [
     await looked(recent, async () => {
@@ -131,7 +140,7 @@ export async function clusterChecks(api: KubernetesApi, signal: AbortSignal): Pr
         "warning",
         others.map(({ metadata }) => metadata.name),
         "pods there stay outside the mesh",
-        `${nodes.length} nodes`,
+        counted(nodes.length, "node"),
       );
     }),
     await looked(hostNetwork, async () => {
@@ -145,6 +154,16 @@ export async function clusterChecks(api: KubernetesApi, signal: AbortSignal): Pr
         "warning",
         names,
         "they can't be enrolled and go on in plaintext; STRICT refuses them",
+      );
+    }),
+    await looked(clocks, async () => clockCheck(clocks, await clockFacts(api, signal))),
+    await looked(policies, async () => {
+      const blocked = await blockedTunnels(api, signal);
+      return checkOf(
+        policies,
+        "warning",
+        blocked,
+        "before their pods are enrolled: allow TCP 15008 to and from them, beside the application's ports",
       );
     }),
     await looked(crds, async () => {
@@ -163,6 +182,21 @@ export async function clusterChecks(api: KubernetesApi, signal: AbortSignal): Pr
       );
     }),
   ];
+}
+
+/** As control would find it if every application's pod were enrolled. */
+async function blockedTunnels(api: KubernetesApi, signal: AbortSignal): Promise<string[]> {
+  const kinds = new Set(["Namespace", "Pod", "NetworkPolicy"]);
+  const live = (await listCluster(api, signal, kinds)).map((object) => ({ live: object }));
+  const { view } = readCluster(live, [], { settings: settingsOf({}), defaultNamespace: "default" });
+  const applications = [...view.workloads()].filter(
+    ({ namespace, hostNetwork }) => !hostNetwork && namespace !== "kube-system" && namespace !== meshNamespace,
+  );
+  const found = clusterFindings({
+    workloads: () => applications.map((workload) => ({ ...workload, tunnel: "hbone" as const })),
+    networkPoliciesOf: (workload) => view.networkPoliciesOf(workload),
+  });
+  return [...new Set(found.map(({ object, message }) => `${object}: ${message}`))];
 }
 
 async function mayCreate(

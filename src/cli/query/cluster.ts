@@ -1,6 +1,6 @@
 /**
- * The cluster that a question is about, read once from manifests: a folder, the rendered folder of a running lab, or files and standard
- * input. It is put together by the agent's own translators and index, so that an answer here is the answer there. What cannot be
+ * The cluster that a question is about, read once: from manifests (a folder, the rendered folder of a running lab, files and standard
+ * input), or as a Kubernetes API lists it. It is put together by the agent's own translators and index, so that an answer here is the answer there. What cannot be
  * read has its safe reading, as it has for an agent that never saw an earlier version.
  */
 import { ClusterState, type PieceKind } from "../../manifests/cluster-state.ts";
@@ -9,7 +9,7 @@ import { pieceKind, translate } from "../../manifests/translate/translate.ts";
 import { problemsOf } from "../../manifests/translate/translation.ts";
 import type { MeshIndex } from "../../mesh/mesh-index.ts";
 import type { MeshSettings } from "../../model/mesh.ts";
-import { readPlacedValues } from "./yaml-places.ts";
+import { type PlacedValue, readPlacedValues } from "./yaml-places.ts";
 
 export interface ManifestText {
   /** As the person named it. */
@@ -17,8 +17,14 @@ export interface ManifestText {
   readonly text: string;
 }
 
+/** An object that stands in no file. */
+export interface LiveObject {
+  readonly live: Readonly<Record<string, unknown>>;
+}
+
 /** Something that could not be read, or not wholly. */
 export interface ReadingProblem {
+  /** Empty, as the line is 0, of an object that stands in no file. */
   readonly file: string;
   readonly line: number;
   /** `Kind namespace/name`; empty when not even that is known. */
@@ -52,7 +58,7 @@ export interface ClusterOptions {
 
 /** Of an object that stands twice in `base` the first counts; what stands in `overlay` replaces it. */
 export function readCluster(
-  base: readonly ManifestText[],
+  base: readonly (ManifestText | LiveObject)[],
   overlay: readonly ManifestText[],
   options: ClusterOptions,
 ): Cluster {
@@ -81,16 +87,13 @@ function otherwiseOf(translation: Exclude<ReturnType<typeof translate>, { kind: 
 }
 
 function readAll(
-  texts: readonly ManifestText[],
+  sources: readonly (ManifestText | LiveObject)[],
   defaultNamespace: string,
   problems: ReadingProblem[],
 ): Map<string, PlacedObject> {
   const objects = new Map<string, PlacedObject>();
-  for (const { file, text } of texts) {
-    const { values, unreadable } = readPlacedValues(text);
-    for (const { line, message } of unreadable) {
-      problems.push({ file, line, object: "", field: "", message, rejected: true });
-    }
+  for (const source of sources) {
+    const { file, values } = valuesOf(source, problems);
     for (const placed of values) {
       const { value } = placed;
       const lineOf = (field: string): number => placed.lineOf(field);
@@ -116,6 +119,19 @@ function readAll(
     }
   }
   return objects;
+}
+
+function valuesOf(
+  source: ManifestText | LiveObject,
+  problems: ReadingProblem[],
+): { readonly file: string; readonly values: readonly PlacedValue[] } {
+  if ("live" in source) return { file: "", values: [{ value: source.live, lineOf: () => 0 }] };
+  const { file, text } = source;
+  const { values, unreadable } = readPlacedValues(text);
+  for (const { line, message } of unreadable) {
+    problems.push({ file, line, object: "", field: "", message, rejected: true });
+  }
+  return { file, values };
 }
 
 export function objectKey(kind: PieceKind, namespace: string, name: string): string {

@@ -87,7 +87,7 @@ function controlChecks({ controls, nodes, now }: HealthFacts): Check[] {
       "failure",
       blockers,
       "see its log",
-      `${controls.length} replicas answer`,
+      controls.length === 1 ? "1 replica answers" : `${controls.length} replicas answer`,
     ),
     checkOf(
       { code: "authority-valid", group, name: "the authority's certificates are good for long enough" },

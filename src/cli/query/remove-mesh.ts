@@ -2,6 +2,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { tellPartial } from "../output/listing.ts";
 import { type StepFlags, StepLog } from "../output/step-log.ts";
+import { counted } from "../output/words.ts";
 import { type Outcome, rowsOf } from "./asked.ts";
 import { type ClusterObjects, clusterObjects, referenceOf } from "./cluster-objects.ts";
 import type { MeshClient } from "./mesh-client.ts";
@@ -47,9 +48,7 @@ export async function removeWith(
   const labelled = await objects.labelled(signal);
   const before = await held();
   if (flags.yes !== true) {
-    log.tell(
-      `${origin}: ${before.pods.length === 1 ? "1 pod is" : `${before.pods.length} pods are`} captured; this would be done:`,
-    );
+    log.tell(`${origin}: ${counted(before.pods.length, "pod is", "pods are")} captured; this would be done:`);
     if (flags.unlabel) for (const object of labelled) log.tell(`take the label from ${referenceOf(object)}`);
     log.tell("wait until no pod is captured, then remove agents and control", { detail: "with --yes" });
     return end(tellPartial(before.outcome), false, before.pods);

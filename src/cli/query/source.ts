@@ -1,14 +1,17 @@
-/** Where the verbs that answer questions read the cluster from: `--manifests DIR`, or else the running lab's rendered folder. */
+/**
+ * Where the verbs that read objects take the cluster from: a folder of manifests, the running lab's rendered folder, or a Kubernetes API.
+ */
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { MeshError, messageOf } from "../../lib/errors.ts";
 import { type MeshSettings, noAuthoritySettings } from "../../model/mesh.ts";
-import type { ClusterOptions, ManifestText } from "./cluster.ts";
+import type { ClusterOptions, LiveObject, ManifestText } from "./cluster.ts";
 
 export interface SourceFlags {
   readonly manifests?: string;
   readonly name?: string;
+  readonly context?: string;
   readonly namespace?: string;
   readonly trustDomain?: string;
   readonly rootNamespace?: string;
@@ -16,20 +19,25 @@ export interface SourceFlags {
 }
 
 export interface ClusterSource extends ClusterOptions {
-  readonly texts: readonly ManifestText[];
+  readonly objects: readonly (ManifestText | LiveObject)[];
   /** In words, for messages. */
   readonly origin: string;
 }
 
 export function addSourceOptions(command: Command): Command {
   return command
-    .option("--manifests <dir>", "read the cluster from this folder of manifests (default: the running lab)")
+    .option("--manifests <dir>", "read the cluster from this folder of manifests")
+    .option("--context <context>", "of the kubeconfig (default: the running lab, else the current context)")
     .option("--name <lab>", "which lab, when several are up")
-    .option("-n, --namespace <namespace>", "of what names none (default: production in a lab, else default)")
-    .option("--trust-domain <domain>", "with --manifests: the mesh's trust domain (default: cluster.local)", nonEmpty)
-    .option("--root-namespace <namespace>", "with --manifests: the root namespace (default: warren-system)", nonEmpty)
+    .option("-n, --namespace <namespace>", "of what names none (default: the current one of the lab or context)")
+    .option("--trust-domain <domain>", "without a mesh to ask: its trust domain (default: cluster.local)", nonEmpty)
+    .option(
+      "--root-namespace <namespace>",
+      "without a mesh to ask: the root namespace (default: warren-system)",
+      nonEmpty,
+    )
     .addOption(
-      new Option("--default-action <action>", "with --manifests: for workloads without an ALLOW policy").choices([
+      new Option("--default-action <action>", "without a mesh to ask: for workloads without an ALLOW policy").choices([
         "allow",
         "deny",
       ]),
@@ -60,13 +68,64 @@ export function settingsOf({ trustDomain, rootNamespace, defaultAction }: Source
 export async function openSource(flags: SourceFlags): Promise<ClusterSource> {
   if (flags.manifests !== undefined) {
     return {
-      texts: readFolder(flags.manifests),
+      objects: readFolder(flags.manifests),
       settings: settingsOf(flags),
       defaultNamespace: flags.namespace ?? "default",
       origin: flags.manifests,
     };
   }
-  return openLab(flags);
+  if (flags.context === undefined) {
+    const { hasKubeconfig } = await import("./mesh-client.ts");
+    const kubeconfig = flags.name === undefined && hasKubeconfig(process.env);
+    try {
+      return await openLab(flags);
+    } catch (error) {
+      if (!(kubeconfig && error instanceof MeshError && error.code === "MESH_UNREACHABLE_LAB")) throw error;
+    }
+  }
+  return openKubernetes(flags);
+}
+
+const listMs = 120_000;
+
+async function openKubernetes(flags: SourceFlags): Promise<ClusterSource> {
+  const [{ ApiClient, apiClientDefaults }, { listCluster }] = [
+    await import("../../control/kubernetes/api-client.ts"),
+    await import("./cluster-listing.ts"),
+  ];
+  const signal = AbortSignal.timeout(listMs);
+  const api = new ApiClient({ ...apiClientDefaults, context: flags.context ?? "" });
+  let objects: LiveObject[];
+  try {
+    objects = (await listCluster(api, signal)).map((live) => ({ live }));
+  } catch (cause) {
+    const why = `the objects of ${api.origin} cannot be listed: ${messageOf(cause)}`;
+    throw new MeshError("MESH_UNREACHABLE_KUBERNETES", why, { cause });
+  }
+  return {
+    objects,
+    settings: await meshSettings(flags, signal),
+    defaultNamespace: flags.namespace ?? api.namespace,
+    origin: api.origin,
+  };
+}
+
+/** Those that control tells its agents; the flags' where it does not run yet. */
+async function meshSettings(flags: SourceFlags, signal: AbortSignal): Promise<MeshSettings> {
+  const { connectMesh } = await import("./mesh-client.ts");
+  try {
+    const mesh = await connectMesh({ context: flags.context ?? "" }, signal);
+    try {
+      return (await mesh.mesh(signal)).settings;
+    } finally {
+      await mesh.close();
+    }
+  } catch (error) {
+    const settings = settingsOf(flags);
+    const taken = `trust domain ${settings.trustDomain}, root namespace ${settings.rootNamespace} and default ${settings.defaultAction} are taken instead`;
+    process.stderr.write(`control's settings cannot be read, ${taken}: ${messageOf(error)}\n`);
+    return settings;
+  }
 }
 
 async function openLab(flags: SourceFlags): Promise<ClusterSource> {
@@ -85,7 +144,7 @@ async function openLab(flags: SourceFlags): Promise<ClusterSource> {
     throw new MeshError("MESH_UNREACHABLE_LAB", `${cause.message}, or name a folder: --manifests DIR`, { cause });
   }
   return {
-    texts: readFolder(join(folder, "cluster")),
+    objects: readFolder(join(folder, "cluster")),
     settings: (await agentSettings(folder)) ?? settingsOf({}),
     defaultNamespace: flags.namespace ?? currentNamespace,
     origin: `lab ${id}`,

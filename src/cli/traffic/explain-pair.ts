@@ -2,6 +2,7 @@
 import { MeshError } from "../../lib/errors.ts";
 import type { MeshView } from "../../model/mesh.ts";
 import type { Workload } from "../../model/workload.ts";
+import type { Finding } from "../../xds/gen/warren/operator/v1/operator_pb.ts";
 import { type AskOptions, type Outcome, rowsOf } from "../query/asked.ts";
 import { certificateLine } from "../query/certificate-rows.ts";
 import type { MeshClient } from "../query/mesh-client.ts";
@@ -53,7 +54,7 @@ export async function explainPair(
   const destinations = findWorkloads(view, reference, namespace);
   const certificates = mesh.ask({ case: "listCertificates", value: {} }, asking, signal);
   const pods = mesh.ask({ case: "listPods", value: {} }, asking, signal);
-  const [traffic, sockets, statuses, certificateRows, podRows] = await Promise.all([
+  const [traffic, sockets, statuses, certificateRows, podRows, controls] = await Promise.all([
     gatherTraffic(mesh, { ...asking, window }, signal),
     gatherSockets(mesh, asking, signal),
     nodeStatuses(mesh, asking, signal),
@@ -61,7 +62,9 @@ export async function explainPair(
       page.certificates.map((one) => certificateLine(node, one, Date.now())),
     ),
     rowsOf(pods, "pods", (page, { node }) => page.pods.map((one) => ({ ...one, node }))),
+    mesh.controls(signal),
   ]);
+  const findings = controls.flatMap((control) => control.findings);
   const side = (workload: Workload): SideFacts => {
     const pod = podRows.find(({ namespace: of, name }) => of === workload.namespace && name === workload.name);
     const held = certificateRows.find(({ node, identity }) => node === workload.node && identity === workload.identity);
@@ -91,6 +94,7 @@ export async function explainPair(
         verdict: verdictOf(explained),
         refusals: refusalsOf(between),
         uncarried: uncarriedBetween(sockets.pods, source, destination),
+        blocked: [...blockedAt("source", source, findings), ...blockedAt("destination", destination, findings)],
       };
       answers.push({
         source: facts.source,
@@ -169,6 +173,21 @@ function portsOf(
     "MESH_CONFIG_TARGET",
     `no Service sends to ${destination.name}: say which port, as in ${destination.name}:8080`,
   );
+}
+
+const hboneBlocked = "network-policy-blocks-hbone";
+
+/** Replicas of control find the same. */
+function blockedAt(
+  side: "source" | "destination",
+  workload: Workload | undefined,
+  findings: readonly Finding[],
+): CauseFacts["blocked"] {
+  if (workload === undefined) return [];
+  const name = `${workload.namespace}/${workload.name}`;
+  const way = side === "source" ? "egress" : "ingress";
+  const found = findings.filter((one) => one.object === name && one.code === hboneBlocked && one.direction === way);
+  return [...new Set(found.map(({ message }) => message))].map((by) => ({ side, by }));
 }
 
 interface Between {

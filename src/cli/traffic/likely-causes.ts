@@ -49,6 +49,8 @@ export interface CauseFacts {
   readonly refusals: readonly RememberedRefusal[];
   /** Connections between them that the mesh does not carry. */
   readonly uncarried: number;
+  /** What control knows of NetworkPolicies that let no tunnel out of the source or into the destination, in words. */
+  readonly blocked: readonly { readonly side: "source" | "destination"; readonly by: string }[];
 }
 
 export interface Cause {
@@ -143,6 +145,11 @@ function policies({ verdict, source }: CauseFacts): Cause[] {
       },
     ];
   }
+  if (reason === "certificate-revoked") {
+    const identity = `the identity or certificate of ${source.name} is revoked: nobody in the mesh takes it`;
+    const fix = "warren ca status lists what is revoked; warren ca restore lets an identity in again";
+    return [{ code: reason, certainty: "sure", text: identity, fix }];
+  }
   return [
     {
       code: isReason(reason) ? reason : "policy-denied",
@@ -170,9 +177,19 @@ function clocks({ source, destination, refusals }: CauseFacts): Cause[] {
   });
 }
 
-function blockedPort({ refusals, destination, verdict }: CauseFacts): Cause[] {
+function blockedPort({ refusals, source, destination, verdict, blocked }: CauseFacts): Cause[] {
+  if (verdict.arrives !== "mtls") return [];
   const timeouts = refusals.filter(({ side, reason }) => side === "source" && reason === "connect-timeout");
-  if (timeouts.length === 0 || verdict.arrives !== "mtls") return [];
+  if (blocked.length > 0) {
+    return blocked.map(({ side, by }) => ({
+      code: "hbone-port-blocked",
+      // A cluster's network may not enforce the policy; what timed out says that it does.
+      certainty: timeouts.length > 0 ? "sure" : "likely",
+      text: `${side === "source" ? source.name : destination.name}: ${by}`,
+      fix: "let TCP 15008 pass between the mesh's pods, beside the application's ports",
+    }));
+  }
+  if (timeouts.length === 0) return [];
   return [
     {
       code: "hbone-port-blocked",

@@ -15,6 +15,7 @@ export interface ClusterFinding {
   /** `namespace/name` of the workload. */
   readonly object: string;
   readonly message: string;
+  readonly direction: "ingress" | "egress";
 }
 
 /** A cluster where everything is wrong should not need a message of megabytes. */
@@ -34,6 +35,7 @@ export function clusterFindings(view: ClusterView): ClusterFinding[] {
       findings.push({
         code: "network-policy-blocks-hbone",
         object: `${workload.namespace}/${workload.name}`,
+        direction,
         message: `NetworkPolicy ${names.sort().join(", ")} lets no tunnel (TCP ${hbonePort}) pass ${way}; allow that port`,
       });
       if (findings.length >= most) return findings;

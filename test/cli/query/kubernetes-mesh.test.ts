@@ -12,6 +12,7 @@ import { removeWith } from "../../../src/cli/query/remove-mesh.ts";
 import { ApiClient, apiClientDefaults } from "../../../src/control/kubernetes/api-client.ts";
 import { podObject } from "../../manifests/objects.ts";
 import { podManifest, startControlPlane } from "../../support/control-plane.ts";
+import { expectDocument } from "../../support/documents.ts";
 import { kubeconfig, startApiServer } from "../../support/kubernetes-api/cluster.ts";
 import type { DraftObject } from "../../support/kubernetes-api/objects.ts";
 import { document, warren } from "../support/run-cli.ts";
@@ -77,6 +78,36 @@ describe("a mesh in a cluster", () => {
     );
     expect(checks.map((check) => check.code)).not.toContain("rights");
     expect({ fanOut, code }).toMatchObject({ code: 3, fanOut: { asked: ["w1"], answered: [] } });
+
+    // What is told from objects is told from the API's, by the settings of that mesh.
+    const home = { name: "production", labels: { "warren.dev/mode": "ambient" } };
+    const app = { name: "api", namespace: "production", labels: { app: "api" } };
+    const rules = [{ from: [{ source: { principals: ["cluster.local/ns/production/sa/frontend"] } }] }];
+    const authz = { apiVersion: "security.istio.io/v1", kind: "AuthorizationPolicy" };
+    api.apply(
+      draft({ apiVersion: "v1", kind: "Namespace", metadata: home }),
+      draft(podObject({ ...app, spec: { nodeName: "w1", serviceAccountName: "api" } })),
+      draft({
+        ...authz,
+        metadata: { name: "api", namespace: "production" },
+        spec: { selector: { matchLabels: { app: "api" } }, rules },
+      }),
+      draft({
+        ...authz,
+        metadata: { name: "wrong", namespace: "production" },
+        spec: { action: "DENY", rules: [{ from: [{ source: { ipBlocks: ["10.0.0.0/99"] } }] }] },
+      }),
+    );
+    const described = await document<{ pods: object[] }>("describe", "api.production", "--context", "test");
+    expectDocument(described, "warren.describe/v1");
+    expect(described.pods).toMatchObject([{ name: "api", enrolled: true, enrolledBecause: "namespace label" }]);
+    const asking = ["--from", "production/frontend", "--to", "api.production:8080", "--context", "test"];
+    const explained = await document<{ answers: object[] }>("authz", "explain", ...asking);
+    expectDocument(explained, "warren.authz-explain/v1");
+    expect(explained).toMatchObject({ code: 1, answers: [{ outcome: "deny", decidedBy: "production/wrong" }] });
+    const linted = await warren("lint", "--context", "test");
+    expect(linted).toMatchObject({ code: 1 });
+    expect(linted.stdout).toMatch(/^WP100 AuthorizationPolicy production\/wrong /m);
 
     // A support archive takes the logs with the user's rights, and nothing that is nobody's to know.
     const key =

@@ -1,7 +1,9 @@
 import { describe, expect, test } from "vitest";
+import { type ClockFacts, clockCheck } from "../../../src/cli/query/cluster-clocks.ts";
+import type { TextApi } from "../../../src/cli/query/cluster-logs.ts";
 import { clusterChecks } from "../../../src/cli/query/cluster-preflight.ts";
 import { type MachineFacts, machineChecks } from "../../../src/cli/query/preflight.ts";
-import { ApiError, type KubernetesApi } from "../../../src/control/kubernetes/api.ts";
+import { ApiError } from "../../../src/control/kubernetes/api.ts";
 
 const good: MachineFacts = {
   platform: "linux",
@@ -49,7 +51,8 @@ function cluster(
   over: Readonly<Record<string, readonly object[] | ApiError>> = {},
   minor = "33",
   allowed = true,
-): KubernetesApi {
+  leases: readonly object[] = [],
+): TextApi {
   return {
     call: async ({ path, method }) => {
       if (path === "/version") return { major: "1", minor, gitVersion: `v1.${minor}.0` };
@@ -59,10 +62,11 @@ function cluster(
       return { items: found };
     },
     watch: async () => {},
+    text: async () => ({ text: JSON.stringify({ items: leases }), date: new Date().toUTCString() }),
   };
 }
 
-const findings = async (api: KubernetesApi) =>
+const findings = async (api: TextApi) =>
   (await clusterChecks(api, new AbortController().signal))
     .filter(({ result }) => result !== "ok")
     .map(({ code, result, detail }) => `${code} ${result}: ${detail}`);
@@ -72,7 +76,7 @@ describe("a cluster", () => {
     expect(await findings(cluster())).toEqual([]);
   });
 
-  test.each<[KubernetesApi, string]>([
+  test.each<[TextApi, string]>([
     [cluster({}, "27+"), "kubernetes-version failure: v1.27+.0"],
     [
       cluster({ "/apis/apps/v1/daemonsets": [{ metadata: { name: "ztunnel", namespace: "istio-system" } }] }),
@@ -113,9 +117,53 @@ describe("a cluster", () => {
       }),
       "crd-owner warning: x.security.istio.io is istio's",
     ],
+    [
+      cluster({
+        "/api/v1/pods": [
+          {
+            metadata: { name: "web-1", namespace: "shop", labels: { app: "web" } },
+            spec: { nodeName: "n", containers: [] },
+            status: { podIPs: [{ ip: "10.0.0.1" }] },
+          },
+        ],
+        "/apis/networking.k8s.io/v1/networkpolicies": [
+          {
+            metadata: { name: "web-only", namespace: "shop" },
+            spec: { podSelector: { matchLabels: { app: "web" } }, ingress: [{ ports: [{ port: 8080 }] }] },
+          },
+        ],
+      }),
+      "network-policies warning: shop/web-1: NetworkPolicy web-only lets no tunnel (TCP 15008) pass from peers; allow that port",
+    ],
+    [
+      cluster({}, "33", true, [
+        { metadata: { name: "n1" }, spec: { renewTime: new Date(Date.now() + 3_600_000).toISOString() } },
+      ]),
+      expect.stringMatching(/^clocks failure: n1 is (1h|59m\d+s) ahead of the API server$/) as string,
+    ],
     [cluster({ "/api/v1/nodes": new ApiError("forbidden", { status: 403 }) }), "windows-nodes skipped: forbidden"],
   ])("%#: is told what an installation would meet", async (api, expected) => {
     expect(await findings(api)).toEqual([expected]);
+  });
+
+  const agreeing: ClockFacts = {
+    aheadMs: 300,
+    uncertainMs: 600,
+    leases: [{ node: "n", aheadMs: -9000, durationMs: 40_000 }],
+  };
+  const lease = (aheadMs: number) => [{ node: "n", aheadMs, durationMs: 40_000 }];
+  test.each<[string, Partial<ClockFacts>, string, RegExp]>([
+    ["agree", {}, "ok", /^1 node$/],
+    ["may agree", { aheadMs: 3000, uncertainMs: 2000 }, "ok", /./],
+    ["agree with a slow kubelet", { leases: lease(-45_000) }, "ok", /./],
+    ["here is ahead", { aheadMs: 9000 }, "warning", /^this machine is 9s ahead of the API server$/],
+    ["here is behind", { aheadMs: -90_000 }, "failure", /^this machine is 1m30s behind the API server$/],
+    ["of a node is ahead", { leases: lease(10_000) }, "warning", /^n is 10s ahead of the API server$/],
+    ["of a node is behind", { leases: lease(-300_000) }, "warning", /^n is behind, or has not been heard for 5m$/],
+  ])("clocks: one that %s is %s", (_what, facts, result, detail) => {
+    const check = clockCheck({ code: "clocks", group: "", name: "" }, { ...agreeing, ...facts });
+    expect(check.result).toBe(result);
+    expect(check.detail).toMatch(detail);
   });
 
   test("in which you may do nothing says what is missing", async () => {
@@ -125,8 +173,9 @@ describe("a cluster", () => {
   });
 
   test("that can't be reached rejects", async () => {
-    const api: KubernetesApi = {
+    const api: TextApi = {
       call: () => Promise.reject(new ApiError("nobody", { status: 0 })),
+      text: () => Promise.reject(new ApiError("nobody", { status: 0 })),
       watch: async () => {},
     };
     await expect(clusterChecks(api, new AbortController().signal)).rejects.toThrow("nobody");

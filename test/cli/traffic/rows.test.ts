@@ -180,6 +180,7 @@ describe("likely causes", () => {
     verdict: { allowed: true, reason: "ok", policy: "", mode: "PERMISSIVE", arrives: "mtls" },
     refusals: [],
     uncarried: 0,
+    blocked: [],
     ...change,
   });
   const denied = (reason: string, policy: string, arrives: "mtls" | "plaintext" = "mtls") => ({
@@ -220,6 +221,18 @@ describe("likely causes", () => {
       "sure",
     ],
     ["port 15008 that does not answer", refusal("connect-timeout"), "hbone-port-blocked", "likely"],
+    [
+      "a NetworkPolicy that is in the way",
+      { blocked: [{ side: "destination", by: "NetworkPolicy web-only lets no tunnel pass" }] },
+      "hbone-port-blocked",
+      "likely",
+    ],
+    [
+      "a NetworkPolicy that holds",
+      { blocked: [{ side: "source", by: "NetworkPolicy tight lets no tunnel pass" }], ...refusal("connect-timeout") },
+      "hbone-port-blocked",
+      "sure",
+    ],
     [
       "a port that nobody listens on",
       { destination: { ...side(), listening: false, port: 1 }, ...refusal("connect-failed") },
