@@ -85,8 +85,8 @@ export class CollectorDouble {
   }
 
   /** Resolves with the port. */
-  async start(host = "127.0.0.1"): Promise<number> {
-    await new Promise<void>((resolve) => this.#server.listen(0, host, resolve));
+  async start(host = "127.0.0.1", port = 0): Promise<number> {
+    await new Promise<void>((resolve) => this.#server.listen(port, host, resolve));
     return (this.#server.address() as AddressInfo).port;
   }
 
