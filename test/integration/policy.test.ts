@@ -164,14 +164,14 @@ describe("warren authz explain says what traffic meets", () => {
   ])("%s", async (_name, spec, expected) => {
     if (spec !== undefined) await lab.apply(authorization("case", spec));
     try {
-      const said = await Promise.all(asked.map(explained));
-      expect(said).toEqual(expected);
+      // Control hears of the object a moment after the cluster took it.
+      await expect.poll(() => Promise.all(asked.map(explained)), { timeout: 60_000 }).toEqual(expected);
       let last: readonly string[] = [];
       await eventually("the agents at the same state", 60_000, async () => {
         last = await Promise.all(asked.map(met));
-        return last.join() === said.join() ? true : undefined;
+        return last.join() === expected.join() ? true : undefined;
       }).catch(() => undefined);
-      expect(last).toEqual(said);
+      expect(last).toEqual(expected);
     } finally {
       if (spec !== undefined) await lab.delete("AuthorizationPolicy", "production", "case");
     }
