@@ -168,7 +168,7 @@ const verbs: readonly Verb[] = [
 ];
 
 /** All verbs with their flags: slow, for those who need the whole tree. */
-async function registerAll(program: Command): Promise<void> {
+export async function registerAll(program: Command): Promise<void> {
   for (const verb of verbs) await verb.register(program, () => {});
 }
 
