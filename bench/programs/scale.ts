@@ -44,6 +44,8 @@ const size = {
 const seconds = Number(options.seconds);
 const churnPerSecond = 0.01;
 const probesPerSecond = 4;
+/** Of the churn of a second: pods come and go all the time, not once in it. */
+const churnsPerProbe = 5;
 const patienceMs = 15 * 60_000;
 
 /** Of control and agent, for the folder asked for; Node writes them when a process ends by itself. */
@@ -180,9 +182,11 @@ try {
   });
   const lastProbe = seconds * probesPerSecond;
   for (let number = 1; number <= lastProbe; number += 1) {
-    if (number % probesPerSecond === 1) tell(cluster, { kind: "churn", share: churnPerSecond });
     tell(cluster, { kind: "probe", number });
-    await delay(1000 / probesPerSecond, undefined, { signal });
+    for (let part = 0; part < churnsPerProbe; part += 1) {
+      tell(cluster, { kind: "churn", share: churnPerSecond / (probesPerSecond * churnsPerProbe) });
+      await delay(1000 / (probesPerSecond * churnsPerProbe), undefined, { signal });
+    }
   }
   await until("the last change to be in force", () => enforced.has(lastProbe), { signal, timeoutMs: patienceMs });
   const churning = { agent: await askLoop(agent), control: await askLoop(control) };

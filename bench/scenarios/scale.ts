@@ -19,6 +19,8 @@ interface Memory {
 interface Loop {
   readonly p99Ms: number;
   readonly maxMs: number;
+  readonly p99CpuMs: number;
+  readonly maxCpuMs: number;
 }
 
 interface Result {
@@ -44,8 +46,11 @@ export function scale(): ProgramScenario {
       absent: "it is the slope between the two sizes, and stands with the larger",
     },
     less("scale_agent_loop_load", "ms", "longest that the agent's event loop was blocked during the first load"),
+    less("scale_agent_turn_load", "ms", "processor time of the longest turn of the agent's event loop in that"),
     less("scale_agent_loop_p99", "ms", "delay of the agent's event loop under churn, 99th percentile"),
+    less("scale_agent_turn_churn", "ms", "processor time of the longest turn of the agent's event loop under churn"),
     less("scale_control_loop_p99", "ms", "delay of control's event loop under churn, 99th percentile"),
+    less("scale_control_turn_churn", "ms", "processor time of the longest turn of control's event loop under churn"),
     less(
       "scale_enforcement_p50",
       "ms",
@@ -99,6 +104,9 @@ function figures(results: ReadonlyMap<string, Result>): ReadonlyMap<string, Prog
       scale_agent_resident: agent.resident / mebibyte,
       scale_control_anonymous: control.anonymous / mebibyte,
       scale_agent_loop_load: loop.agentLoading.maxMs,
+      scale_agent_turn_load: loop.agentLoading.maxCpuMs,
+      scale_agent_turn_churn: loop.agentChurning.maxCpuMs,
+      scale_control_turn_churn: loop.controlChurning.maxCpuMs,
       scale_agent_loop_p99: loop.agentChurning.p99Ms,
       scale_control_loop_p99: loop.controlChurning.p99Ms,
       scale_enforcement_p50: enforcementMs.p50,

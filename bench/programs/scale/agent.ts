@@ -112,6 +112,8 @@ async function start({ built, args }: AgentRequest): Promise<void> {
     }
   };
   const agent = new Agent({ parts, log, logSink: sink, accessSink: sink }, { config, version: "0.0.0" });
+  // What it cost to load the program is no part of what a mesh costs.
+  forgetLoop();
   const before = performance.now();
   await agent.start(new AbortController().signal);
   send({ kind: "started", loadMs: performance.now() - before });
@@ -138,5 +140,5 @@ process.on("message", (message: ToAgent) => {
     process.exit(1);
   });
 });
-watchLoop();
+const forgetLoop = watchLoop();
 endWithParent();

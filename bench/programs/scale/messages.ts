@@ -68,8 +68,8 @@ export function monotonicMs(): number {
 const resolutionMs = 1;
 const shownTurns = 5;
 
-/** Answers questions about this process's event loop over the channel to its parent. */
-export function watchLoop(): void {
+/** Answers questions about this process's event loop over the channel to its parent. Returns what forgets all that was seen so far. */
+export function watchLoop(): () => void {
   const delay = monitorEventLoopDelay({ resolution: resolutionMs });
   delay.enable();
   const turns = watchTurns();
@@ -81,6 +81,10 @@ export function watchLoop(): void {
     process.send?.({ kind: "loop", ...clock, ...turns() } satisfies WatcherAnswer);
     delay.reset();
   });
+  return () => {
+    turns();
+    delay.reset();
+  };
 }
 
 /** A timer that is due fires once in each turn: the processor time between two of its calls is what one turn took, but for idling. */

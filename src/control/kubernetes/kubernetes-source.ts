@@ -200,8 +200,8 @@ export class KubernetesSource implements MeshSource {
     const slices = new Slices();
     let more = true;
     while (more && !slices.due) more = this.#state.flushPart(objectsAtOnce);
+    this.policies.settle();
     if (more) this.#settle();
-    else this.policies.settle();
   }
 }
 
