@@ -17,7 +17,7 @@ import { kubeconfig, startApiServer } from "../../support/kubernetes-api/cluster
 import type { DraftObject } from "../../support/kubernetes-api/objects.ts";
 import { document, warren } from "../support/run-cli.ts";
 
-const signal = AbortSignal.timeout(60_000);
+const signal = AbortSignal.timeout(600_000);
 const system = "warren-system";
 const draft = (object: object) => object as DraftObject;
 const ours = { "app.kubernetes.io/part-of": "warren" };
