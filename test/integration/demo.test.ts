@@ -2,8 +2,10 @@ import { spawn } from "node:child_process";
 import { text } from "node:stream/consumers";
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
+import { expectDocument } from "../support/documents.ts";
 
 const report = z.strictObject({
+  schema: z.literal("warren.demo/v1"),
   checks: z.array(z.strictObject({ name: z.string(), ok: z.boolean(), detail: z.string() })),
   ok: z.boolean(),
 });
@@ -20,6 +22,7 @@ describe.for(["ebpf", "nftables"] as const)("the demo on the %s backend", (backe
   test("every line holds", { timeout: 300_000 }, async () => {
     const { code, stdout, stderr } = await warren("demo", "--json", "--backend", backend);
     const { checks, ok } = report.parse(JSON.parse(stdout || "null"));
+    expectDocument(JSON.parse(stdout) as object, "warren.demo/v1");
     expect(
       checks.filter((check) => !check.ok),
       stderr,
