@@ -18,7 +18,7 @@ describe("a line sink", () => {
     const sink = createLineSink({ destination, buffer: 1 << 20 });
     const lines = Array.from({ length: 2000 }, (_, index) => `line ${index}\n`);
     for (const line of lines) sink.write(line);
-    await sink.close(5000);
+    await sink.close(60_000);
     expect(await readFile(destination, "utf8")).toBe(lines.join(""));
     expect(sink.dropped).toBe(0);
   });
@@ -42,9 +42,9 @@ describe("a line sink", () => {
 
   it("takes lines after its end as lost, and a second close as nothing", async () => {
     const sink = createLineSink({ destination: join(folder, "log"), buffer: 1 << 20 });
-    await sink.close(1000);
+    await sink.close(60_000);
     sink.write("late\n");
-    await sink.close(1000);
+    await sink.close(60_000);
     expect(sink.dropped).toBe(1);
   });
 });
