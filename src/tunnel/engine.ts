@@ -329,6 +329,8 @@ export interface EngineStats {
   readonly decisionsTotal: number;
   readonly batchesTotal: number;
   readonly bufferedBytes: number;
+  /** Of the pod that holds most of them: near `limits.memoryPerPod` somebody does not read. */
+  readonly podBufferedBytesMax: number;
   readonly memoryBytes: number;
   readonly bytesSentTotal: number;
   readonly bytesReceivedTotal: number;

@@ -122,6 +122,7 @@ describe.each(engines)("the $name engine", (kind: EngineKind) => {
     await visit(quiet, 5);
     await expect.poll(() => reasons(node, noisy)).toEqual(["limit-memory"]);
     await expect.poll(() => held(node, noisy)).toBeLessThanOrEqual(memoryPerPod);
+    expect(node.engine.stats().podBufferedBytesMax).toBeGreaterThan(0);
     // What fits stays.
     expect(rowsOf(node, noisy)).toBeGreaterThan(0);
     expect(reasons(node, quiet)).toEqual(["ok"]);
@@ -235,6 +236,7 @@ describe.each(enginePairs)("from $name", ({ client: near, server: far }) => {
     const memoryPerTunnel = 384 * KiB;
     const mesh = await startMesh(kinds, {
       app,
+      client: { limits: { tunnelsPerGroup: 1 } },
       server: { limits: { streamWindow: narrowest, bufferPerFlow: 64 * KiB, memoryPerTunnel } },
     });
     const { client, server, caller, callee, pki } = mesh;

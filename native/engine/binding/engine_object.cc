@@ -226,6 +226,7 @@ Napi::Value EngineObject::stats(const Napi::CallbackInfo& info) {
   set("decisionsTotal", stats.decisionsTotal);
   set("batchesTotal", stats.batchesTotal);
   set("bufferedBytes", stats.bufferedBytes);
+  set("podBufferedBytesMax", stats.podBufferedBytesMax);
   set("memoryBytes", stats.memoryBytes);
   set("bytesSentTotal", stats.bytesSentTotal);
   set("bytesReceivedTotal", stats.bytesReceivedTotal);

@@ -292,6 +292,9 @@ Stats Engine::stats() {
   stats.decisionsTotal = sum(&Counters::decisionsTotal);
   stats.batchesTotal = batches_;
   stats.bufferedBytes = sum(&Counters::bufferedBytes) + sum(&Counters::outputBytes);
+  for (const auto& [handle, pod] : pods_) {
+    stats.podBufferedBytesMax = std::max(stats.podBufferedBytesMax, pod->buffered.load(std::memory_order_relaxed));
+  }
   stats.memoryBytes = sum(&Counters::memoryBytes);
   stats.bytesSentTotal = sum(&Counters::bytesSentTotal);
   stats.bytesReceivedTotal = sum(&Counters::bytesReceivedTotal);

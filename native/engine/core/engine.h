@@ -79,6 +79,7 @@ struct Stats {
   int64_t decisionsTotal = 0;
   int64_t batchesTotal = 0;
   int64_t bufferedBytes = 0;
+  int64_t podBufferedBytesMax = 0;
   int64_t memoryBytes = 0;
   int64_t bytesSentTotal = 0;
   int64_t bytesReceivedTotal = 0;

@@ -222,6 +222,7 @@ class TypeScriptEngine implements Engine {
       rememberedHitsTotal: this.#remembered.hits,
       batchesTotal: batch.batches,
       bufferedBytes: countBuffered(this.#flows.values()),
+      podBufferedBytesMax: Math.max(0, ...this.podLoads().map(({ bufferedBytes }) => bufferedBytes)),
       // Everything in flight is in buffers outside V8's heap.
       memoryBytes: process.memoryUsage().arrayBuffers,
       bytesSentTotal,

@@ -58,12 +58,14 @@ describe("an engine with several workers", () => {
     await expect.poll(() => server.closed.map(({ reason }) => reason)).toContain("limit-memory");
     const waiting = () => server.engine.podLoads().map(({ bufferedBytes }) => bufferedBytes);
     await expect.poll(() => Math.max(...waiting())).toBeLessThanOrEqual(memoryPerPod);
+    expect(server.engine.stats().podBufferedBytesMax).toBeGreaterThan(0);
     expect(server.rows().length).toBeGreaterThan(0);
     client.engine.closeFlows(
       client.rows().map(({ flow }) => flow),
       "closed-by-operator",
     );
     await expect.poll(() => server.engine.podLoads()).toMatchObject([{ flows: 0, bufferedBytes: 0 }]);
+    await expect.poll(() => server.engine.stats()).toMatchObject({ bufferedBytes: 0, podBufferedBytesMax: 0 });
   });
 
   it("obeys the limit of tunnels however many workers there are", async () => {
