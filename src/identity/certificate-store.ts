@@ -113,6 +113,13 @@ const outdatedSpread = { part: 0.1, mostMs: 60_000 };
 /** Replicas of the control plane may be a moment behind each other; an authority that goes on issuing the same is let be. */
 const mostOutdatedAttempts = 8;
 
+/**
+ * Whose request met nobody tries again within this time once another's is answered: after an outage of minutes backoff would let most
+ * wait for minutes more. Spread, because all of a cluster's agents find the authority back in the same moment.
+ */
+const returnSpreadMs = 5000;
+const nobodyThere: ReadonlySet<string> = new Set(["MESH_CA_UNREACHABLE", "MESH_CA_TIMEOUT"]);
+
 /** What an entry is doing about its next certificate. */
 type Attempt =
   | { readonly kind: "waiting"; readonly at: number; readonly cancel: () => void }
@@ -128,6 +135,7 @@ interface Entry {
   outdatedAttempts: number;
   failures: number;
   lastError: string;
+  lastCode: string;
   readonly waiters: Set<(result: CertificateMaterial | MeshError) => void>;
 }
 
@@ -170,6 +178,7 @@ export class CertificateStore {
         outdatedAttempts: 0,
         failures: 0,
         lastError: "",
+        lastCode: "",
         waiters: new Set(),
       };
       this.#entries.set(identity, entry);
@@ -362,6 +371,7 @@ export class CertificateStore {
       this.#failed++;
       entry.failures++;
       entry.lastError = `${outcome.message} (${outcome.code})`;
+      entry.lastCode = outcome.code;
       const left = entry.material === undefined ? Infinity : entry.material.notAfter - clock.now();
       const delay = backoffDelay(entry.failures, this.#options.backoff, random());
       // Not later than the end of the one in force: then connections fail, and each moment counts.
@@ -395,6 +405,18 @@ export class CertificateStore {
     );
     this.#tellListeners(entry.material);
     this.#tellWaiters(entry, entry.material);
+    this.#authorityIsThere();
+  }
+
+  #authorityIsThere(): void {
+    const { clock, random } = this.#deps;
+    for (const entry of this.#entries.values()) {
+      const { attempt, failures, lastCode } = entry;
+      if (attempt.kind !== "waiting" || failures === 0 || !nobodyThere.has(lastCode)) continue;
+      if (attempt.at <= clock.now() + returnSpreadMs) continue;
+      attempt.cancel();
+      this.#schedule(entry, returnSpreadMs * random());
+    }
   }
 
   #trusting(material: CertificateMaterial): CertificateMaterial {

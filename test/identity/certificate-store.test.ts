@@ -30,6 +30,8 @@ class SteeredAuthority {
   running = 0;
   mostRunning = 0;
   failure: Error | undefined;
+  /** In place of `failure`, by order. */
+  fail: (order: CertificateOrder) => Error | undefined = () => this.failure;
   #gate: PromiseWithResolvers<void> | undefined;
   readonly #authority: Authority;
 
@@ -58,7 +60,8 @@ class SteeredAuthority {
       );
       aborted.catch(() => {});
       await Promise.race([this.#gate?.promise, aborted]);
-      if (this.failure !== undefined) throw this.failure;
+      const failure = this.fail(order);
+      if (failure !== undefined) throw failure;
       const publicKey = await readSigningRequest(order.request);
       return (await this.#authority.issue(order.identity, publicKey, order.lifetimeMs)).chain;
     } finally {
@@ -257,6 +260,33 @@ describe("failure of the first", () => {
     }
     expect(delays).toEqual([500, 1000, 2000, 4000, 8000, 16_000, 32_000, 64_000, 128_000, 150_000, 150_000]);
     expect(row(api)?.state).toBe("unavailable");
+  });
+
+  test("is not waited out once another identity is answered, if nobody was there; a refusal is", async () => {
+    const { store, clock, authority, row } = await storeWith();
+    const refused = identityOf("refused");
+    const identities = [api, database, refused];
+    for (const identity of identities) store.hold(identity);
+    authority.fail = ({ identity }) =>
+      identity === refused
+        ? new MeshError("MESH_CA_REFUSED", "no such pod")
+        : new MeshError("MESH_CA_UNREACHABLE", "nobody there");
+    // The same random numbers, so the same times.
+    for (let failures = 1; failures <= 9; failures++) {
+      await expect
+        .poll(() => identities.map((identity) => row(identity)?.failures))
+        .toEqual([failures, failures, failures]);
+      if (failures < 9) clock.advance((row(api)?.renewsAt ?? 0) - clock.now());
+    }
+    const left = (identity: Identity) => (row(identity)?.renewsAt ?? 0) - clock.now();
+    expect(identities.map(left)).toEqual([128_000, 128_000, 128_000]);
+    authority.fail = ({ identity }) =>
+      identity === refused ? new MeshError("MESH_CA_REFUSED", "no such pod") : undefined;
+    store.renew(api);
+    await expect.poll(() => row(api)?.state).toBe("ready");
+    expect([left(database), left(refused)]).toEqual([2500, 128_000]);
+    clock.advance(2500);
+    await expect.poll(() => row(database)?.state).toBe("ready");
   });
 
   test("does not end a connection's wait: the next attempt may serve it", async () => {
