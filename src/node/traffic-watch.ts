@@ -3,6 +3,7 @@
  * do past the mesh. It hears what the access log hears; taps and looks cost something only while somebody asks.
  */
 import type { PodSocketsReader } from "../capture/pod-sockets.ts";
+import { hostAddresses } from "../lib/host-addresses.ts";
 import type { FlowLabel } from "../model/flow-label.ts";
 import type { MeshView } from "../model/mesh.ts";
 import type { LocalPod } from "../model/workload.ts";
@@ -52,6 +53,7 @@ export class TrafficWatch {
       taps: this.#taps,
       sockets: this.#namespaces,
       driver,
+      hostAddresses: () => hostAddresses(),
     });
   }
 

@@ -31,12 +31,13 @@ kind: Service
 metadata: {name: legacy}
 spec: {selector: {app: legacy-service}, ports: [{port: ${httpPort}, targetPort: ${httpPort}}]}`;
 
-const onTheHost = `
+/** From another node it comes from its node's address; from the server's own node from the bridge's, which nobody's status names. */
+const onTheHost = (name: string, node: string) => `
 apiVersion: v1
 kind: Pod
-metadata: {name: exporter, namespace: outside, labels: {app: exporter}}
+metadata: {name: ${name}, namespace: outside, labels: {app: ${name}}}
 spec:
-  nodeName: node-1
+  nodeName: ${node}
   hostNetwork: true
   terminationGracePeriodSeconds: 1
   containers: [{name: idle, command: [sleep, infinity]}]`;
@@ -71,7 +72,8 @@ describe("the way to STRICT", { timeout: 300_000 }, () => {
         client("web", "node-1"),
         client("stranger", "node-1", "outside"),
         optedOut,
-        onTheHost,
+        onTheHost("exporter", "node-1"),
+        onTheHost("scraper", "node-2"),
       ),
     ];
     lab = await Lab.up({ nodes: 2, manifests, stateRoot: shell.stateRoot }, AbortSignal.timeout(100_000));
@@ -118,6 +120,7 @@ describe("the way to STRICT", { timeout: 300_000 }, () => {
       ["stranger", () => served("outside/stranger", "server.production")],
       ["batch", () => served("batch", "server")],
       ["exporter", () => served("outside/exporter", address)],
+      ["scraper", () => served("outside/scraper", address)],
       ["visitor", () => visitorServed(address)],
     ];
     const failed: string[] = [];
@@ -135,18 +138,20 @@ describe("the way to STRICT", { timeout: 300_000 }, () => {
     expect(await everybody()).toEqual([]);
     const { value: found } = await eventually("the report", 60_000, async () => {
       const seen = await report("--rehearse-strict ns/production");
-      return seen.conversations.length >= 5 ? seen : undefined;
+      return seen.conversations.length >= 6 ? seen : undefined;
     });
     visitor = found.conversations.find(({ why }) => why === "client-outside")?.client.address ?? "";
-    expect(told(found).sort((one, other) => (one.why < other.why ? -1 : 1))).toEqual([
+    const order = ({ why, client: name }: ReturnType<typeof told>[number]) => `${why} ${name}`;
+    expect(told(found).sort((one, other) => (order(one) < order(other) ? -1 : 1))).toEqual([
       { client: "exporter", to: `server:${httpPort}`, why: "client-host-network", strict: "refuses" },
+      { client: "scraper", to: `server:${httpPort}`, why: "client-host-network", strict: "refuses" },
       { client: "stranger", to: `server:${httpPort}`, why: "client-not-enrolled", strict: "refuses" },
       { client: "batch", to: `server:${httpPort}`, why: "client-opted-out", strict: "refuses" },
       { client: "outside", to: `server:${httpPort}`, why: "client-outside", strict: "refuses" },
       { client: "web", to: `legacy:${httpPort}`, why: "mode-disable", strict: "no-effect" },
     ]);
     expect(visitor).not.toBe("");
-    expect(found.summary).toMatchObject({ rehearsal: "ns/production", refusedByStrict: 4, missing: [] });
+    expect(found.summary).toMatchObject({ rehearsal: "ns/production", refusedByStrict: 5, missing: [] });
     expect(found.summary.nodes.map(({ node }) => node)).toEqual(["node-1", "node-2"]);
     expect(found.summary.blindSpots.join()).toMatch(/agents have watched for .* only/);
     // For a pipeline: 1 while there is something that STRICT would refuse.
@@ -154,7 +159,7 @@ describe("the way to STRICT", { timeout: 300_000 }, () => {
       code: 1,
     });
     const csv = await shell.run("warren plaintext --rehearse-strict ns/production --export csv");
-    expect(csv.stdout.trim().split("\r\n")).toHaveLength(6);
+    expect(csv.stdout.trim().split("\r\n")).toHaveLength(7);
   });
 
   test("lists what was open before enrolment, and cuts it on request", async () => {

@@ -20,6 +20,8 @@ export interface SeenPeer {
   readonly identity: string;
   /** Whether it was in the mesh when it was seen last. */
   readonly enrolled: boolean;
+  /** The node whose own address this is, a bridge's among them; empty for nobody's. */
+  readonly hostNode: string;
 }
 
 /** One port of one pod and one peer, as one agent saw it. */
@@ -62,6 +64,8 @@ export interface Coverage {
 
 export interface SeenTraffic {
   readonly rows: readonly SeenRow[];
+  /** Nodes by their own addresses. */
+  readonly hosts: ReadonlyMap<string, string>;
   readonly coverage: readonly Coverage[];
   readonly outcome: Outcome;
 }
@@ -80,11 +84,13 @@ export async function gatherTraffic(
 ): Promise<SeenTraffic> {
   const { window, namespace = "", ...rest } = options;
   const asked = mesh.ask({ case: "listTraffic", value: { window: BigInt(window), namespace } }, rest, signal);
-  const rows: SeenRow[] = [];
+  const found: SeenRow[] = [];
   const coverage: Coverage[] = [];
+  const hosts = new Map<string, string>();
   for await (const { node, kind } of asked) {
     if (kind.case !== "traffic") continue;
     if (kind.value.coverage !== undefined) {
+      for (const address of kind.value.coverage.hostAddresses) hosts.set(ipText(address), node);
       const { since, longestWindow, evicted, merged } = kind.value.coverage;
       coverage.push({
         node,
@@ -94,9 +100,11 @@ export async function gatherTraffic(
         merged: Number(merged),
       });
     }
-    for (const row of kind.value.rows) rows.push(seenRow(node, row));
+    for (const row of kind.value.rows) found.push(seenRow(node, row));
   }
-  return { rows, coverage: coverage.sort(byNode), outcome: asked.outcome };
+  // A node's address may be seen from any other node.
+  const rows = found.map((row) => ({ ...row, peer: { ...row.peer, hostNode: hosts.get(row.peer.address) ?? "" } }));
+  return { rows, hosts, coverage: coverage.sort(byNode), outcome: asked.outcome };
 }
 
 /** Everything that is remembered, with what is counted in the window: who came last may have come before it. */
@@ -191,6 +199,7 @@ function seenPeer(peer: TrafficRow["peer"]): SeenPeer {
     address: address === undefined ? "" : ipText(address),
     identity,
     enrolled,
+    hostNode: "",
   };
 }
 

@@ -33,21 +33,24 @@ export interface PeerRow {
   readonly identity: string;
 }
 
-/** Host-network pods by the node's addresses; made once per report. */
+/** Host-network pods by their node's addresses, and by their node; made once per report. */
 export interface NodeAddresses {
   readonly byAddress: ReadonlyMap<string, { readonly node: string; readonly pods: readonly Workload[] }>;
+  readonly byNode: ReadonlyMap<string, readonly Workload[]>;
 }
 
 export function nodeAddressesOf(view: MeshView): NodeAddresses {
   const byAddress = new Map<string, { node: string; pods: Workload[] }>();
+  const byNode = new Map<string, Workload[]>();
   for (const workload of view.workloads()) {
+    if (workload.hostNetwork) byNode.set(workload.node, [...(byNode.get(workload.node) ?? []), workload]);
     for (const address of workload.hostAddresses ?? []) {
       const known = byAddress.get(address) ?? { node: workload.node, pods: [] };
       byAddress.set(address, known);
       known.pods.push(workload);
     }
   }
-  return { byAddress };
+  return { byAddress, byNode };
 }
 
 export function peerRow(view: MeshView, nodes: NodeAddresses, peer: SeenPeer): PeerRow {
@@ -66,7 +69,7 @@ export function peerRow(view: MeshView, nodes: NodeAddresses, peer: SeenPeer): P
   }
   const nobody = { namespace: "", pod: "", owner: "", node: "", address, identity };
   if (address === "") return { ...nobody, kind: "others" };
-  const host = nodes.byAddress.get(address);
+  const host = nodes.byAddress.get(address) ?? ownAddress(nodes, peer);
   if (host === undefined) return { ...nobody, kind: "outside" };
   const [only] = host.pods;
   const owners = new Set(host.pods.map(({ namespace, owner }) => `${namespace}/${owner.kind}/${owner.name}`));
@@ -75,6 +78,11 @@ export function peerRow(view: MeshView, nodes: NodeAddresses, peer: SeenPeer): P
     return { ...nobody, kind: "host-network", namespace, pod, owner: `${owner.kind}/${owner.name}`, node: host.node };
   }
   return { ...nobody, kind: "host-network", owner: [...owners].sort().join(" | "), node: host.node };
+}
+
+/** What an agent knows for its node's own address that no pod has: a bridge's, which neighbours on the node are seen by. */
+function ownAddress({ byNode }: NodeAddresses, { hostNode: node }: SeenPeer) {
+  return node === "" ? undefined : { node, pods: byNode.get(node) ?? [] };
 }
 
 function kindOf({ tunnel, hostNetwork, labels }: Workload): PeerKind {

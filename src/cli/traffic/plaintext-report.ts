@@ -49,6 +49,8 @@ export interface PlaintextInput {
   readonly view: MeshView;
   readonly rows: readonly SeenRow[];
   readonly sockets: readonly SeenSockets[];
+  /** Nodes by their own addresses. */
+  readonly hosts: ReadonlyMap<string, string>;
   /** Undefined: STRICT is asked for where the destination is. */
   readonly scope: RehearsalScope | undefined;
 }
@@ -105,7 +107,11 @@ function openBefore(input: PlaintextInput, nodes: NodeAddresses, pod: SeenSocket
   const own = view.workload(pod.workload);
   const local = localEnd(pod, own);
   return pod.uncarried.map((connection) => {
-    const far = peerRow(view, nodes, { ...nobody, address: connection.remoteAddress });
+    const far = peerRow(view, nodes, {
+      ...nobody,
+      address: connection.remoteAddress,
+      hostNode: input.hosts.get(connection.remoteAddress) ?? "",
+    });
     const inbound = connection.direction === "inbound";
     const port = inbound ? connection.localPort : connection.remotePort;
     const destination = { ...(inbound ? local : far), port, service: "" };

@@ -35,7 +35,14 @@ export async function reportPlaintext(
     const own = view.workload(workload);
     return own !== undefined && inScope(scope, own);
   };
-  const all = plaintextRows({ view, rows: traffic.rows.filter(meant), sockets: sockets.pods.filter(meant), scope });
+  const { hosts } = traffic;
+  const all = plaintextRows({
+    view,
+    rows: traffic.rows.filter(meant),
+    sockets: sockets.pods.filter(meant),
+    hosts,
+    scope,
+  });
   const rows = all.filter(({ destination, client }) => {
     // A rehearsal is about what comes in.
     if (scope !== undefined) return destination.kind === "enrolled";

@@ -25,6 +25,8 @@ export interface TrafficSources {
   readonly observed: ObservedTraffic;
   readonly taps: TapSource;
   readonly sockets: PodSocketsSource;
+  /** The node's own, as they are now. */
+  readonly hostAddresses: () => Promise<readonly string[]>;
   /** Undefined until the agent has come that far. */
   readonly driver: () => Driver | undefined;
 }
@@ -47,11 +49,15 @@ export function trafficAnswers(
   };
 }
 
-function* listTraffic({ observed, driver }: TrafficSources, ask: ListTraffic): Generator<AnswerKind> {
+async function* listTraffic(
+  { observed, driver, hostAddresses }: TrafficSources,
+  ask: ListTraffic,
+): AsyncGenerator<AnswerKind> {
+  const addresses = await hostAddresses();
   observed.countOpen(driver()?.flows() ?? []);
   const window = ask.window === 0n ? longestWindow : Math.min(Number(ask.window), longestWindow);
   const rows = [...observed.rows(window)].filter(({ pod }) => ask.namespace === "" || pod.namespace === ask.namespace);
-  const coverage = wireCoverage(observed);
+  const coverage = wireCoverage(observed, addresses);
   yield { case: "traffic", value: { coverage, rows: rows.slice(0, pageRows).map(wireTrafficRow) } };
   for (let first = pageRows; first < rows.length; first += pageRows) {
     yield { case: "traffic", value: { rows: rows.slice(first, first + pageRows).map(wireTrafficRow) } };

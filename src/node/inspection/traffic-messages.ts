@@ -44,13 +44,17 @@ const verdicts: ReadonlyMap<Verdict, "allowed" | "refused"> = new Map([
 ]);
 const words = new Map(Object.entries(securities).map(([word, security]) => [security, word as SecurityWord]));
 
-export function wireCoverage(traffic: ObservedTraffic): MessageInitShape<typeof TrafficCoverageSchema> {
+export function wireCoverage(
+  traffic: ObservedTraffic,
+  hostAddresses: readonly string[],
+): MessageInitShape<typeof TrafficCoverageSchema> {
   const { evictedTotal, mergedTotal } = traffic.stats();
   return {
     since: wireTime(traffic.since),
     longestWindow: BigInt(longestWindow),
     evicted: BigInt(evictedTotal),
     merged: BigInt(mergedTotal),
+    hostAddresses: hostAddresses.map(wireAddress),
   };
 }
 

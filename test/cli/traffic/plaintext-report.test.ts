@@ -9,6 +9,7 @@ const input = (rows: Parameters<typeof plaintextRows>[0]["rows"], view = meshOf(
   view,
   rows,
   sockets: [],
+  hosts: new Map([["10.0.2.254", "n2"]]),
   scope: undefined,
 });
 const api8080 = {
@@ -22,6 +23,12 @@ describe("the plaintext report", () => {
     ["a pod that nobody enrolled", peerOf(stranger), "client-not-enrolled", "warren enroll ns/outside"],
     ["a pod that was opted out", peerOf(batch), "client-opted-out", "shop/batch"],
     ["a node's address", peerOf("192.168.0.1"), "client-host-network", "hostNetwork"],
+    [
+      "a bridge's address, which agents know for their node's own",
+      { ...peerOf("10.0.2.254"), hostNode: "n2" },
+      "client-host-network",
+      "hostNetwork",
+    ],
     ["an address of nobody here", peerOf("203.0.113.9"), "client-outside", "203.0.113.9"],
     ["a pod that only its address tells", peerOf("10.0.1.9"), "client-not-enrolled", "warren enroll ns/outside"],
   ])("knows %s, says that STRICT would refuse it, and a way out", (_name, peer, why, fix) => {

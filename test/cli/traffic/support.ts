@@ -26,7 +26,16 @@ export function meshOf(change: Parameters<MeshIndex["apply"]>[0] = {}): MeshInde
 
 export function peerOf(of: Workload | string): SeenPeer {
   if (typeof of === "string") {
-    return { workload: "", namespace: "", name: "", owner: "", address: of, identity: "", enrolled: false };
+    return {
+      workload: "",
+      namespace: "",
+      name: "",
+      owner: "",
+      address: of,
+      identity: "",
+      enrolled: false,
+      hostNode: "",
+    };
   }
   const { uid, namespace, name, owner, addresses, tunnel } = of;
   return {
@@ -37,6 +46,7 @@ export function peerOf(of: Workload | string): SeenPeer {
     address: addresses[0] ?? "",
     identity: "",
     enrolled: tunnel === "hbone",
+    hostNode: "",
   };
 }
 

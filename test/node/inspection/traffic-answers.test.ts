@@ -13,7 +13,13 @@ function agent() {
   const observed = new ObservedTraffic({ now: Date.now }, { rows: 1000, peersPerPort: 1000 });
   const cut = vi.fn(async () => 2);
   const sockets = { list: async () => ({ uncarried: [], listening: [] }), cut };
-  const answers = trafficAnswers({ taps, observed, sockets, driver: () => undefined });
+  const answers = trafficAnswers({
+    taps,
+    observed,
+    sockets,
+    driver: () => undefined,
+    hostAddresses: async () => ["10.244.1.1"],
+  });
   return { taps, observed, cut, answers };
 }
 
@@ -39,6 +45,9 @@ describe("what an agent answers about traffic", () => {
     const sizes = pages.map((page) =>
       page.case === "traffic" ? [page.value.rows?.length, page.value.coverage !== undefined] : [],
     );
+    const [first] = pages;
+    const told = first?.case === "traffic" ? first.value.coverage?.hostAddresses : [];
+    expect(told).toEqual([Uint8Array.of(10, 244, 1, 1)]);
     expect(sizes).toEqual([
       [200, true],
       [200, false],
