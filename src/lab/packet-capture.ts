@@ -1,6 +1,7 @@
 /** What passed over an interface, as a pcap file: proof of what is, and is not, readable on the wire. */
 import type { ChildProcess } from "node:child_process";
-import { readFileSync, statSync } from "node:fs";
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { MeshError } from "../lib/errors.ts";
 import { launch, type Place } from "./machine/launch.ts";
@@ -85,21 +86,46 @@ export class PacketCapture {
 
   async #finish(): Promise<CapturedPackets> {
     const endedEarly = this.#child.exitCode !== null || this.#child.signalCode !== null;
-    for (let before = -1, now = this.#size(); before !== now; before = now, now = this.#size()) await delay(50);
+    for (let before = -1, now = await this.#count(); before !== now; before = now, now = await this.#count())
+      await delay(50);
     this.#child.kill("SIGINT");
     await this.#ended;
     await this.#place.cgroup.remove();
     return {
       path: this.path,
       bytes: readFileSync(this.path),
-      packets: Number(/(\d+) packets? captured/.exec(this.#said)?.[1] ?? 0),
-      complete: !endedEarly && /\b0 packets dropped by kernel/.test(this.#said),
+      packets: countIn(this.#said) ?? 0,
+      complete: !endedEarly && /\b0 packets dropped by kernel/.test(lastCount(this.#said)),
     };
   }
 
-  #size(): number {
-    return statSync(this.path).size;
+  /**
+   * What it took so far, as it answers to SIGUSR1 (tcpdump(8)). Its file's size would say the same of a capture that has nothing to do and
+   * of one that is not given the processor; that it answers shows that it ran.
+   */
+  async #count(): Promise<number> {
+    const before = this.#said.length;
+    this.#child.kill("SIGUSR1");
+    const closed = this.#ended.then(() => true);
+    for (;;) {
+      const count = countIn(this.#said.slice(before));
+      if (count !== undefined) return count;
+      const { stderr } = this.#child;
+      if (stderr === null || (await Promise.race([once(stderr, "data").then(() => false), closed])))
+        return countIn(this.#said) ?? 0;
+    }
   }
+}
+
+/** tcpdump's counts as it told them last. */
+function lastCount(said: string): string {
+  const last = [...said.matchAll(/\d+ packets? captured/g)].at(-1);
+  return last === undefined ? "" : said.slice(last.index);
+}
+
+function countIn(said: string): number | undefined {
+  const count = /^(\d+) packets? captured/.exec(lastCount(said))?.[1];
+  return count === undefined ? undefined : Number(count);
 }
 
 function untilListening(child: ChildProcess, networkInterface: string): Promise<string> {
