@@ -263,7 +263,7 @@ describe.each(enginePairs)("a flow carried from $name", (kinds) => {
 
   it("carries 200 flows on one tunnel", async () => {
     const app = await startApp(echo);
-    const { client, server, caller } = await startMesh(kinds, { app, limits: { flowsPerTunnel: 200 } });
+    const { client, server, caller } = await startMesh(kinds, { app, limits: { flowsPerTunnel: 200 }, workers: 1 });
     const sockets = await Promise.all(Array.from({ length: 200 }, () => dialApp(caller.outbound)));
     const answers = await Promise.all(sockets.map((socket, i) => ping(socket, `flow ${i}`)));
     expect(answers).toEqual(sockets.map((_, i) => `flow ${i}`));
@@ -396,8 +396,10 @@ describe.each(enginePairs)("a flow carried from $name", (kinds) => {
       ],
     });
     for (let i = 0; i < 40; i += 1) await ping(await dialApp(caller.outbound));
-    const carried = client.tunnels().map(({ peerAddress, flows }) => [peerAddress.address === callee.address, flows]);
-    const heavy = carried.find(([first]) => first === true)?.[1] ?? 0;
+    const heavy = client
+      .tunnels()
+      .filter(({ peerAddress }) => peerAddress.address === callee.address)
+      .reduce((sum, { flows }) => sum + flows, 0);
     expect(heavy).toBeGreaterThan(20);
     expect(heavy).toBeLessThan(40);
   });

@@ -253,7 +253,10 @@ describe.each(engines)("a tunnel group of the $name engine", (kind: EngineKind) 
   });
 
   it("fails every flow that waits for a peer at once, and answers the next from memory", async () => {
-    const { node, pod } = await start({ timeouts: { tls: 300, peerBackoff: 60_000, peerBackoffMax: 60_000 } });
+    const { node, pod } = await start({
+      timeouts: { tls: 300, peerBackoff: 60_000, peerBackoffMax: 60_000 },
+      workers: 1,
+    });
     const deaf = await deafServer();
     node.decideFlow = () => carry(node.group(pod, deaf, server));
     const sockets = await Promise.all(Array.from({ length: 20 }, () => dialApp(pod.outbound)));

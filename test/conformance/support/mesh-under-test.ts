@@ -51,6 +51,7 @@ function merged(all: OptionOverrides, one: OptionOverrides = {}): OptionOverride
     limits: { ...all.limits, ...one.limits },
     tls: { ...all.tls, ...one.tls },
     ...(one.traces === undefined ? {} : { traces: one.traces }),
+    ...(all.workers === undefined ? {} : { workers: all.workers }),
   };
 }
 

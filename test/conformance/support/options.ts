@@ -56,6 +56,8 @@ export interface OptionOverrides {
   readonly timeouts?: Partial<EngineTimeouts>;
   readonly limits?: Partial<EngineLimits>;
   readonly tls?: Partial<TlsSettings>;
+  /** For tests that count what one worker makes: several open a tunnel each. */
+  readonly workers?: number;
   readonly traces?: TraceOptions;
 }
 
@@ -65,6 +67,6 @@ export function engineOptions(overrides: OptionOverrides = {}): EngineOptions {
     limits: { ...limits, ...overrides.limits },
     tls: { ...tls, ...overrides.tls },
     traces: overrides.traces ?? { carried: false, share: 0 },
-    workers: Number(process.env["WARREN_TEST_WORKERS"] ?? 1),
+    workers: overrides.workers ?? Number(process.env["WARREN_TEST_WORKERS"] ?? 1),
   };
 }
