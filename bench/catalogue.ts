@@ -13,6 +13,7 @@ import { policyDecisions } from "./scenarios/policy-decisions.ts";
 import { rotation } from "./scenarios/rotation.ts";
 import { scale } from "./scenarios/scale.ts";
 import type { Pace, ProgramScenario, Scenario, TrafficScenario } from "./scenarios/scenario.ts";
+import { scrape } from "./scenarios/scrape.ts";
 import { freshSessions } from "./scenarios/sessions.ts";
 import { throughput } from "./scenarios/throughput.ts";
 
@@ -38,6 +39,7 @@ export function catalogue(pace: Pace): readonly (Scenario | ProgramScenario)[] {
     policyDecisions(),
     commandStart(),
     enforcement(),
+    scrape(),
     scale(),
   ];
 }

@@ -17,7 +17,7 @@ export function plottedVariants({ scenarios }: BenchDocument): readonly Variant[
 function plottedRows(rows: readonly Row[]): string[] {
   return rows
     .map(({ name }) => name)
-    .filter((name) => /^(samenode_)?(throughput|pingpong|openloop|warm|idle)/.test(name));
+    .filter((name) => /^(samenode_)?(throughput|pingpong|openloop|warm|idle|scrape)/.test(name));
 }
 
 export function plotList({ document, samples }: Report): string[] {
@@ -74,6 +74,19 @@ export function plotList({ document, samples }: Report): string[] {
       ...group("http_bytes_per_s", "carried as bytes"),
       ...group("http_rules_per_s", "judged one by one"),
     ]),
+    ...(["open", "new"] as const).map((which) =>
+      barPlot(
+        which === "open"
+          ? "One byte on an open connection while metrics are scraped, 99th percentile"
+          : "A new connection while metrics are scraped, 99th percentile",
+        "ms",
+        [
+          ...group(`scrape_${which}_alone_p99`, "no scrape"),
+          ...group(`scrape_${which}_classic_p99`, "classic"),
+          ...group(`scrape_${which}_openmetrics_p99`, "OpenMetrics"),
+        ],
+      ),
+    ),
     barPlot("Fresh mutual TLS sessions", "sessions/s", [
       ...group("sessions_full_per_s", "full"),
       ...group("sessions_resumed_per_s", "resumed"),

@@ -1,6 +1,7 @@
 /** What the control plane shows the kubelet, Prometheus and a person: readiness with the names of what is missing, metrics, clients. No secrets. */
 import type { Registry } from "prom-client";
-import { json, metricsPage, type Routes, text } from "../lib/http-server.ts";
+import { json, type Routes, text } from "../lib/http-server.ts";
+import { expositionFormat, expositionText, expositionTypes } from "../telemetry/open-metrics.ts";
 
 export interface AdminSources {
   readonly registry: Registry;
@@ -20,7 +21,10 @@ export function adminRoutes({ registry, blockers, discoveryClients, discoveryUnt
       const left = blockers();
       return left.length === 0 ? text(200, "ready\n") : text(503, `waiting for ${left.join(", ")}\n`);
     },
-    "GET /metrics": async () => metricsPage(await registry.metrics()),
+    "GET /metrics": async (_url, { accept }) => {
+      const format = expositionFormat(accept);
+      return { status: 200, type: expositionTypes[format], body: expositionText(await registry.metrics(), format) };
+    },
     "GET /discovery": () => json(discoveryClients()),
     "GET /discovery/untold": () => json(discoveryUntold()),
     "GET /platform": () => json(platform()),

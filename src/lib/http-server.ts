@@ -114,11 +114,6 @@ export function text(status: number, body: string): HttpAnswer {
   return { status, type: "text/plain; charset=utf-8", body };
 }
 
-/** The text format's version stands in the content type; Prometheus 3 reads nothing without a content type that it knows. */
-export function metricsPage(body: string): HttpAnswer {
-  return { status: 200, type: "text/plain; version=0.0.4; charset=utf-8", body };
-}
-
 /** Pretty-printed, maps as objects and big integers as decimal text: these pages are read by people and by jq. */
 export function json(value: unknown): HttpAnswer {
   const plain = (_key: string, part: unknown): unknown => {

@@ -135,7 +135,9 @@ export function metricsSources(parts: {
 }): MetricsSources {
   const { capture, driver, enrolment, store, sinks, mesh } = parts;
   return {
-    openFlows: () => driver.flows().map((flow) => ({ ...flow, context: { label: flow.judged, pod: flow.localPod } })),
+    *openFlows() {
+      for (const flow of driver.flows()) yield { ...flow, context: { label: flow.judged, pod: flow.localPod } };
+    },
     engineKind: parts.engineKind,
     engine: () => ({ ...driver.engineStats() }),
     driver: () => ({ ...driver.stats() }),

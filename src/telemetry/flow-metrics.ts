@@ -43,8 +43,13 @@ const familyNames = Object.keys(families) as Family[];
 /** Label sets looked at for one piece of text. Some 700 bytes each: a fraction of a millisecond, and one write to a socket. */
 const seriesPerPiece = 128;
 
+/** Open flows counted before the event loop turns. */
+const flowsPerTurn = 256;
+
 interface Series extends Record<Family, number> {
   readonly labels: string;
+  /** Flows that are open: while there are any it is in use, whatever its age. */
+  open: number;
   usedAt: number;
   dropped: boolean;
 }
@@ -52,8 +57,10 @@ interface Series extends Record<Family, number> {
 /** What of a flow has been counted while it was open. */
 interface Counted {
   readonly series: Series;
-  readonly sent: number;
-  readonly received: number;
+  sent: number;
+  received: number;
+  /** The count that saw it last. */
+  seen: number;
 }
 
 export class FlowMetrics {
@@ -62,7 +69,10 @@ export class FlowMetrics {
   readonly #series = new Map<string, Series>();
   /** The driver interns labels, so the same talk has the same object: no text is built for a flow like one before. */
   readonly #byLabel = new WeakMap<FlowLabel, Map<string, Series>>();
-  #open = new Map<number, Counted>();
+  readonly #open = new Map<number, Counted>();
+  #counts = 0;
+  /** Of each count under way, the flows that have ended since it began. */
+  readonly #endedMeanwhile = new Set<Set<number>>();
   #evicted = 0;
   #overflowed = 0;
 
@@ -74,7 +84,8 @@ export class FlowMetrics {
   flowClosed(record: FlowRecord, context: FlowContext): void {
     const { flags, status } = reasonInfo(record.reason);
     const before = this.#open.get(record.flow);
-    this.#open.delete(record.flow);
+    this.#forget(record.flow);
+    for (const ended of this.#endedMeanwhile) ended.add(record.flow);
     const series = before?.series ?? this.#find(record, context, "-");
     this.#count(series, before, record);
     const closing = flags === "-" ? series : this.#find(record, context, flags);
@@ -83,18 +94,25 @@ export class FlowMetrics {
     closing.usedAt = this.#deps.now();
   }
 
-  /** Counts what open flows have moved since the last call; called with all of them before a scrape. */
-  countOpen(flows: Iterable<FlowProgress & { readonly context: FlowContext }>): void {
-    const still = new Map<number, Counted>();
-    for (const flow of flows) {
-      // Nothing is known about a flow that has not gone anywhere yet: it may still become a refusal.
-      if (flow.target === undefined) continue;
-      const before = this.#open.get(flow.flow);
-      const series = before?.series ?? this.#find(flow, flow.context, "-");
-      this.#count(series, before, flow);
-      still.set(flow.flow, { series, sent: flow.bytesSent, received: flow.bytesReceived });
+  /**
+   * Counts what open flows have moved since the last time, with all of them before a scrape. The caller lets the event loop turn at each
+   * step: a flow may end meanwhile, and another count may run.
+   */
+  *countOpen(flows: Iterable<FlowProgress & { readonly context: FlowContext }>): Generator<void, void, void> {
+    const count = ++this.#counts;
+    const ended = new Set<number>();
+    this.#endedMeanwhile.add(ended);
+    try {
+      let visited = 0;
+      for (const flow of flows) {
+        // Nothing is known about a flow that has not gone anywhere yet: it may still become a refusal.
+        if (flow.target !== undefined && !ended.has(flow.flow)) this.#countRow(flow, count);
+        if (++visited % flowsPerTurn === 0) yield;
+      }
+      for (const [flow, { seen }] of this.#open) if (seen < count) this.#forget(flow);
+    } finally {
+      this.#endedMeanwhile.delete(ended);
     }
-    this.#open = still;
   }
 
   /** The families in Prometheus' text format, in pieces of whole lines, so that the reader can rest between them. */
@@ -116,6 +134,29 @@ export class FlowMetrics {
 
   stats(): Readonly<Record<"series" | "evictedTotal" | "overflowedTotal", number>> {
     return { series: this.#series.size, evictedTotal: this.#evicted, overflowedTotal: this.#overflowed };
+  }
+
+  #countRow(flow: FlowProgress & { readonly context: FlowContext }, count: number): void {
+    const before = this.#open.get(flow.flow);
+    // A later count was faster and saw more.
+    if (before !== undefined && before.seen > count) return;
+    const series = before?.series ?? this.#find(flow, flow.context, "-");
+    this.#count(series, before, flow);
+    if (before === undefined) {
+      series.open++;
+      this.#open.set(flow.flow, { series, sent: flow.bytesSent, received: flow.bytesReceived, seen: count });
+    } else {
+      before.sent = flow.bytesSent;
+      before.received = flow.bytesReceived;
+      before.seen = count;
+    }
+  }
+
+  #forget(flow: number): void {
+    const counted = this.#open.get(flow);
+    if (counted === undefined) return;
+    counted.series.open--;
+    this.#open.delete(flow);
   }
 
   #count(series: Series, before: Counted | undefined, flow: FlowProgress): void {
@@ -151,6 +192,7 @@ export class FlowMetrics {
   #create(labels: string): Series {
     const series: Series = {
       labels,
+      open: 0,
       opened: 0,
       closed: 0,
       failed: 0,
@@ -163,12 +205,11 @@ export class FlowMetrics {
     return series;
   }
 
-  /** Drops what nothing was added to for long enough; a series with open flows is in use, whatever its age. */
+  /** Drops what nothing was added to for long enough. */
   #evict(): void {
     const oldest = this.#deps.now() - this.#options.seriesIdleMs;
-    const inUse = new Set(Array.from(this.#open.values(), ({ series }) => series));
     for (const [key, series] of this.#series) {
-      if (series.usedAt >= oldest || inUse.has(series)) continue;
+      if (series.usedAt >= oldest || series.open > 0) continue;
       this.#series.delete(key);
       series.dropped = true;
       this.#evicted++;

@@ -42,3 +42,9 @@ export function openMetricsText(classic: string): string {
     .replaceAll(/^# HELP [^"\n]*"[^\n]*$/gm, (line) => line.replaceAll('"', '\\"'))
     .replaceAll(/^(\w+_bucket\{le="\d+)"/gm, '$1.0"');
 }
+
+/** A whole page of the classic format in the one that was asked for; OpenMetrics has no empty lines. */
+export function expositionText(classic: string, format: ExpositionFormat): string {
+  if (format === "classic") return classic;
+  return `${openMetricsText(classic.replaceAll(/^\n/gm, ""))}${expositionEnds.openmetrics}`;
+}

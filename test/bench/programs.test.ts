@@ -1,6 +1,7 @@
 /** The bench's own programs, small: what they measure must have happened, or they fail. */
 import { expect, test } from "vitest";
 import { runProgram } from "../../bench/programs/run-program.ts";
+import type { ScrapeReport } from "../../bench/programs/scrape-clients.ts";
 
 const options = { timeoutMs: 280_000, signal: new AbortController().signal };
 
@@ -47,6 +48,22 @@ test("control and an agent follow a cluster under churn, and every change of a p
   expect(result.enforcementMs.written).toBe(8);
   expect(result.enforcementMs.p50).toBeGreaterThan(0);
 });
+
+test.each(["typescript", "native"])(
+  "on the %s engine connections are timed without scrapes and while the page is read in both formats",
+  { timeout: 300_000 },
+  async (engine) => {
+    const args = ["--engine", engine, "--series", "400", "--open", "20", "--rounds", "1", "--messages", "50"];
+    const result = await runProgram<ScrapeReport>("scrape", [...args, "--connections", "20"], options);
+    expect(result.samples).toBeGreaterThan(400);
+    for (const times of [result.openMs, result.newMs]) {
+      for (const condition of ["alone", "classic", "openmetrics"] as const) {
+        expect(times[condition].p50).toBeGreaterThan(0);
+        expect(times[condition].p99).toBeGreaterThanOrEqual(times[condition].p50);
+      }
+    }
+  },
+);
 
 test("a program that fails is told by its error, and one that takes too long by that", {
   timeout: 120_000,

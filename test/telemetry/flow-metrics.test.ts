@@ -6,6 +6,11 @@ function textOf(metrics: FlowMetrics): string {
   return [...metrics.pieces()].join("");
 }
 
+/** A count to its end. */
+function count(metrics: FlowMetrics, flows: Parameters<FlowMetrics["countOpen"]>[0]): void {
+  for (const _ of metrics.countOpen(flows));
+}
+
 function setUp(series = 100, seriesIdleMs = 60_000) {
   const clock = { now: 1_700_000_000_000 };
   return { clock, metrics: new FlowMetrics({ now: () => clock.now }, { series, seriesIdleMs }) };
@@ -143,13 +148,13 @@ describe("the istio_tcp families", () => {
   it("count a long-lived flow while it lives, and every byte once", () => {
     const { metrics } = setUp();
     const context = { label: label(), pod: localPod("web") };
-    metrics.countOpen([{ ...record({ bytesSent: 10, bytesReceived: 100 }), context }]);
+    count(metrics, [{ ...record({ bytesSent: 10, bytesReceived: 100 }), context }]);
     expect(samples(textOf(metrics), received)[0]?.value).toBe(10);
-    metrics.countOpen([{ ...record({ bytesSent: 25, bytesReceived: 100 }), context }]);
+    count(metrics, [{ ...record({ bytesSent: 25, bytesReceived: 100 }), context }]);
     expect(samples(textOf(metrics), received)[0]?.value).toBe(25);
     expect(samples(textOf(metrics), closed)).toEqual([]);
     metrics.flowClosed(record({ bytesSent: 30, bytesReceived: 160 }), context);
-    metrics.countOpen([]);
+    count(metrics, []);
     const text = textOf(metrics);
     expect(samples(text, opened)[0]?.value).toBe(1);
     expect(samples(text, closed)[0]?.value).toBe(1);
@@ -157,9 +162,48 @@ describe("the istio_tcp families", () => {
     expect(samples(text, sent)[0]?.value).toBe(160);
   });
 
+  it("count every flow and byte once when flows end, and others count, between the steps of a count", () => {
+    const { metrics } = setUp(2000);
+    const context = { label: label(), pod: localPod("web") };
+    const many = 1000;
+    const rows = (bytesSent: number) =>
+      Array.from({ length: many }, (_, flow) => ({ ...record({ flow, bytesSent, bytesReceived: 0 }), context }));
+    const slow = metrics.countOpen(rows(10));
+    slow.next();
+    // One that was counted already and one that was not, both in the list of the count that goes on.
+    for (const flow of [0, many - 1]) metrics.flowClosed(record({ flow, bytesSent: 11, bytesReceived: 0 }), context);
+    count(metrics, rows(20).slice(1, -1));
+    for (const _ of slow);
+    const total = (family: string) => samples(textOf(metrics), family).reduce((sum, { value }) => sum + value, 0);
+    expect({ opened: total(opened), received: total(received) }).toEqual({
+      opened: many,
+      received: 2 * 11 + (many - 2) * 20,
+    });
+    for (let flow = 1; flow < many - 1; flow++) {
+      metrics.flowClosed(record({ flow, bytesSent: 30, bytesReceived: 0 }), context);
+    }
+    expect({ opened: total(opened), closed: total(closed), received: total(received) }).toEqual({
+      opened: many,
+      closed: many,
+      received: 2 * 11 + (many - 2) * 30,
+    });
+  });
+
+  it("forget a flow that no count sees any more, and one whose reader went away stays", () => {
+    const { clock, metrics } = setUp(100, 60_000);
+    const context = { label: label(), pod: localPod("web") };
+    const rows = Array.from({ length: 600 }, (_, flow) => ({ ...record({ flow }), context }));
+    count(metrics, rows);
+    metrics.countOpen([]).return();
+    clock.now += 120_000;
+    expect(samples(textOf(metrics), opened)).toHaveLength(1);
+    count(metrics, []);
+    expect(samples(textOf(metrics), opened)).toEqual([]);
+  });
+
   it("leave a flow that has not gone anywhere for its end", () => {
     const { metrics } = setUp();
-    metrics.countOpen([{ ...record({ target: undefined }), context: { label: label(), pod: undefined } }]);
+    count(metrics, [{ ...record({ target: undefined }), context: { label: label(), pod: undefined } }]);
     expect(samples(textOf(metrics), opened)).toEqual([]);
   });
 
@@ -189,7 +233,7 @@ describe("the bound on label sets", () => {
   it("keeps the set of an open flow, however quiet", () => {
     const { clock, metrics } = setUp(100, 60_000);
     const context = talk("a");
-    metrics.countOpen([{ ...record(), context }]);
+    count(metrics, [{ ...record(), context }]);
     clock.now += 120_000;
     expect(samples(textOf(metrics), opened)).toHaveLength(1);
   });
