@@ -106,6 +106,7 @@ function watchTurns(): () => Pick<WatcherAnswer, "p99CpuMs" | "maxCpuMs" | "long
     const seen = { p99CpuMs: microseconds.percentile(99) / 1000, maxCpuMs: microseconds.max / 1000, longest };
     microseconds.reset();
     longest = [];
+    before = { at: monotonicMs(), cpu: threadMicroseconds() };
     return seen;
   };
 }

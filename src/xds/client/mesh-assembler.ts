@@ -61,6 +61,8 @@ interface KnownService {
 
 /** Deltas of at most this many things; a larger change takes effect in parts, workloads before Services. */
 const largestDelta = 250;
+/** Services of such a part: each is put together from all of its endpoints, some thirty on average. */
+const servicesAtOnce = 25;
 
 export class MeshAssembler {
   readonly node: string;
@@ -173,9 +175,9 @@ export class MeshAssembler {
     }
     yield settings;
     // What forbids comes first and what goes goes last, so that nothing in between allows more than before or after.
-    for (const part of parts([...staged.policies].sort(byStrictness))) yield policyDelta(part);
-    for (const part of parts(staged.workloads)) yield workloadDelta(part);
-    for (const part of parts(staged.services)) yield this.#serviceDelta(part);
+    for (const part of parts([...staged.policies].sort(byStrictness), largestDelta)) yield policyDelta(part);
+    for (const part of parts(staged.workloads, largestDelta)) yield workloadDelta(part);
+    for (const part of parts(staged.services, servicesAtOnce)) yield this.#serviceDelta(part);
     yield local;
   }
 
@@ -293,11 +295,11 @@ function absent(staged: ReadonlyMap<string, unknown>): string[] {
   return [...staged].flatMap(([name, value]) => (value === undefined ? [name] : []));
 }
 
-function* parts<T>(all: Iterable<T>): Iterable<T[]> {
+function* parts<T>(all: Iterable<T>, most: number): Iterable<T[]> {
   let part: T[] = [];
   for (const one of all) {
     part.push(one);
-    if (part.length < largestDelta) continue;
+    if (part.length < most) continue;
     yield part;
     part = [];
   }
