@@ -217,3 +217,24 @@ spec: {rules: [{from: [{source: {principals: ["spiffe://cluster.local/ns/a/sa/b"
     expect((await warren(["lint", "--codes"])).stdout).toMatch(/^WP100 {2}.*\n(.*\n)+WP117/);
   });
 });
+
+describe("warren", () => {
+  test("--help lists verbs by what one wants to know, help VERB and a misspelt verb say what is meant", async () => {
+    const { code, stdout } = await warren(["--help"]);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^Usage: warren VERB[\s\S]*\nIs it encrypted:\n {2}tls-check +\S/);
+    expect(await warren([])).toEqual({ code: 2, stdout: "", stderr: stdout });
+    expect((await warren(["help", "why"])).stdout).toMatch(/^Usage: warren why \[options\] <src> <dst>/);
+    const misspelt = await warren(["statsu"]);
+    expect(misspelt).toMatchObject({ code: 2, stdout: "" });
+    expect(misspelt.stderr).toContain("Did you mean status?");
+  });
+
+  test("a reader that goes away is no failure", async () => {
+    const child = spawn("sh", ["-c", '"$0" "$@" | true; echo done', process.execPath, main, "status", "--help"], {
+      stdio: "pipe",
+    });
+    const [out, err] = await Promise.all([text(child.stdout), text(child.stderr)]);
+    expect({ out, err }).toEqual({ out: "done\n", err: "" });
+  });
+});
