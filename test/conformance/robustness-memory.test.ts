@@ -182,7 +182,7 @@ describe.each(engines)("the $name engine", (kind: EngineKind) => {
   });
 });
 
-describe.each(enginePairs)("from $name", ({ client: near, server: far }) => {
+describe.each(enginePairs)("what waits on the way from $name", ({ client: near, server: far }) => {
   const kinds = { client: near, server: far };
 
   it.each(["up", "back"] as const)(

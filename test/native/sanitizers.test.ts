@@ -21,10 +21,10 @@ import { describe, expect, it, onTestFinished } from "vitest";
 const run = promisify(execFile);
 const root = fileURLToPath(new URL("../..", import.meta.url));
 /**
- * All tests that the native engine takes part in, but of those that move 100 MiB the one alone that has it at both ends: the others would
- * take half of the time and show its code nothing new.
+ * All tests that the native engine takes part in. Of those that move hundreds of MiB only the ones that have it at both ends: the others
+ * would take half of the time and show its code nothing new.
  */
-const chosen = "^(?!.*typescript.*100 MiB).*(native|several workers)";
+const chosen = "^(?!.*typescript.*100 MiB)(?!.*what waits.*typescript).*(native|several workers)";
 const suites =
   "captured carrying connect-requests floods hand-over lifecycle pool remembered remembered-race robustness-memory robustness-peers".split(
     " ",
