@@ -12,7 +12,13 @@ import type { PeerAuthentication } from "../model/peer-authentication.ts";
 import type { Service, ServiceEndpoint } from "../model/service.ts";
 import type { LocalPod, Workload, WorkloadUid } from "../model/workload.ts";
 import { AuthorizationIndex, authorizationKey } from "../policy/authorization/authorization-index.ts";
-import { compileModes, modeOfPort, peerAuthenticationKey, type WorkloadModes } from "../policy/peer-authentication.ts";
+import {
+  compileModes,
+  modeOfPort,
+  peerAuthenticationKey,
+  takesPart,
+  type WorkloadModes,
+} from "../policy/peer-authentication.ts";
 import { NameTable } from "./name-table.ts";
 import type { ServiceEntry } from "./packed-service.ts";
 import { ServiceTable, serviceKey } from "./service-table.ts";
@@ -57,11 +63,21 @@ class ChangeLog {
   readonly judgedPods = new Set<WorkloadUid>();
   /** Pods that came to or left a Service: policies with a `targetRef` to it follow. */
   readonly members = new Set<WorkloadUid>();
+  /** Of every policy that changed, as it was and as it is: whom it selects. */
+  readonly selections: ((workload: Workload) => boolean)[] = [];
 
   /** How many changes there are that may concern any connection. */
   get policies(): number {
     const { authorizationPolicies, peerAuthentications, networkPolicies, judgedPods } = this;
     return authorizationPolicies.size + peerAuthentications.size + networkPolicies.size + judgedPods.size;
+  }
+
+  /** What policy says about the workload's traffic may have become different. */
+  concerns(workload: Workload): boolean {
+    const { uid } = workload;
+    if (this.settings || this.networkPolicies.size + this.judgedPods.size > 0) return true;
+    if (this.members.has(uid) || this.workloads.has(uid)) return true;
+    return this.selections.some((selects) => selects(workload));
   }
 
   get empty(): boolean {
@@ -124,6 +140,7 @@ export class MeshIndex implements MeshView {
       networkPolicies: log.networkPolicies,
       nodes: log.nodes,
       policyScope: log.settings || log.policies > 0 ? "all" : new Set([...log.members, ...log.workloads]),
+      concerns: (workload) => log.concerns(workload),
     };
     for (const listener of this.#listeners) listener(change);
     return change;
@@ -315,26 +332,42 @@ export class MeshIndex implements MeshView {
     for (const key of delta.removedPeerAuthentications ?? []) {
       const [namespace = "", name = ""] = key.split("/");
       const policies = this.#peerAuthentications.get(namespace);
+      this.#noteModes(policies?.get(name), log);
       if (policies?.delete(name)) log.peerAuthentications.add(key);
       if (policies?.size === 0) this.#peerAuthentications.delete(namespace);
     }
     for (const policy of delta.peerAuthentications ?? []) {
       const policies = this.#peerAuthentications.get(policy.namespace) ?? new Map<string, PeerAuthentication>();
       if (isDeepStrictEqual(policies.get(policy.name), policy)) continue;
+      this.#noteModes(policies.get(policy.name), log);
+      this.#noteModes(policy, log);
       this.#peerAuthentications.set(policy.namespace, policies.set(policy.name, policy));
       log.peerAuthentications.add(peerAuthenticationKey(policy));
     }
     if (log.peerAuthentications.size > 0) this.#modes.clear();
     for (const key of delta.removedAuthorizationPolicies ?? []) {
+      this.#noteRules(this.#authorization.get(key), log);
       if (this.#authorization.remove(key)) log.authorizationPolicies.add(key);
     }
     for (const policy of delta.authorizationPolicies ?? []) {
       const key = authorizationKey(policy);
       if (isDeepStrictEqual(this.#authorization.get(key), policy)) continue;
+      this.#noteRules(this.#authorization.get(key), log);
+      this.#noteRules(policy, log);
       this.#authorization.set(policy);
       log.authorizationPolicies.add(key);
     }
     this.#applyNetworkPolicies(delta, log);
+  }
+
+  #noteModes(policy: PeerAuthentication | undefined, log: ChangeLog): void {
+    if (policy === undefined) return;
+    const { rootNamespace } = this.#settings;
+    log.selections.push((workload) => takesPart(policy, workload, rootNamespace));
+  }
+
+  #noteRules(policy: AuthorizationPolicy | undefined, log: ChangeLog): void {
+    if (policy !== undefined) log.selections.push((workload) => this.#authorization.selects(policy, workload));
   }
 
   #applyNetworkPolicies(delta: MeshDelta, log: ChangeLog): void {

@@ -89,6 +89,8 @@ export interface MeshChange {
   readonly nodes: ReadonlySet<string>;
   /** Workloads for which policy may now say something else about traffic that they accept. */
   readonly policyScope: ReadonlySet<WorkloadUid> | "all";
+  /** The same, asked about one workload as it is now, and more exactly: of policies that changed only those count that select it. */
+  concerns(workload: Workload): boolean;
 }
 
 /** Where views come from. */

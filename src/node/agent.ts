@@ -263,6 +263,12 @@ export class Agent {
     parts.compactMemory();
     driver.start();
     credentials.start();
+    // After the driver, which has flows to cut: a new list is put into each credential one by one.
+    this.#unsubscribe.push(
+      parts.source.onChange((change) => {
+        if (change.settings) credentials.settingsChanged();
+      }),
+    );
     this.#succession = parts.succession?.(this.#log.scope("succession"));
     await this.#succession?.begin({
       stepBack: () => this.#stepBack(),
@@ -382,7 +388,6 @@ export class Agent {
     this.#unsubscribe.push(
       source.onChange((change) => {
         this.#meshChangedAt = systemClock.now();
-        if (change.settings) this.#credentials?.settingsChanged();
         const ours = this.#handover === undefined ? change.nodes.has(this.#config.node) : change.workloads.size > 0;
         if (ours) this.#enrolment?.reconcile();
       }),

@@ -70,6 +70,15 @@ function levelOf(
   return labelsMatch(policy.matchLabels, workload.labels) ? "workload" : undefined;
 }
 
+/** True if the object has a say in the workload's modes, on whatever level. */
+export function takesPart(
+  policy: PeerAuthentication,
+  workload: Pick<Workload, "namespace" | "labels">,
+  rootNamespace: string,
+): boolean {
+  return levelOf(policy, workload, rootNamespace) !== undefined;
+}
+
 /** The effective modes of a workload. */
 export function compileModes(
   policies: Iterable<PeerAuthentication>,

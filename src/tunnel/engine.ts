@@ -229,6 +229,16 @@ export interface FlowRow {
   arrivedAt: number;
 }
 
+/**
+ * Open flows that agree in pod, role, peer, destination and the address of their source; outbound ones in target and label too. Policy
+ * cannot tell them apart, so that thousands are judged by one look.
+ */
+export interface FlowClass {
+  /** One of them. */
+  readonly row: FlowRow;
+  readonly flows: readonly FlowId[];
+}
+
 export interface EngineEvents {
   flowArrived(event: FlowArrived): void;
   connectArrived(event: ConnectArrived): void;
@@ -392,6 +402,8 @@ export interface Engine {
 
   /** Calls `each` for every open flow; the row object may be reused. */
   flows(filter: FlowFilter, each: (row: FlowRow) => void): void;
+  /** Calls `each` for every set of open flows that are alike to policy, outbound ones only if asked for; the row may be reused. */
+  flowClasses(filter: { readonly outbound: boolean }, each: (alike: FlowClass) => void): void;
   closeFlows(flows: readonly FlowId[], reason: Reason): void;
   tunnels(each: (info: TunnelInfo & { openedAt: number; flows: number }) => void): void;
   closeTunnels(tunnels: readonly TunnelId[], reason: Reason): void;

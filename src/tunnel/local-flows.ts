@@ -21,6 +21,8 @@ export interface LocalSide {
 
 export class LocalFlows implements LocalPods {
   readonly #deps: LocalFlowsDeps;
+  /** Whether there ever was one: where there was none, nobody need look among the flows that leave pods. */
+  joinedAny = false;
   #byWorkload: ReadonlyMap<WorkloadUid, LocalPod> | undefined;
 
   constructor(deps: LocalFlowsDeps) {

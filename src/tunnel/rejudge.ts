@@ -9,7 +9,7 @@ import type { Identity } from "../model/identity.ts";
 import type { MeshView } from "../model/mesh.ts";
 import type { Reason } from "../model/reason.ts";
 import type { LocalPod } from "../model/workload.ts";
-import type { FlowId, FlowRole, FlowRow, PodHandle } from "./engine.ts";
+import type { FlowRole, FlowRow, PodHandle } from "./engine.ts";
 import { decideConnect } from "./inbound.ts";
 import { decidePlaintext } from "./inbound-passthrough.ts";
 import { judgeLocal, type LocalPair, type LocalPods } from "./local.ts";
@@ -24,9 +24,8 @@ const forbidding: ReadonlySet<Reason> = new Set<Reason>([
   "certificate-revoked",
 ]);
 
-/** What of a listed row is needed to judge it; rows are reused by the engine. */
+/** What of a class's row is needed to judge it; rows are reused by the engine. */
 export interface JudgedFlow {
-  readonly flow: FlowId;
   readonly pod: PodHandle;
   readonly role: Exclude<FlowRole, "outbound">;
   readonly peer: Identity | "";
@@ -36,13 +35,12 @@ export interface JudgedFlow {
 
 export function copyRow(row: FlowRow): JudgedFlow | undefined {
   if (row.role === "outbound") return undefined;
-  const { flow, pod, role, peer, source, destination } = row;
-  return { flow, pod, role, peer, source: { ...source }, destination: { ...destination } };
+  const { pod, role, peer, source, destination } = row;
+  return { pod, role, peer, source: { ...source }, destination: { ...destination } };
 }
 
 /** A local flow; it was accepted for the client's pod. */
 export interface JudgedLocalFlow {
-  readonly flow: FlowId;
   readonly pod: PodHandle;
   readonly role: "local";
   readonly pair: LocalPair;
@@ -75,13 +73,4 @@ function judge(view: MeshView, pod: LocalPod, flow: JudgedFlow, stance: HttpStan
   if (flow.peer === "") return undefined;
   const authority = formatHostPort(flow.destination.address, flow.destination.port);
   return decideConnect(view, pod, { peer: flow.peer, source: flow.source, authority }, stance);
-}
-
-/** Flows that agree in this get the same judgement. */
-export function localJudgementKey({ client, server, destination }: LocalPair): string {
-  return `local ${client.uid} ${server.uid} ${destination.address} ${destination.port}`;
-}
-
-export function judgementKey({ pod, role, peer, source, destination }: JudgedFlow, handedOver: boolean): string {
-  return `${pod} ${role} ${peer} ${source.address} ${destination.address} ${destination.port} ${handedOver}`;
 }

@@ -1,32 +1,28 @@
 /**
- * Carries re-judging through all open flows in slices, so that ten thousand of them don't hold up the event loop. A change that comes
- * in between starts over with the newer state. The first slice runs within the change itself.
+ * Carries re-judging through all open flows, class by class: flows that policy cannot tell apart are asked about once. It works in
+ * slices, so that ten thousand of a kind each don't hold up the event loop; a change that comes in between starts over with the newer
+ * state. The first slice runs within the change itself, and what it forbids is on its way to the engine before it ends.
  */
-import type { MeshView } from "../model/mesh.ts";
-import type { LocalPod, WorkloadUid } from "../model/workload.ts";
-import type { Engine, FlowId, FlowRow, PodHandle } from "./engine.ts";
+import type { MeshChange, MeshView } from "../model/mesh.ts";
+import type { LocalPod } from "../model/workload.ts";
+import type { Engine, FlowClass, FlowId, FlowRow, PodHandle } from "./engine.ts";
 import type { LocalPair, LocalPods } from "./local.ts";
-import {
-  copyRow,
-  forbidden,
-  forbiddenLocal,
-  type JudgedFlow,
-  type JudgedLocalFlow,
-  judgementKey,
-  localJudgementKey,
-} from "./rejudge.ts";
+import { copyRow, forbidden, forbiddenLocal, type JudgedFlow, type JudgedLocalFlow } from "./rejudge.ts";
 import type { HttpStance, RefuseVerdict } from "./verdict.ts";
 
-/** Longest uninterrupted work, milliseconds. */
+/** Longest uninterrupted work, and how long what was found forbidden waits for more of it; milliseconds. */
 const slice = 5;
+const gather = 1;
 
 export interface RejudgingDeps {
-  readonly engine: Engine;
+  readonly engine: Pick<Engine, "flowClasses" | "closeFlows">;
   view(): MeshView;
   pod(handle: PodHandle): LocalPod | undefined;
   readonly stance: HttpStance;
   isHandedOver(flow: FlowId): boolean;
   readonly localPods: LocalPods;
+  /** Some flows may be joined without a tunnel. */
+  mayBeLocal(): boolean;
   /** Who is joined by a flow without a tunnel; undefined for all others. Nothing of the row is kept. */
   localPair(row: FlowRow): LocalPair | undefined;
   /** Called before a flow is closed, so that its record can tell what for. */
@@ -34,15 +30,23 @@ export interface RejudgingDeps {
   failed(error: unknown): void;
 }
 
+/** `unfit`: nothing is forbidden, but this way of joining the two is closed. */
 type Judgement = RefuseVerdict | "unfit" | undefined;
 
-type Scope = ReadonlySet<WorkloadUid> | "all";
+/** The pods about whose traffic policy may say something else than before. */
+export type RejudgedPods = (pod: LocalPod) => boolean;
+
+/** A class of flows that waits to be judged. */
+interface Waiting {
+  readonly judged: JudgedFlow | JudgedLocalFlow;
+  readonly flows: readonly FlowId[];
+}
 
 export class Rejudging {
   readonly #deps: RejudgingDeps;
-  #scope: Scope = new Set();
-  #flows: (JudgedFlow | JudgedLocalFlow)[] = [];
-  #memo = new Map<string, Judgement>();
+  /** Of the changes whose flows are not all judged yet. */
+  #concerned: RejudgedPods[] = [];
+  #waiting: Waiting[] = [];
   #next: NodeJS.Immediate | undefined;
   #waiters: (() => void)[] = [];
   rejudgedTotal = 0;
@@ -52,26 +56,32 @@ export class Rejudging {
     this.#deps = deps;
   }
 
-  /** Judges the open flows to these workloads by the view of now. */
-  begin(scope: Scope): void {
-    if (scope !== "all" && scope.size === 0) return;
-    this.#scope = unite(this.#next === undefined ? new Set() : this.#scope, scope);
-    this.#memo = new Map();
-    this.#flows = [];
-    this.#deps.engine.flows({}, (row) => {
-      const local = this.#deps.pod(row.pod);
-      if (local === undefined) return;
-      const pair = row.role === "outbound" ? this.#deps.localPair(row) : undefined;
-      if (!this.#concerns(local) && (pair === undefined || !this.#concerns(pair.server))) return;
-      const { flow: id, pod } = row;
-      const flow = pair === undefined ? copyRow(row) : ({ flow: id, pod, role: "local", pair } as const);
-      if (flow !== undefined) this.#flows.push(flow);
-    });
-    this.#run();
+  /** Judges the open flows that a change of the mesh may have to do with; returns to which pods those are. */
+  follow(change: MeshChange): RejudgedPods {
+    const { policyScope } = change;
+    // Most changes of a large mesh are about pods elsewhere.
+    if (policyScope !== "all" && policyScope.size === 0) return () => false;
+    const concerned = (pod: LocalPod): boolean => {
+      const workload = this.#deps.view().workload(pod.workload);
+      return workload === undefined || change.concerns(workload);
+    };
+    this.begin(concerned);
+    return concerned;
   }
 
-  #concerns({ workload }: LocalPod): boolean {
-    return this.#scope === "all" || this.#scope.has(workload);
+  /** Judges the open flows to these pods by the view of now. */
+  begin(concerned: RejudgedPods): void {
+    this.#concerned = this.#next === undefined ? [concerned] : [...this.#concerned, concerned];
+    this.#waiting = [];
+    const answers = new Map<LocalPod, boolean>();
+    const concerns = (pod: LocalPod): boolean => {
+      const known = answers.get(pod) ?? this.#concerned.some((each) => each(pod));
+      answers.set(pod, known);
+      return known;
+    };
+    const outbound = this.#deps.mayBeLocal();
+    this.#deps.engine.flowClasses({ outbound }, (alike) => this.#queue(alike, concerns));
+    this.#run();
   }
 
   /** Resolves when no flow waits to be judged. */
@@ -81,23 +91,36 @@ export class Rejudging {
   }
 
   stop(): void {
-    this.#flows = [];
+    this.#waiting = [];
     this.#finish();
   }
 
+  #queue({ row, flows }: FlowClass, concerns: (pod: LocalPod) => boolean): void {
+    const accepted = this.#deps.pod(row.pod);
+    if (accepted === undefined) return;
+    const pair = row.role === "outbound" ? this.#deps.localPair(row) : undefined;
+    if (!concerns(accepted) && (pair === undefined || !concerns(pair.server))) return;
+    const judged = pair === undefined ? copyRow(row) : ({ pod: row.pod, role: "local", pair } as const);
+    if (judged !== undefined) this.#waiting.push({ judged, flows });
+  }
+
   #run(): void {
-    const end = performance.now() + slice;
-    const cut: FlowId[] = [];
-    let flow = this.#flows.pop();
-    while (flow !== undefined) {
-      if (this.#isForbidden(flow)) cut.push(flow.flow);
-      flow = performance.now() < end ? this.#flows.pop() : undefined;
+    const began = performance.now();
+    let gathered = began;
+    let cut: FlowId[] = [];
+    let now = began;
+    for (let next = this.#waiting.pop(); next !== undefined; next = this.#waiting.pop()) {
+      for (const flow of this.#forbiddenOf(next)) cut.push(flow);
+      now = performance.now();
+      if (now - gathered > gather) {
+        this.#cut(cut);
+        cut = [];
+        gathered = now;
+      }
+      if (now - began > slice) break;
     }
-    if (cut.length > 0) {
-      this.closedTotal += cut.length;
-      this.#deps.engine.closeFlows(cut, "policy-changed");
-    }
-    if (this.#flows.length === 0) {
+    this.#cut(cut);
+    if (this.#waiting.length === 0) {
       this.#finish();
       return;
     }
@@ -105,41 +128,45 @@ export class Rejudging {
     this.#next = setImmediate(() => this.#run());
   }
 
-  #isForbidden(flow: JudgedFlow | JudgedLocalFlow): boolean {
-    const pod = this.#deps.pod(flow.pod);
-    if (pod === undefined) return false;
-    this.rejudgedTotal += 1;
-    const handedOver = this.#deps.isHandedOver(flow.flow);
-    const key = flow.role === "local" ? localJudgementKey(flow.pair) : judgementKey(flow, handedOver);
-    let verdict = this.#memo.get(key);
-    if (verdict === undefined && !this.#memo.has(key)) {
-      try {
-        const { stance, localPods } = this.#deps;
-        const view = this.#deps.view();
-        verdict =
-          flow.role === "local"
-            ? forbiddenLocal(view, localPods, flow.pair)
-            : forbidden(view, pod, flow, { stance, handedOver });
-      } catch (thrown) {
-        // What can't be judged must not go on.
-        this.#deps.failed(thrown);
-        return true;
-      }
-      this.#memo.set(key, verdict);
+  #cut(flows: readonly FlowId[]): void {
+    if (flows.length === 0) return;
+    this.closedTotal += flows.length;
+    this.#deps.engine.closeFlows(flows, "policy-changed");
+  }
+
+  #forbiddenOf({ judged, flows }: Waiting): readonly FlowId[] {
+    const pod = this.#deps.pod(judged.pod);
+    if (pod === undefined) return [];
+    this.rejudgedTotal += flows.length;
+    try {
+      const { stance, localPods } = this.#deps;
+      const view = this.#deps.view();
+      if (judged.role === "local") return this.#told(flows, forbiddenLocal(view, localPods, judged.pair));
+      const unread = this.#told(
+        flows.filter((flow) => !this.#deps.isHandedOver(flow)),
+        forbidden(view, pod, judged, { stance, handedOver: false }),
+      );
+      const read = flows.filter((flow) => this.#deps.isHandedOver(flow));
+      if (read.length === 0) return unread;
+      return [...unread, ...this.#told(read, forbidden(view, pod, judged, { stance, handedOver: true }))];
+    } catch (thrown) {
+      // What can't be judged must not go on.
+      this.#deps.failed(thrown);
+      return flows;
     }
-    if (verdict !== undefined && verdict !== "unfit") this.#deps.closing(flow.flow, verdict);
-    return verdict !== undefined;
+  }
+
+  /** The flows, if that is the judgement on them, and then their records will tell it. */
+  #told(flows: readonly FlowId[], judgement: Judgement): readonly FlowId[] {
+    if (judgement === undefined) return [];
+    if (judgement !== "unfit") for (const flow of flows) this.#deps.closing(flow, judgement);
+    return flows;
   }
 
   #finish(): void {
     clearImmediate(this.#next);
     this.#next = undefined;
-    this.#scope = new Set();
-    this.#memo = new Map();
+    this.#concerned = [];
     for (const resolve of this.#waiters.splice(0)) resolve();
   }
-}
-
-function unite(one: Scope, other: Scope): Scope {
-  return one === "all" || other === "all" ? "all" : new Set([...one, ...other]);
 }

@@ -130,6 +130,7 @@ export class TunnelDriver implements Driver, EngineEvents {
       pod: localPod,
       stance: this.#stance,
       localPods: this.#local,
+      mayBeLocal: () => this.#local.joinedAny,
       localPair: (row) => this.#local.pair(row),
       isHandedOver: (flow) => this.#handedOver.has(flow),
       closing: (flow, verdict) => this.#closing.set(flow, verdict),
@@ -316,8 +317,8 @@ export class TunnelDriver implements Driver, EngineEvents {
     const closedFor = this.#closing.get(record.flow);
     this.#closing.delete(record.flow);
     this.#handedOver.delete(record.flow);
-    const { telemetry } = this.#deps;
     const told = relabel(label, closedFor);
+    const { telemetry } = this.#deps;
     const pod = this.#byHandle.get(record.pod)?.local;
     if (told.local === true) {
       for (const side of this.#local.sides(record, told, pod)) telemetry.flowClosed(side.record, told, side.pod);
@@ -390,6 +391,7 @@ export class TunnelDriver implements Driver, EngineEvents {
         if (from === undefined) return { ...base, kind: "refuse", reason: "pod-removed" };
         // Only its label tells a local flow from others that leave the pod: one without could not be judged again.
         if (verdict.local === true && base.label === 0) return { ...base, kind: "refuse", reason: "limit-memory" };
+        if (verdict.local === true) this.#local.joinedAny = true;
         const dial = { ...base, kind: "dial", targets, from: from.handle, purpose, baggage } as const;
         return sourceAddress === undefined ? dial : { ...dial, sourceAddress };
       }
@@ -402,16 +404,14 @@ export class TunnelDriver implements Driver, EngineEvents {
 
   #meshChanged(change: MeshChange): void {
     this.#advance();
-    if (change.settings || change.workloads.size > 0) this.#groups.prune(this.#deps.mesh.view);
-    if (change.workloads.size > 0) {
-      this.#held.review((flow, arrived) => this.#judge(flow, arrived));
-    }
-    const { policyScope } = change;
-    this.#rejudging.begin(policyScope);
+    // What must end comes before what may begin.
+    const concerned = this.#rejudging.follow(change);
     this.#requests?.rejudge(({ pod }) => {
       const local = this.#byHandle.get(pod)?.local;
-      return policyScope === "all" || (local !== undefined && policyScope.has(local.workload));
+      return local !== undefined && concerned(local);
     });
+    if (change.settings || change.workloads.size > 0) this.#groups.prune(this.#deps.mesh.view);
+    if (change.workloads.size > 0) this.#held.review((flow, arrived) => this.#judge(flow, arrived));
   }
 
   /** Nothing decided so far is repeated from here on, for all pods or one. */
@@ -426,7 +426,7 @@ export class TunnelDriver implements Driver, EngineEvents {
     if (this.#deps.mesh.view.settings.localTraffic !== "auto") return;
     this.#local.changed();
     this.#advance();
-    this.#rejudging.begin("all");
+    this.#rejudging.begin(() => true);
   }
 
   /** Flows that were accepted for other pods and joined to this one. */

@@ -10,6 +10,7 @@ import type {
   Engine,
   EngineEvents,
   EngineStats,
+  FlowClass,
   FlowClosed,
   FlowFilter,
   FlowId,
@@ -22,6 +23,7 @@ import type {
   TunnelId,
   TunnelInfo,
 } from "../../src/tunnel/engine.ts";
+import { classesOf } from "../../src/tunnel/flow-class.ts";
 
 type OpenTunnel = TunnelInfo & { openedAt: number; flows: number };
 
@@ -108,6 +110,11 @@ export class FakeEngine implements Engine {
     for (const row of this.rows.values()) {
       if (filter.pod === undefined || filter.pod === row.pod) each(row);
     }
+  }
+
+  flowClasses({ outbound }: { readonly outbound: boolean }, each: (alike: FlowClass) => void): void {
+    const rows = [...this.rows.values()].filter(({ role }) => outbound || role !== "outbound");
+    for (const alike of classesOf(rows)) each(alike);
   }
 
   closeFlows(flows: readonly FlowId[], reason: Reason): void {

@@ -33,6 +33,12 @@ Napi::Value bytes(Napi::Env env, const RecordBuffer& from) {
   return out;
 }
 
+Napi::Value numbers(Napi::Env env, const std::vector<double>& from) {
+  auto out = Napi::Float64Array::New(env, from.size());
+  std::copy(from.begin(), from.end(), out.Data());
+  return out;
+}
+
 // Runs `body` with what the engine throws turned into what JavaScript throws.
 template <typename Body>
 auto guarded(Napi::Env env, Body body) {
@@ -62,6 +68,7 @@ Napi::Function EngineObject::define(Napi::Env env) {
                          InstanceMethod<&Self::decide>("decide"),
                          InstanceMethod<&Self::advanceEpoch>("advanceEpoch"),
                          InstanceMethod<&Self::flows>("flows"),
+                         InstanceMethod<&Self::flowClasses>("flowClasses"),
                          InstanceMethod<&Self::closeFlows>("closeFlows"),
                          InstanceMethod<&Self::leaveFlow>("leaveFlow"),
                          InstanceMethod<&Self::tunnels>("tunnels"),
@@ -170,6 +177,16 @@ Napi::Value EngineObject::flows(const Napi::CallbackInfo& info) {
   RecordBuffer rows;
   engine_->flows(flowFilterOf(info[0].As<Napi::Object>()), rows);
   return bytes(info.Env(), rows);
+}
+
+Napi::Value EngineObject::flowClasses(const Napi::CallbackInfo& info) {
+  FlowClasses classes;
+  engine_->flowClasses(info[0].ToBoolean(), classes);
+  auto out = Napi::Object::New(info.Env());
+  out.Set("rows", bytes(info.Env(), classes.rows()));
+  out.Set("counts", numbers(info.Env(), classes.counts()));
+  out.Set("flows", numbers(info.Env(), classes.ids()));
+  return out;
 }
 
 void EngineObject::closeFlows(const Napi::CallbackInfo& info) {

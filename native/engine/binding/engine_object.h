@@ -28,6 +28,7 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
   Napi::Value decide(const Napi::CallbackInfo& info);
   void advanceEpoch(const Napi::CallbackInfo& info);
   Napi::Value flows(const Napi::CallbackInfo& info);
+  Napi::Value flowClasses(const Napi::CallbackInfo& info);
   void closeFlows(const Napi::CallbackInfo& info);
   Napi::Value tunnels(const Napi::CallbackInfo& info);
   void closeTunnels(const Napi::CallbackInfo& info);

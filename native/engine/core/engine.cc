@@ -217,11 +217,38 @@ void Engine::flows(const FlowFilter& filter, RecordBuffer& rows) {
   }
 }
 
+void Engine::flowClasses(bool outbound, FlowClasses& classes) {
+  for (const auto& worker : workers_) {
+    FlowTable& table = worker->flowTable();
+    const std::lock_guard lock(table.mutex);
+    for (const auto& [id, flow] : table.flows) {
+      if (outbound || flow->role() != Role::outbound) classes.add(*flow);
+    }
+  }
+}
+
 void Engine::closeFlows(std::span<const double> flows, Reason reason) {
+  std::vector<std::vector<uint64_t>> homes(workers());
   for (const double raw : flows) {
     const auto id = static_cast<uint64_t>(raw);
-    sendToFlow(
-        id, [&](Flow&, Worker& at) { at.post(Task([id, reason](Worker& worker) { worker.closeFlow(id, reason); })); });
+    if (workerOf(id) < workers()) homes[workerOf(id)].push_back(id);
+  }
+  for (unsigned home = 0; home < workers(); home++) {
+    if (homes[home].empty()) continue;
+    std::vector<std::vector<uint64_t>> there(workers());
+    FlowTable& table = workers_[home]->flowTable();
+    // Posted under the lock, as in `sendToFlow`; one message for all, so that the worker is not in the way of the rest.
+    const std::lock_guard lock(table.mutex);
+    for (const uint64_t id : homes[home]) {
+      const auto entry = table.flows.find(id);
+      if (entry != table.flows.end()) there[entry->second->view.worker].push_back(id);
+    }
+    for (unsigned at = 0; at < workers(); at++) {
+      if (there[at].empty()) continue;
+      workers_[at]->post(Task([ids = std::move(there[at]), reason](Worker& worker) {
+        for (const uint64_t id : ids) worker.closeFlow(id, reason);
+      }));
+    }
   }
 }
 

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "engine/core/events.h"
+#include "engine/core/flow_classes.h"
 #include "engine/core/group.h"
 #include "engine/core/memory_return.h"
 #include "engine/core/options.h"
@@ -110,6 +111,8 @@ class Engine {
   bool decide(std::span<const uint8_t> records);
   void advanceEpoch(uint64_t epoch, uint64_t pod);
   void flows(const FlowFilter& filter, RecordBuffer& rows);
+  // Open flows by what policy sees of them; those that leave the pods only if asked for.
+  void flowClasses(bool outbound, FlowClasses& classes);
   void closeFlows(std::span<const double> flows, Reason reason);
   void leaveFlow(uint64_t flow, Reason reason, bool finished);
   void tunnels(RecordBuffer& rows);

@@ -93,6 +93,7 @@ class Flow final : public Runnable {
   [[nodiscard]] Role role() const { return birth_.role; }
   [[nodiscard]] const std::shared_ptr<Pod>& pod() const { return birth_.pod; }
   [[nodiscard]] const Address& source() const { return birth_.source; }
+  [[nodiscard]] const Address& destination() const { return birth_.destination; }
   // A row for listings and closing records; with the table's lock held.
   [[nodiscard]] FlowRecord record() const;
   View view;

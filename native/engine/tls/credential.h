@@ -3,6 +3,7 @@
 #include <openssl/ssl.h>
 
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -39,6 +40,26 @@ struct Verdict {
   std::string identity;
 };
 
+template <typename T, void (*Free)(T*)>
+struct FreeWith {
+  void operator()(T* held) const { Free(held); }
+};
+template <typename T, void (*Free)(T*)>
+using Owned = std::unique_ptr<T, FreeWith<T, Free>>;
+using OwnedX509 = Owned<X509, X509_free>;
+using OwnedCrl = Owned<X509_CRL, X509_CRL_free>;
+
+// A revocation list, and the last issuer that its signature was held against.
+struct SignedList {
+  explicit SignedList(OwnedCrl crl) : crl(std::move(crl)) {}
+  [[nodiscard]] bool isBy(X509* issuer) const;
+
+  const OwnedCrl crl;
+  mutable std::mutex mutex;
+  mutable OwnedX509 checked;
+  mutable bool good = false;
+};
+
 // One issue of a credential, immutable: handshakes begun under it end under it. Shared by all workers.
 class CredentialVersion {
  public:
@@ -52,10 +73,13 @@ class CredentialVersion {
   [[nodiscard]] bool refuses(X509* leaf, STACK_OF(X509) * chain, std::string& detail) const;
 
  private:
+  // Revoked by its issuer.
+  [[nodiscard]] bool listed(X509* certificate, X509* issuer) const;
+
   std::unique_ptr<SSL_CTX, decltype(&SSL_CTX_free)> context_{nullptr, SSL_CTX_free};
   std::set<std::string, std::less<>> trustDomains_;
   std::set<std::string, std::less<>> denied_;
-  bool hasCrl_ = false;
+  std::deque<SignedList> crls_;
 };
 
 // One SPIFFE id's certificates over time.

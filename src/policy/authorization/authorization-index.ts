@@ -11,7 +11,7 @@ import type {
 } from "../../model/authorization.ts";
 import type { MeshSettings } from "../../model/mesh.ts";
 import type { Workload } from "../../model/workload.ts";
-import { type CompiledPolicy, compilePolicy, type PolicyRule, type Tier } from "./compiled-policy.ts";
+import { authorizationKey, type CompiledPolicy, compilePolicy, type PolicyRule, type Tier } from "./compiled-policy.ts";
 import { type Facts, factsOf } from "./facts.ts";
 import { mayConcernPort } from "./http-ports.ts";
 import { PolicySet } from "./policy-set.ts";
@@ -77,6 +77,12 @@ export class AuthorizationIndex {
   /** Pods came to or left a Service that may be a policy's target. */
   membersChanged(): void {
     this.#selected = new WeakMap();
+  }
+
+  /** True if this policy, in force or not, is one that the workload falls under. */
+  selects(policy: AuthorizationPolicy, workload: Workload): boolean {
+    if (policy.attached === true) return workload.attachedPolicies?.includes(authorizationKey(policy)) === true;
+    return this.#selection.selects(policy, workload, this.#settings.rootNamespace);
   }
 
   policiesFor(workload: Workload): readonly AuthorizationPolicy[] {

@@ -90,6 +90,13 @@ export class Selection {
     return found;
   }
 
+  /** One policy alone, whether it was added or not. */
+  selects(policy: AuthorizationPolicy, workload: Workload, rootNamespace: string): boolean {
+    const home = homeOf(policy);
+    if (home !== mesh && home !== rootNamespace && home !== workload.namespace) return false;
+    return this.#selects(policy, workload) && labelsMatch(policy.matchLabels, workload.labels);
+  }
+
   #selects({ namespace, scope, targetServices }: AuthorizationPolicy, workload: Workload): boolean {
     if (scope === "namespace" && namespace !== workload.namespace) return false;
     if (targetServices.length === 0) return true;

@@ -57,6 +57,8 @@ export interface NativeEngine {
   /** Pod 0: all. */
   advanceEpoch(epoch: number, pod: PodHandle | 0): void;
   flows(filter: NativeFlowFilter): Uint8Array;
+  /** One row for each class of flows, how many each has, and their ids class by class. */
+  flowClasses(outbound: boolean): { rows: Uint8Array; counts: Float64Array; flows: Float64Array };
   closeFlows(flows: Float64Array, reason: number): void;
   /** The reader of a handed-over flow is done with it: what it wrote is delivered first if it `finished` writing. */
   leaveFlow(flow: FlowId, reason: number, finished: boolean): void;

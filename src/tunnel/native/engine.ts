@@ -15,6 +15,7 @@ import type {
   EngineOptions,
   EngineStats,
   Epoch,
+  FlowClass,
   FlowFilter,
   FlowId,
   FlowRow,
@@ -150,6 +151,20 @@ class NativeEngineDriver implements Engine {
     const { pod = 0, tunnel = 0, peer = "" } = filter;
     const role = filter.role === undefined ? -1 : roles.indexOf(filter.role);
     eachRecord(this.#native.flows({ pod, tunnel, role, peer }), (record) => each(readFlowRow(record)));
+  }
+
+  flowClasses({ outbound }: { readonly outbound: boolean }, each: (alike: FlowClass) => void): void {
+    // A flow that was just decided is judged by the label that it has now.
+    this.#flush();
+    const { rows, counts, flows } = this.#native.flowClasses(outbound);
+    let index = 0;
+    let start = 0;
+    eachRecord(rows, (record) => {
+      const end = start + (counts[index] ?? 0);
+      each({ row: readFlowRow(record), flows: Array.from(flows.subarray(start, end)) as FlowId[] });
+      index += 1;
+      start = end;
+    });
   }
 
   closeFlows(flows: readonly FlowId[], reason: Reason): void {

@@ -23,6 +23,7 @@ import type {
   EngineOptions,
   EngineStats,
   Epoch,
+  FlowClass,
   FlowFilter,
   FlowId,
   FlowRow,
@@ -34,6 +35,7 @@ import type {
   TunnelId,
   TunnelInfo,
 } from "../engine.ts";
+import { classesOf } from "../flow-class.ts";
 import { Backlog } from "./backlog.ts";
 import { Carrier } from "./carrier.ts";
 import { Conditions } from "./conditions.ts";
@@ -187,6 +189,11 @@ class TypeScriptEngine implements Engine {
 
   flows(filter: FlowFilter, each: (row: FlowRow) => void): void {
     for (const flow of this.#flows.matching(filter)) each(flow.row());
+  }
+
+  flowClasses({ outbound }: { readonly outbound: boolean }, each: (alike: FlowClass) => void): void {
+    const seen = [...this.#flows.values()].filter(({ role }) => outbound || role !== "outbound");
+    for (const alike of classesOf(seen.map((flow) => flow.row()))) each(alike);
   }
 
   closeFlows(flows: readonly FlowId[], reason: Reason): void {
