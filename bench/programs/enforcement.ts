@@ -1,33 +1,27 @@
 /**
- * How long a change of policy takes in the agent: from the arrival of the control plane's bytes to the end of the flows that it forbids.
- * The agent under measure is real from the discovery response inwards (decoding, mesh index, driver, engine); clients, their agent and
- * the application are a process of their own, all on loopback. Each change forbids one client's identity, whose flows must end, and
- * nobody else's. Prints one JSON document.
+ * How long a change takes in the agent: from the arrival of the control plane's bytes to the end of the last flow that it forbids.
+ * Changes of every kind that can forbid something (`enforcement-changes.ts`) come one by one. Each forbids one client, whose flows must
+ * all end, and nobody else's; then it is undone and the client connects anew. The first change of each kind is not counted. Prints one
+ * JSON document.
  *
- *   node bench/programs/enforcement.ts --engine native [--clients 20] [--flows 200] [--workloads 10000]
+ *   node bench/programs/enforcement.ts --engine native [--clients 20] [--flows 200] [--workloads 10000] [--policies 1000] [--changes 100]
  */
 import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
+import { setTimeout as pause } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { ResourceStore } from "../../src/control/discovery/resource-store.ts";
-import { encodeResponse } from "../../src/control/discovery/response-codec.ts";
-import type { AuthorizationPolicy } from "../../src/model/authorization.ts";
 import type { Identity } from "../../src/model/identity.ts";
-import { TunnelDriver } from "../../src/tunnel/tunnel-driver.ts";
-import { DiscoveryState } from "../../src/xds/client/discovery-state.ts";
-import { readResponse } from "../../src/xds/client/response-reader.ts";
-import { encodeLocalPod } from "../../src/xds/resources/local-pod.ts";
-import { encodeAuthorizationPolicy } from "../../src/xds/resources/policy.ts";
-import { type NamedResource, type ResourceType, resourceTypes } from "../../src/xds/resources/resource-types.ts";
+import type { FlowClosed } from "../../src/tunnel/engine.ts";
 import { encodeSettings } from "../../src/xds/resources/settings.ts";
 import { encodeWorkload } from "../../src/xds/resources/workload.ts";
-import { addon, freshAddress, listen, netns } from "../../test/conformance/support/loopback.ts";
+import { freshAddress } from "../../test/conformance/support/loopback.ts";
 import { MeshPki } from "../../test/conformance/support/mesh-pki.ts";
-import { engineOptions } from "../../test/conformance/support/options.ts";
-import { authorizationPolicy, localPod, settings, workload } from "../../test/mesh/build.ts";
+import { settings, workload } from "../../test/mesh/build.ts";
 import { quantile } from "../statistics.ts";
-import { engineNamed, limits, type Peers, type PeersReport } from "./enforcement-peers.ts";
+import { BenchAgent } from "./enforcement-agent.ts";
+import { type ChangeKind, changeKinds, type Stage, standingPolicies, type Victim } from "./enforcement-changes.ts";
+import { type Cast, type Client, engineNamed, type FromPeers, machineNow, type ToPeers } from "./enforcement-peers.ts";
 
 const { values: options } = parseArgs({
   options: {
@@ -35,164 +29,211 @@ const { values: options } = parseArgs({
     clients: { type: "string", default: "20" },
     flows: { type: "string", default: "200" },
     workloads: { type: "string", default: "10000" },
+    policies: { type: "string", default: "1000" },
+    changes: { type: "string", default: "100" },
+    kinds: { type: "string", default: "" },
   },
 });
-const [clientCount, flowsEach] = [Number(options.clients), Number(options.flows)];
-const patience = 60_000;
-
-/** The agent's state as discovery fills it, byte for byte what would come from the network. */
-class Discovery {
-  readonly state = new DiscoveryState(settings, "server-node");
-  readonly #store = new ResourceStore();
-
-  async hear(type: ResourceType, ...resources: readonly NamedResource[]): Promise<void> {
-    for (const resource of resources) this.#store.set(type, resource);
-    const frames = resources.flatMap(({ name }) => this.#store.get(type, name)?.frame ?? []);
-    await this.arrive(type, frames);
-  }
-
-  /** A response of this one resource, ready to arrive. */
-  encode(type: ResourceType, resource: NamedResource): Buffer {
-    this.#store.set(type, resource);
-    return this.#response(type, [this.#store.get(type, resource.name)?.frame ?? new Uint8Array()]);
-  }
-
-  async take(bytes: Buffer): Promise<void> {
-    const wrong = await this.state.apply(readResponse(bytes));
-    if (wrong !== "") throw new Error(`the agent rejects what it was sent: ${wrong}`);
-  }
-
-  arrive(type: ResourceType, frames: readonly Uint8Array[]): Promise<void> {
-    return this.take(this.#response(type, frames));
-  }
-
-  #response(type: ResourceType, frames: readonly Uint8Array[]): Buffer {
-    return encodeResponse({ typeUrl: resourceTypes[type], nonce: "1", version: "1", removed: [], frames, more: false });
-  }
-}
+const flowsEach = Number(options.flows);
+const patience = Number(process.env["PAT"] ?? 60_000);
+/** What the harness itself sets going (connections, their garbage) comes to rest before the next change. */
+const restMs = 15;
+engineNamed(options.engine);
 
 const pki = await MeshPki.create();
-const discovery = new Discovery();
 const server = workload("server", freshAddress(), { node: "server-node" });
-const clients = Array.from({ length: clientCount }, (_, index) =>
-  workload(`client-${index}`, freshAddress(), { node: "client-node" }),
+const bare = workload("bare", freshAddress(), { node: "server-node" });
+const callers = Array.from({ length: Number(options.clients) }, (_, index) =>
+  workload(`client-${index}`, freshAddress()),
 );
-
-/** When each flow's record came, by the identity of its peer; when there is one to listen for. */
-let cut: { readonly identity: Identity; readonly times: number[]; readonly all: () => void } | undefined;
-const strays: string[] = [];
-
-const driver = new TunnelDriver(
-  {
-    engine: (events) =>
-      engineNamed(options.engine).create({ events, sockets: addon }, engineOptions({ limits: limits(clientCount) })),
-    mesh: {
-      view: discovery.state.index,
-      onChange: (listener) => discovery.state.index.onChange(listener),
-      start: async () => {},
-      stop: async () => {},
-    },
-    telemetry: {
-      flowClosed: ({ reason, peer }) => {
-        if (cut === undefined) return;
-        if (peer !== cut.identity || reason !== "policy-changed") strays.push(`${peer}: ${reason}`);
-        else if (cut.times.push(performance.now()) === flowsEach) cut.all();
-      },
-      tunnelUp: () => {},
-      tunnelDown: () => {},
-      internalError: (error) => {
-        throw error;
-      },
-    },
-  },
-  { unknownSourceHold: 5000 },
-);
-driver.start();
+const unlisted = workload("unlisted", freshAddress());
+const outsider = workload("outsider", freshAddress(), { tunnel: "none" });
 const crowd = Array.from({ length: Number(options.workloads) }, (_, index) =>
   workload(`other-${index}`, `10.${100 + (index >> 16)}.${(index >> 8) & 255}.${index & 255}`, { node: "elsewhere" }),
 );
-await discovery.hear("settings", encodeSettings(settings));
-await discovery.hear("policy");
-await discovery.hear("address", ...[server, ...clients, ...crowd].map((one) => encodeWorkload(one, new Map(), [])));
-await discovery.hear("localPod", encodeLocalPod({ ...localPod(server), networkPolicy: "none" }));
-driver.addPod(localPod(server), {
-  netns: { fd: netns },
-  listeners: [await listen(server.addresses[0] ?? "", "hbone")],
-  originalDestination: { kind: "conntrack" },
-  marks: { leave: 0, deliver: 0 },
-});
-driver.setCredential(server.identity, await pki.credential(server.identity));
 
-function deny(names: readonly string[]): AuthorizationPolicy {
-  const principals = names.map((name) => `cluster.local/ns/shop/sa/${name}`);
-  return authorizationPolicy("DENY", [{ from: [{ principals }] }], { matchLabels: new Map([["app", "server"]]) });
+/** The flows whose end a change asks for. */
+interface Cut {
+  readonly peer: Identity | "";
+  readonly at: number[];
+  readonly all: PromiseWithResolvers<void>;
+}
+let cut: Cut | undefined;
+const strays: string[] = [];
+
+function flowClosed({ peer, reason, role, destination }: FlowClosed): void {
+  if (cut === undefined || cut.peer !== peer || !reasons.has(reason)) {
+    strays.push(`${role} of ${peer || "nobody"} to ${destination.address}: ${reason}`);
+    return;
+  }
+  if (cut.at.push(machineNow()) === flowsEach) cut.all.resolve();
+}
+/** Of a flow that was cut, or whose tunnel was. */
+const reasons: ReadonlySet<string> = new Set(["policy-changed", "certificate-revoked", "tunnel-lost"]);
+
+const agent = new BenchAgent({ engine: options.engine, peers: callers.length + 1 }, flowClosed);
+
+const revocationLists = new Map<string, string>();
+const clients: Client[] = [];
+for (const { name, identity, addresses } of [...callers, unlisted]) {
+  const papers = await pki.issue(identity);
+  revocationLists.set(name, await pki.crl([papers.serial]));
+  clients.push({
+    name,
+    address: addresses[0] ?? "",
+    server: (name === unlisted.name ? bare : server).addresses[0] ?? "",
+    credential: {
+      identity,
+      chain: papers.chain,
+      privateKey: papers.key,
+      trustBundle: papers.trust,
+      trustDomains: [settings.trustDomain],
+      crl: "",
+      deniedIdentities: [],
+    },
+  });
+}
+clients.push({
+  name: outsider.name,
+  address: outsider.addresses[0] ?? "",
+  server: server.addresses[0] ?? "",
+  credential: undefined,
+});
+
+const stage: Stage = {
+  clients: callers,
+  server,
+  outsider: outsider.name,
+  unlisted: unlisted.name,
+  revocationList: ({ name }: Victim) => revocationLists.get(name) ?? "",
+};
+await agent.hear({ type: "settings", set: [encodeSettings(settings)] });
+await agent.hear(standingPolicies(stage, Number(options.policies)));
+const known = [...callers, unlisted, outsider, ...crowd];
+await agent.hear({ type: "address", set: known.map((one) => encodeWorkload(one, new Map(), [])) });
+for (const pod of [server, bare]) await agent.addPod(pod, await pki.credential(pod.identity));
+
+/** The clients' process: asks, and waits for what it says. */
+class PeersProcess {
+  readonly #child: ChildProcess = fork(fileURLToPath(new URL("enforcement-peers.ts", import.meta.url)), {
+    serialization: "advanced",
+  });
+  readonly #waiting = new Map<string, (message: FromPeers) => void>();
+  readonly #gone: Promise<never>;
+
+  constructor() {
+    this.#child.on("message", (message: FromPeers) => this.#waiting.get(`${message.kind} ${message.name}`)?.(message));
+    this.#gone = once(this.#child, "exit").then(([code, signal]) => {
+      throw new Error(`the clients' process ended with ${signal ?? code}`);
+    });
+    this.#gone.catch(() => {});
+  }
+
+  tell(message: ToPeers): void {
+    this.#child.send(message);
+  }
+
+  hear<K extends FromPeers["kind"]>(kind: K, name: string): Promise<Extract<FromPeers, { kind: K }>> {
+    const heard = new Promise<FromPeers>((resolve) => this.#waiting.set(`${kind} ${name}`, resolve));
+    return Promise.race([heard, this.#gone, tooLate(`${kind} ${name}`)]) as Promise<Extract<FromPeers, { kind: K }>>;
+  }
+
+  stop(): void {
+    this.#child.kill();
+  }
 }
 
-async function openFlows(peers: ChildProcess): Promise<void> {
-  const cast: Peers = {
+function tooLate(what: string): Promise<never> {
+  return pause(patience, undefined, { ref: false }).then(() => {
+    throw new Error(`waited for ${what} in vain`);
+  });
+}
+
+interface Taken {
+  /** From the arrival to each flow's closing record, and to what each client saw; milliseconds. */
+  readonly flows: readonly number[];
+  readonly clients: readonly number[];
+  /** Of the deciding thread until it had done its part. */
+  readonly thread: number;
+}
+
+async function measure(peers: PeersProcess, kind: ChangeKind, index: number): Promise<Taken> {
+  const { victim, forbid, permit } = kind.at(index);
+  const { credential } = clients.find(({ name }) => name === victim) ?? {};
+  const bytes = agent.encode(forbid);
+  const seen = peers.hear("ended", victim);
+  await pause(restMs);
+  const now: Cut = { peer: credential?.identity ?? "", at: [], all: Promise.withResolvers<void>() };
+  cut = now;
+  const before = process.threadCpuUsage();
+  const arrived = machineNow();
+  await agent.take(bytes);
+  await agent.settled();
+  const spent = process.threadCpuUsage(before);
+  await Promise.race([now.all.promise, tooLate(`the end of ${victim}'s flows after ${kind.name}`)]);
+  const { at } = await seen;
+  if (strays.length > 0) throw new Error(`${kind.name} ended ${strays.length} other flows: ${strays[0]}`);
+  await agent.hear(permit);
+  await agent.settled();
+  const opened = peers.hear("opened", victim);
+  peers.tell({ kind: "open", name: victim });
+  await opened;
+  cut = undefined;
+  const { open } = agent.stats();
+  if (open !== clients.length * flowsEach) throw new Error(`${open} flows are open after ${kind.name}`);
+  return {
+    flows: now.at.map((time) => time - arrived),
+    clients: at.map((time) => time - arrived),
+    thread: (spent.user + spent.system) / 1000,
+  };
+}
+
+function spread(values: readonly number[]) {
+  return { p50: quantile(values, 0.5), p99: quantile(values, 0.99), max: Math.max(...values) };
+}
+
+function report(taken: readonly Taken[]) {
+  return {
+    changes: taken.length,
+    flowMs: spread(taken.flatMap(({ flows }) => flows)),
+    changeMs: spread(taken.map(({ flows }) => Math.max(...flows))),
+    clientMs: spread(taken.map(({ clients: seen }) => Math.max(...seen))),
+    threadMs: { mean: taken.reduce((sum, { thread }) => sum + thread, 0) / taken.length },
+  };
+}
+
+const peers = new PeersProcess();
+try {
+  const cast: Cast = {
     engine: options.engine,
     flowsEach,
-    server: { address: server.addresses[0] ?? "", identity: server.identity },
-    clients: await Promise.all(
-      clients.map(async ({ addresses: [address = ""], identity }) => ({
-        address,
-        credential: await pki.credential(identity),
-      })),
-    ),
+    servers: new Map([server, bare].map(({ addresses: [address = ""], identity }) => [address, identity])),
+    clients,
   };
-  const said = once(peers, "message", { signal: AbortSignal.timeout(patience) });
-  peers.send(cast);
-  const [report] = (await Promise.race([said, ended(peers)])) as [PeersReport];
-  if (report.open !== clientCount * flowsEach)
-    throw new Error(`${report.open} of ${clientCount * flowsEach} flows opened`);
-}
-
-async function ended(child: ChildProcess): Promise<never> {
-  const [code, signal] = (await once(child, "exit")) as [number | null, string | null];
-  throw new Error(`the clients' process ended with ${signal ?? code}`);
-}
-
-const peers = fork(fileURLToPath(new URL("enforcement-peers.ts", import.meta.url)), { serialization: "advanced" });
-try {
-  await openFlows(peers);
-  const times: number[] = [];
-  const whole: number[] = [];
-  const thread: number[] = [];
-  for (let index = 0; index < clientCount; index += 1) {
-    const denied = clients.slice(0, index + 1).map(({ name }) => name);
-    const bytes = discovery.encode("policy", encodeAuthorizationPolicy(deny(denied)));
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const identity = clients[index]?.identity;
-    if (identity === undefined) break;
-    cut = { identity, times: [], all: resolve };
-    const before = process.threadCpuUsage();
-    const arrived = performance.now();
-    await discovery.take(bytes);
-    const spent = process.threadCpuUsage(before);
-    thread.push((spent.user + spent.system) / 1000);
-    const timeout = AbortSignal.timeout(patience);
-    timeout.addEventListener("abort", () => resolve());
-    await promise;
-    if (cut.times.length !== flowsEach) throw new Error(`${cut.times.length} of ${flowsEach} flows ended`);
-    const taken = cut.times.map((time) => time - arrived);
-    times.push(...taken);
-    whole.push(Math.max(...taken));
-    await driver.settled();
+  const opened = Promise.all(clients.map(({ name }) => peers.hear("opened", name)));
+  peers.tell({ kind: "cast", cast });
+  await opened;
+  const wanted = options.kinds.split(",").filter((name) => name !== "");
+  const kinds = changeKinds(stage).filter(({ name }) => wanted.length === 0 || wanted.includes(name));
+  const results = new Map<string, Taken[]>(kinds.map(({ name }) => [name, []]));
+  for (let index = 0; index <= Number(options.changes); index += 1) {
+    for (const kind of kinds) {
+      const taken = await measure(peers, kind, index);
+      if (index > 0) results.get(kind.name)?.push(taken);
+    }
   }
-  if (strays.length > 0) throw new Error(`flows ended that were allowed: ${strays[0]} and ${strays.length - 1} more`);
   const result = {
     engine: options.engine,
-    flows: clientCount * flowsEach,
-    changes: clientCount,
-    flowMs: { p50: quantile(times, 0.5), p99: quantile(times, 0.99) },
-    changeMs: { p50: quantile(whole, 0.5), max: Math.max(...whole) },
-    threadMs: { mean: thread.reduce((sum, one) => sum + one, 0) / thread.length },
+    flows: clients.length * flowsEach,
+    ...report([...results.values()].flat()),
+    kinds: Object.fromEntries([...results].map(([name, taken]) => [name, report(taken)])),
   };
+  if (agent.failures.length > 0) throw new Error(`the agent failed: ${String(agent.failures[0])}`);
   process.stdout.write(`${JSON.stringify(result)}\n`);
 } finally {
   cut = undefined;
-  peers.kill();
-  await driver.stop();
+  peers.stop();
+  await agent.stop();
 }
 // Descriptors that the engines were given may keep the loop alive.
 process.exit(process.exitCode ?? 0);

@@ -17,20 +17,24 @@ test("decisions of the index are held against a scan that answers the same", { t
 });
 
 test.each(["typescript", "native"])(
-  "on the %s engine a policy that arrives ends the flows that it forbids, and no other",
+  "on the %s engine a change of any kind that arrives ends the flows that it forbids, and no other",
   {
     timeout: 300_000,
   },
   async (engine) => {
     const args = ["--engine", engine, "--clients", "3", "--flows", "20", "--workloads", "100"];
-    const result = await runProgram<{ flows: number; flowMs: { p50: number; p99: number } }>(
-      "enforcement",
-      args,
-      options,
-    );
+    args.push("--policies", "10", "--changes", "2");
+    const result = await runProgram<{
+      flows: number;
+      changes: number;
+      changeMs: { p50: number; p99: number };
+      kinds: Record<string, { changes: number }>;
+    }>("enforcement", args, options);
     // The program itself fails when a flow stays that should go, or goes that should stay.
-    expect(result.flows).toBe(60);
-    expect(result.flowMs.p99).toBeGreaterThanOrEqual(result.flowMs.p50);
+    expect(result.flows).toBe(100);
+    expect(Object.values(result.kinds).map(({ changes }) => changes)).toEqual(Array.from({ length: 7 }, () => 2));
+    expect(result.changes).toBe(14);
+    expect(result.changeMs.p99).toBeGreaterThanOrEqual(result.changeMs.p50);
   },
 );
 
