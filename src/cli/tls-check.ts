@@ -66,16 +66,22 @@ function failOn(text: string): string {
 }
 
 async function tlsCheck(reference: string | undefined, flags: TlsCheckFlags): Promise<number> {
-  const [{ runListing }, { gatherSockets, gatherWindow }, { findWorkloads }, { tlsCheckListing, tlsCheckRows }, words] =
-    [
-      await import("./output/run-listing.ts"),
-      await import("./traffic/gather.ts"),
-      await import("./query/workload-reference.ts"),
-      await import("./traffic/tls-check-rows.ts"),
-      await import("./output/words.ts"),
-    ];
+  const [
+    { runListing },
+    { gatherSockets, gatherWindow },
+    { findWorkloads },
+    { tlsCheckListing, tlsCheckRows, watchedAdvice },
+    words,
+  ] = [
+    await import("./output/run-listing.ts"),
+    await import("./traffic/gather.ts"),
+    await import("./query/workload-reference.ts"),
+    await import("./traffic/tls-check-rows.ts"),
+    await import("./output/words.ts"),
+  ];
   const { namespace, node: nodes = [], timeout: timeoutMs, window } = flags;
   let found = false;
+  let advice = "";
   const listing = tlsCheckListing(words.spanText(window), Date.now());
   const code = await runListing(listing, flags, async (mesh, signal) => {
     const view = await mesh.mesh(signal);
@@ -92,9 +98,11 @@ async function tlsCheck(reference: string | undefined, flags: TlsCheckFlags): Pr
     ]);
     const since = new Map(traffic.coverage.map((one) => [one.node, one.since]));
     const rows = tlsCheckRows({ view, workloads, rows: traffic.rows, sockets: sockets.pods, since });
+    advice = watchedAdvice(since, window, Date.now());
     found = rows.some(({ status }) => isFinding(status, flags.failOn));
     return { rows, outcome: traffic.outcome };
   });
+  if (advice !== "" && flags.watch !== true) process.stderr.write(`${advice}\n`);
   return code === 0 && found ? 1 : code;
 }
 

@@ -278,6 +278,13 @@ export function tlsCheckListing(window: string, now: number): Listing<TlsCheckRo
   };
 }
 
+/** Agents count from their start: what is missing of the window is said, empty for nothing. `since` is by node, Unix milliseconds. */
+export function watchedAdvice(since: ReadonlyMap<string, number>, window: number, now: number): string {
+  const watched = now - Math.max(...since.values());
+  if (since.size === 0 || watched >= window) return "";
+  return `agents have watched for ${spanText(watched)} only, since the last of them started; CLIENTS counts from then`;
+}
+
 function clientsText({ mode, clients }: TlsCheckRow): string {
   if (mode === "") return "";
   const local = clients.local === 0 ? "" : ` / ${clients.local} local`;

@@ -3,7 +3,7 @@ import { edgeRows, securedText } from "../../../src/cli/traffic/edge-rows.ts";
 import { keyOfRow, type SeenRow } from "../../../src/cli/traffic/gather.ts";
 import { type CauseFacts, likelyCauses, type SideFacts } from "../../../src/cli/traffic/likely-causes.ts";
 import { addedSince, remembered, topRows } from "../../../src/cli/traffic/rates.ts";
-import { type TlsCheckInput, tlsCheckRows } from "../../../src/cli/traffic/tls-check-rows.ts";
+import { type TlsCheckInput, tlsCheckRows, watchedAdvice } from "../../../src/cli/traffic/tls-check-rows.ts";
 import { peerAuthentication, service } from "../../mesh/build.ts";
 import { api, exporter, meshOf, peerOf, row, sockets, start, stranger, web } from "./support.ts";
 
@@ -91,6 +91,23 @@ describe("tls-check", () => {
     expect(check({ since: new Map() })).toMatchObject([
       { status: "UNCOVERED", note: "its node's agent does not answer" },
     ]);
+  });
+});
+
+describe("the window of tls-check", () => {
+  const now = 10_000_000;
+  const hour = 3_600_000;
+
+  it.each([
+    ["every agent has watched for all of it", { a: now - hour, b: now - 2 * hour }, ""],
+    ["nobody has answered", {}, ""],
+    [
+      "one agent has started since",
+      { a: now - 2 * hour, b: now - 90_000 },
+      "agents have watched for 1m30s only, since the last of them started; CLIENTS counts from then",
+    ],
+  ])("is told as it is when %s", (_when, since, advice) => {
+    expect(watchedAdvice(new Map(Object.entries(since)), hour, now)).toBe(advice);
   });
 });
 
