@@ -1,7 +1,7 @@
 /**
  * Carries certificates from the store to the engine's credentials: each new one replaces the one before in place, and a change of
  * trust (roots, aliases, revocation lists, denied identities) replaces them all without a new certificate. An identity is given up with
- * its last pod. A revocation list that an engine cannot use never takes a pod's certificate away: the last good one stays in force.
+ * its last pod; while such a pod still proves it, on its way to another identity, it hears of revocations as all others do. A revocation list that an engine cannot use never takes a pod's certificate away: the last good one stays in force.
  */
 import type { CertificateStore } from "../identity/certificate-store.ts";
 import type { CertificateMaterial } from "../identity/issued-certificate.ts";
@@ -10,10 +10,11 @@ import { messageOf } from "../lib/errors.ts";
 import type { Identity } from "../model/identity.ts";
 import type { MeshSettings } from "../model/mesh.ts";
 import type { Driver } from "../tunnel/driver.ts";
+import type { CredentialSpec } from "../tunnel/engine.ts";
 
 export interface CredentialsDeps {
   readonly store: Pick<CertificateStore, "hold" | "get" | "onChange" | "follow">;
-  readonly driver: Pick<Driver, "setCredential" | "forgetCredential">;
+  readonly driver: Pick<Driver, "setCredential" | "forgetCredential" | "reviseCredential">;
   readonly settings: () => MeshSettings;
   readonly renewed: () => void;
   readonly log: { error(fields: object, message: string): void };
@@ -22,6 +23,8 @@ export interface CredentialsDeps {
 export class Credentials {
   readonly #deps: CredentialsDeps;
   readonly #holders = new Map<Identity, number>();
+  /** Given up, and perhaps proven still by a pod whose identity changes: its last certificate. */
+  readonly #parting = new Map<Identity, CertificateMaterial>();
   readonly #revocations = new RevocationJudge();
   /** The last revocation lists that the engine took; undefined until it took some, empty ones too. */
   #goodCrl: string | undefined;
@@ -48,6 +51,7 @@ export class Credentials {
   /** Keeps a certificate for the identity, and the engine's credential in step with it, until the returned function is called. */
   hold(identity: Identity): () => void {
     const release = this.#deps.store.hold(identity);
+    this.#parting.delete(identity);
     this.#holders.set(identity, (this.#holders.get(identity) ?? 0) + 1);
     // Held already by another pod: the engine may have forgotten nothing, but this is cheap and always right.
     const ready = this.#deps.store.get(identity);
@@ -56,6 +60,7 @@ export class Credentials {
     return () => {
       if (released) return;
       released = true;
+      const last = this.#deps.store.get(identity);
       release();
       const left = (this.#holders.get(identity) ?? 1) - 1;
       if (left > 0) {
@@ -63,6 +68,7 @@ export class Credentials {
       } else {
         this.#holders.delete(identity);
         this.#deps.driver.forgetCredential(identity);
+        if (last !== undefined) this.#parting.set(identity, last);
       }
     };
   }
@@ -73,6 +79,13 @@ export class Credentials {
     for (const identity of this.#holders.keys()) {
       const material = this.#deps.store.get(identity);
       if (material !== undefined) this.#apply(material);
+    }
+    for (const [identity, material] of this.#parting) {
+      let proven = true;
+      this.#apply(material, (spec) => {
+        proven = this.#deps.driver.reviseCredential(identity, spec);
+      });
+      if (!proven) this.#parting.delete(identity);
     }
   }
 
@@ -89,10 +102,13 @@ export class Credentials {
     this.#deps.store.follow({ trustBundle, issuingRoot, isRevoked });
   }
 
-  #apply(material: CertificateMaterial): void {
+  #apply(
+    material: CertificateMaterial,
+    set = (spec: CredentialSpec): unknown => this.#deps.driver.setCredential(material.identity, spec),
+  ): void {
     const { crl } = this.#deps.settings();
     try {
-      this.#put(material, crl);
+      set(this.#spec(material, crl));
       this.#goodCrl = crl;
     } catch (error) {
       // With other lists than before, they may be what is wrong. Without lists that were good once, nothing is put in force at all.
@@ -103,14 +119,14 @@ export class Credentials {
         );
         return;
       }
-      this.#put(material, this.#goodCrl);
+      set(this.#spec(material, this.#goodCrl));
       this.#tellUnusable(crl, error);
     }
   }
 
-  #put({ identity, chain, privateKey, trustBundle }: CertificateMaterial, crl: string): void {
+  #spec({ identity, chain, privateKey, trustBundle }: CertificateMaterial, crl: string): CredentialSpec {
     const { trustDomain, trustDomainAliases, deniedIdentities } = this.#deps.settings();
-    this.#deps.driver.setCredential(identity, {
+    return {
       identity,
       chain,
       privateKey,
@@ -118,7 +134,7 @@ export class Credentials {
       trustDomains: [trustDomain, ...trustDomainAliases],
       crl,
       deniedIdentities,
-    });
+    };
   }
 
   /** Once for each text. */

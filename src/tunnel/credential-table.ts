@@ -47,6 +47,14 @@ export class CredentialTable {
     credential.revoked = revoked;
   }
 
+  /** For an identity that is not kept, and of which a pod has the certificate still; false when there is none such. */
+  revise(identity: Identity, spec: CredentialSpec): boolean {
+    const credential = this.#credentials.get(identity);
+    if (credential === undefined || credential.kept || !credential.certified) return false;
+    this.#engine.setCredential(credential.handle, spec);
+    return true;
+  }
+
   forget(identity: Identity): void {
     const credential = this.#credentials.get(identity);
     if (credential === undefined) return;

@@ -132,6 +132,11 @@ export interface Driver {
   setCredential(identity: Identity, spec: CredentialSpec): void;
   /** Forgets a credential; pods that still use it keep it until they leave. */
   forgetCredential(identity: Identity): void;
+  /**
+   * Newer lists for an identity that was forgotten while a pod still proves it, because the one that the pod is to have instead has no
+   * certificate yet. False when no pod does.
+   */
+  reviseCredential(identity: Identity, spec: CredentialSpec): boolean;
 
   flows(filter?: FlowFilter): OpenFlow[];
   tunnels(): OpenTunnel[];

@@ -9,7 +9,7 @@ import type { ShadowMatch } from "../model/authorization.ts";
 import type { FlowLabel } from "../model/flow-label.ts";
 import type { Service } from "../model/service.ts";
 import type { Workload } from "../model/workload.ts";
-import type { VerdictBase } from "./verdict.ts";
+import type { RefuseVerdict, VerdictBase } from "./verdict.ts";
 
 export const unlabelled: FlowLabel = {
   source: undefined,
@@ -130,4 +130,10 @@ function keyOf(verdict: VerdictBase): string {
   const way = local === true ? "local" : "";
   const named = [way, source?.uid ?? "", service?.namespace ?? "", service?.hostname ?? "", policy];
   return [...named, ...shadows, ...reached].join("|");
+}
+
+/** A flow cut by a policy change is told with the policy that cut it. */
+export function relabel(label: FlowLabel, closedFor: RefuseVerdict | undefined): FlowLabel {
+  if (closedFor === undefined) return label;
+  return { ...label, policy: closedFor.policy, shadow: closedFor.shadow };
 }

@@ -2,7 +2,6 @@
 import type { Duplex } from "node:stream";
 import { parseHostPort } from "../lib/host-port.ts";
 import { canonicalIp } from "../lib/ip.ts";
-import type { FlowLabel } from "../model/flow-label.ts";
 import { equivalentIdentities, type Identity } from "../model/identity.ts";
 import type { MeshChange } from "../model/mesh.ts";
 import type { Reason } from "../model/reason.ts";
@@ -45,7 +44,7 @@ import { GroupTable } from "./group-table.ts";
 import { HeldFlows } from "./held-flows.ts";
 import { decideConnect } from "./inbound.ts";
 import { decidePlaintext } from "./inbound-passthrough.ts";
-import { LabelTable } from "./label-table.ts";
+import { LabelTable, relabel } from "./label-table.ts";
 import { LocalFlows } from "./local-flows.ts";
 import { decideOutbound } from "./outbound.ts";
 import { Rejudging } from "./rejudging.ts";
@@ -215,6 +214,10 @@ export class TunnelDriver implements Driver, EngineEvents {
     const before = this.#credentials.isProven(identity);
     this.#credentials.forget(identity);
     if (before) this.#localChanged();
+  }
+
+  reviseCredential(identity: Identity, spec: CredentialSpec): boolean {
+    return this.#credentials.revise(identity, spec);
   }
 
   flows(filter: FlowFilter = {}): OpenFlow[] {
@@ -490,10 +493,4 @@ export class TunnelDriver implements Driver, EngineEvents {
       this.#groups.releaseIdle(withTunnels, this.#epoch, performance.now() - groupIdle);
     }
   }
-}
-
-/** A flow cut by a policy change is told with the policy that cut it. */
-function relabel(label: FlowLabel, closedFor: RefuseVerdict | undefined): FlowLabel {
-  if (closedFor === undefined) return label;
-  return { ...label, policy: closedFor.policy, shadow: closedFor.shadow };
 }

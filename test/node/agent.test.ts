@@ -191,6 +191,7 @@ class FakeAgent {
       pods: () => [],
       setCredential: () => undefined,
       forgetCredential: () => undefined,
+      reviseCredential: () => false,
       flows: () => [],
       tunnels: () => [],
       closeFlows: () => undefined,

@@ -21,6 +21,7 @@ describe("credentials", () => {
   const ready = new Map<Identity, CertificateMaterial>();
   let told: CredentialSpec[] = [];
   let forgotten: Identity[] = [];
+  const stillProven = new Set<Identity>();
   let settings: MeshSettings;
   let renewed = 0;
   let guided: CertificateGuidance[];
@@ -32,6 +33,7 @@ describe("credentials", () => {
     ready.clear();
     told = [];
     forgotten = [];
+    stillProven.clear();
     renewed = 0;
     guided = [];
     log = new RecordedLog();
@@ -57,6 +59,11 @@ describe("credentials", () => {
           told.push(spec);
         },
         forgetCredential: (identity) => void forgotten.push(identity),
+        reviseCredential: (identity, spec) => {
+          if (!stillProven.has(identity)) return false;
+          told.push(spec);
+          return true;
+        },
       },
       settings: () => settings,
       renewed: () => void renewed++,
@@ -69,6 +76,25 @@ describe("credentials", () => {
     ready.set(of.identity, of);
     for (const listener of listeners) listener(of);
   };
+
+  it("tell an identity that was given up of revocations while a pod still proves it, and not after that", () => {
+    const release = credentials.hold(webIdentity);
+    arrive(material(webIdentity, "1"));
+    release();
+    expect(forgotten).toEqual([webIdentity]);
+    stillProven.add(webIdentity);
+    told = [];
+    settings = { ...settings, deniedIdentities: [apiIdentity], crl: "a list" };
+    credentials.settingsChanged();
+    expect(told).toMatchObject([
+      { identity: webIdentity, chain: "chain 1", crl: "a list", deniedIdentities: [apiIdentity] },
+    ]);
+    stillProven.clear();
+    credentials.settingsChanged();
+    stillProven.add(webIdentity);
+    credentials.settingsChanged();
+    expect(told).toHaveLength(1);
+  });
 
   it("hand each new certificate to the engine with the mesh's trust", () => {
     settings = { ...settings, trustDomainAliases: ["old.example"], deniedIdentities: [webIdentity] };

@@ -66,6 +66,24 @@ function proven(handle = pod): Identity | undefined {
 const known = () => [...engine.credentials.values()].map(({ identity }) => identity);
 
 describe("a pod whose identity changes", () => {
+  test("goes on to hear whom the mesh shuts out while it proves the one that it had", () => {
+    succession.change(pod, before, after);
+    credentials.forget(before);
+    const newer = { ...spec(before), crl: "a list", deniedIdentities: [third] };
+    expect(credentials.revise(before, newer)).toBe(true);
+    const handle = engine.pods.get(pod)?.credential;
+    expect(handle && engine.credentials.get(handle)?.spec).toEqual(newer);
+    credentials.set(after, spec(after));
+    succession.arrived(after);
+    expect(proven()).toBe(after);
+    expect(credentials.revise(before, newer)).toBe(false);
+    expect(known()).toEqual([after]);
+  });
+
+  test("has no say over a credential that is kept: whoever keeps it tells it", () => {
+    expect(credentials.revise(before, { ...spec(before), crl: "a list" })).toBe(false);
+  });
+
   test("proves the one that it had until the other has its certificate, also when nobody keeps that fresh any more", () => {
     succession.change(pod, before, after);
     credentials.forget(before);
