@@ -15,6 +15,7 @@ import { scale } from "./scenarios/scale.ts";
 import type { Pace, ProgramScenario, Scenario, TrafficScenario } from "./scenarios/scenario.ts";
 import { scrape } from "./scenarios/scrape.ts";
 import { freshSessions } from "./scenarios/sessions.ts";
+import { tapCost } from "./scenarios/tap-cost.ts";
 import { throughput } from "./scenarios/throughput.ts";
 
 /** Those that need no more than a client, a server and traffic between them. */
@@ -38,6 +39,7 @@ export function catalogue(pace: Pace): readonly (Scenario | ProgramScenario)[] {
     bareRelay(),
     policyDecisions(),
     commandStart(),
+    tapCost(),
     enforcement(),
     scrape(),
     scale(),
