@@ -238,9 +238,10 @@ describe("the node agent", () => {
     ]) {
       expect(text).toContain(`${line}\n`);
     }
+    // The authority goes on failing: on a slow machine it has been asked again by the time that somebody looks.
     await expect
       .poll(async () => (await fetch(`http://${metrics}/metrics`)).text())
-      .toContain('warren_certificate_renewals_total{result="failed"} 1');
+      .toMatch(/^warren_certificate_renewals_total\{result="failed"\} [1-9]/m);
     expect(fake.lines).toContainEqual(
       expect.objectContaining({ message: "running", bound: `${readiness} ${metrics} ${admin}` }),
     );
