@@ -6,7 +6,7 @@ function environment(name: string, value: Templated): Templated {
   return { name, value };
 }
 
-const probe = { httpGet: { path: "/healthz/ready", port: "admin" }, periodSeconds: 5, failureThreshold: 3 };
+const probe = { httpGet: { path: "/healthz/ready", port: "admin" }, periodSeconds: 2, failureThreshold: 5 };
 
 const container: Templated = {
   name: "control",
@@ -25,8 +25,8 @@ const container: Templated = {
     { name: "grpc", containerPort: 15012 },
     { name: "admin", containerPort: 15014 },
   ],
+  // Nothing that kills: first lists of a large cluster from a slow API server take as long as they take, and a restart begins them anew.
   readinessProbe: probe,
-  startupProbe: { ...probe, periodSeconds: 1, failureThreshold: 300 },
   resources: knob("control.resources"),
   securityContext: {
     privileged: false,

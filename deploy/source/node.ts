@@ -67,7 +67,7 @@ const optionalVolumes: readonly (readonly [string, string, Templated, Templated]
   [cri, "cri", { hostPath: { path: knob(cri), type: "Directory" } }, { mountPath: "/host/cri", readOnly: true }],
 ];
 
-const probe = { httpGet: { path: "/healthz/ready", port: "readiness" }, periodSeconds: 5, failureThreshold: 3 };
+const probe = { httpGet: { path: "/healthz/ready", port: "readiness" }, periodSeconds: 2, failureThreshold: 5 };
 
 const container: Templated = {
   name: "agent",
@@ -92,9 +92,9 @@ const container: Templated = {
     { name: "metrics", containerPort: 15020 },
     { name: "readiness", containerPort: 15021 },
   ],
-  // No liveness probe: a restart would refuse the node's connections to mend what it may not mend.
+  // No liveness probe: a restart would refuse the node's connections to mend what it may not mend. No startup probe either, which kills as
+  // well: an agent that waits for the control plane serves meanwhile what it knows, and would only begin to wait anew.
   readinessProbe: probe,
-  startupProbe: { ...probe, periodSeconds: 1, failureThreshold: 120 },
   resources: knob("node.resources"),
   securityContext: {
     runAsUser: 0,

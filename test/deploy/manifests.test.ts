@@ -211,6 +211,7 @@ describe("the agents' DaemonSet", () => {
     });
     expect(container).toHaveProperty("readinessProbe");
     expect(container).not.toHaveProperty("livenessProbe");
+    expect(container).not.toHaveProperty("startupProbe");
   });
 
   it("mounts every volume that it names and names every volume that it mounts", async () => {
