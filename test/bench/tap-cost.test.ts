@@ -3,7 +3,7 @@ import { runProgram } from "../../bench/programs/run-program.ts";
 
 test("what a tap costs is measured against nobody tapping, in turns", { timeout: 120_000 }, async () => {
   const options = { timeoutMs: 110_000, signal: new AbortController().signal };
-  const args = ["--rounds", "3", "--connections", "50000", "--json"];
+  const args = ["--rounds", "31", "--connections", "50000", "--json"];
   const result = await runProgram<{ connections: number; seen: boolean; unwatchedNs: number; watchedNs: number }>(
     "tap-cost",
     args,
