@@ -8,7 +8,7 @@ import { ending } from "../../../src/control/grpc-call.ts";
 import { GrpcServer } from "../../../src/control/grpc-server.ts";
 import { RecordedLog } from "../../support/recorded-log.ts";
 
-const eventually = { timeout: 15_000 };
+const eventually = { timeout: 30_000 };
 const path = "/test.Service/Take";
 const same = (bytes: Buffer) => bytes;
 
