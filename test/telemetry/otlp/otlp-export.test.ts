@@ -82,7 +82,7 @@ describe("the export by OTLP", () => {
     await sent.stopMetrics();
     await expect.poll(() => sent.stats()["pointsExportedTotal"]).toBeGreaterThan(3200);
     const largest = Math.max(...double.metrics.map(({ points }) => points.length));
-    expect(largest).toBeLessThanOrEqual(512);
+    expect(largest).toBeLessThanOrEqual(128);
     const opened = double.metrics.filter(({ name }) => name === "istio_tcp_connections_opened_total");
     expect(
       new Set(opened.flatMap(({ points }) => points.map(({ attributes }) => attributes["destination_principal"]))).size,
