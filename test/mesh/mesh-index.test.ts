@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import type { MeshDelta } from "../../src/mesh/mesh-index.ts";
 import type { MeshChange } from "../../src/model/mesh.ts";
 import { authorizationPolicy, localPod, mesh, peerAuthentication, service, settings, workload } from "./build.ts";
 
@@ -95,6 +96,32 @@ describe("MeshIndex", () => {
     expect(mode()).toBe("PERMISSIVE");
     index.apply({ settings: { ...settings, rootNamespace: "root" } });
     expect(mode()).toBe("STRICT");
+  });
+
+  test("a change concerns the workloads that the policies it is about select, as they were or as they are", () => {
+    const gold = workload("gold", "10.0.0.2", { labels: { tier: "gold" } });
+    const away = workload("away", "10.0.0.3", { namespace: "away" });
+    const index = mesh({ workloads: [api, gold, away] });
+    const concerned = (delta: MeshDelta): string[] => {
+      const change = index.apply(delta);
+      return [...index.workloads()].filter((one) => change?.concerns(one)).map(({ name }) => name);
+    };
+    const onGold = new Map([["tier", "gold"]]);
+    const policy = authorizationPolicy("DENY", [{}], { matchLabels: onGold });
+    expect(concerned({ authorizationPolicies: [policy] })).toEqual(["gold"]);
+    expect(concerned({ authorizationPolicies: [{ ...policy, matchLabels: new Map([["app", "api"]]) }] })).toEqual([
+      "api",
+      "gold",
+    ]);
+    expect(concerned({ removedAuthorizationPolicies: ["shop/deny"] })).toEqual(["api"]);
+    const { rootNamespace: namespace } = settings;
+    expect(concerned({ authorizationPolicies: [{ ...policy, namespace }] })).toEqual(["gold"]);
+    expect(concerned({ authorizationPolicies: [{ ...policy, namespace, matchLabels: undefined }] })).toHaveLength(3);
+    expect(concerned({ peerAuthentications: [peerAuthentication({ matchLabels: onGold })] })).toEqual(["gold"]);
+    expect(concerned({ peerAuthentications: [peerAuthentication()] })).toEqual(["api", "gold"]);
+    expect(concerned({ removedPeerAuthentications: ["shop/default"] })).toEqual(["api", "gold"]);
+    expect(concerned({ settings: { ...settings, defaultAction: "deny" } })).toHaveLength(3);
+    expect(concerned({ workloads: [workload("away", "10.0.0.4", { namespace: "away" })] })).toEqual(["away"]);
   });
 
   test("a policy with a Service as target follows the Service's pods", () => {
