@@ -81,7 +81,7 @@ async function reportsIn(folder: string): Promise<string[]> {
 }
 
 describe("the native engine, watched for", () => {
-  it.each(sanitizers)("$title, passes the conformance suite in silence", { timeout: 900_000 }, async (sanitizer) => {
+  it.each(sanitizers)("$title, passes the conformance suite in silence", { timeout: 1_500_000 }, async (sanitizer) => {
     const addon = await build(sanitizer.kind);
     const { stdout: library } = await run("g++", [`-print-file-name=${sanitizer.library}`]);
     const logs = await mkdtemp(join(tmpdir(), `warren-${sanitizer.kind}-`));
@@ -89,7 +89,7 @@ describe("the native engine, watched for", () => {
     const tests = [...suites.map((name) => `test/conformance/${name}.test.ts`), "test/tunnel/native/workers.test.ts"];
     const summary = join(logs, "..", `${basename(logs)}.json`);
     const arguments_ = ["node_modules/vitest/vitest.mjs", "run", "--project", "unit", "--testNamePattern", chosen];
-    arguments_.push("--reporter", "json", "--outputFile", summary, "--maxWorkers", "2", "--testTimeout", "60000");
+    arguments_.push("--reporter", "json", "--outputFile", summary, "--maxWorkers", "2", "--testTimeout", "180000");
     // Code is several times slower here: a test that waited in vain once may wait again. The sanitizers' silence is what counts, and they
     // do not forget.
     arguments_.push("--retry", "2");
