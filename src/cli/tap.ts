@@ -2,7 +2,8 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { parseDuration } from "../lib/duration.ts";
 import type { Exit } from "./exit.ts";
-import { addMeshOptions, exitHelp, type MeshFlags } from "./output/mesh-flags.ts";
+import { addMeshOptions, exitHelp, listFormats, type MeshFlags } from "./output/mesh-flags.ts";
+import type { TapFormat } from "./traffic/follow-tap.ts";
 
 interface TapFlags extends MeshFlags {
   readonly to?: string;
@@ -14,7 +15,7 @@ interface TapFlags extends MeshFlags {
   readonly maxRate: number;
   readonly maxEvents: number;
   readonly for?: number;
-  readonly output: "line" | "wide" | "jsonl" | "json";
+  readonly output: TapFormat;
 }
 
 const help = `
@@ -57,7 +58,9 @@ export function registerTap(program: Command, exit: Exit): void {
     .option("--node <name...>", "only these nodes (default: the whole mesh)")
     .option("-n, --namespace <namespace>", "of what names none; without a workload, only this namespace")
     .addOption(
-      new Option("-o, --output <format>", "how to print").choices(["line", "wide", "jsonl", "json"]).default("line"),
+      new Option("-o, --output <format>", "how to print; line is table")
+        .choices(["line", ...listFormats])
+        .default("line"),
     );
   addMeshOptions(command)
     .addHelpText("after", help)

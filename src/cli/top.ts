@@ -1,19 +1,20 @@
 /** `warren top`: what moves between workloads now, the busiest first. */
-import { type Command, InvalidArgumentError, Option } from "commander";
+import { type Command, InvalidArgumentError } from "commander";
 import { parseDuration } from "../lib/duration.ts";
 import type { Exit } from "./exit.ts";
-import { addMeshOptions, exitHelp, type MeshFlags } from "./output/mesh-flags.ts";
+import { addMeshOptions, exitHelp, type ListFormat, type MeshFlags } from "./output/mesh-flags.ts";
+import { addOutputOption } from "./query/output.ts";
 
 interface TopFlags extends MeshFlags {
   readonly interval: number;
   readonly count: number;
-  readonly output: "table" | "json" | "jsonl";
+  readonly output: ListFormat;
 }
 
 const help = `
 Rates are those of the last interval, of all connections between two workloads; bytes of open connections count while they flow.
 On a terminal the table is redrawn; into a pipe each look is one JSON document on a line (also with -o json or jsonl). It goes on over
-restarts of agents, and says which nodes did not answer.
+restarts of agents and control, and says which nodes did not answer.
 ${exitHelp}
 
 Examples:
@@ -29,11 +30,8 @@ export function registerTop(program: Command, exit: Exit): void {
     .option("--interval <duration>", "between two looks", interval, 2000)
     .option("--count <looks>", "end after this many (default: until interrupted)", count, 0)
     .option("--node <name...>", "only these nodes (default: the whole mesh)")
-    .option("-n, --namespace <namespace>", "only this namespace (default: all)")
-    .addOption(
-      new Option("-o, --output <format>", "how to print").choices(["table", "json", "jsonl"]).default("table"),
-    );
-  addMeshOptions(command)
+    .option("-n, --namespace <namespace>", "only this namespace (default: all)");
+  addMeshOptions(addOutputOption(command))
     .addHelpText("after", help)
     .action(async (workload: string | undefined, flags: TopFlags) => exit(await top(workload, flags)));
 }
@@ -56,9 +54,11 @@ async function top(reference: string | undefined, flags: TopFlags): Promise<numb
   ];
   return withMesh(flags, (mesh, signal) => {
     const { node: nodes = [], timeout: timeoutMs, namespace, interval: intervalMs, count: looks } = flags;
+    const people = flags.output === "table" || flags.output === "wide";
     // A table that can't be redrawn is a log that nobody can read.
-    const documents = flags.output !== "table" || (looks !== 1 && !process.stdout.isTTY);
-    const asking = { nodes, timeoutMs, namespace, reference, intervalMs, looks, documents, redraw: looks !== 1 };
+    const output = people && looks !== 1 && !process.stdout.isTTY ? "json" : flags.output;
+    const redraw = people && output !== "json" && looks !== 1;
+    const asking = { nodes, timeoutMs, namespace, reference, intervalMs, looks, output, redraw };
     return followTop(mesh, { ...asking, color: flags.color }, signal);
   });
 }

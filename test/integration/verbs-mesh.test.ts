@@ -51,7 +51,7 @@ function schemaOf(document: object): string {
   return typeof schema === "string" ? schema : "none";
 }
 
-describe("the verbs of a mesh", () => {
+describe("the verbs of a mesh", { timeout: 300_000 }, () => {
   let lab: Lab;
   let stateRoot: string;
   beforeAll(async () => {
@@ -322,6 +322,25 @@ spec: {podSelector: {matchLabels: {app: web}}, ingress: [{ports: [{port: 8080}, 
     for (const line of lines) expect(schemaOf(JSON.parse(line) as object)).toBe("warren.services/v1");
     if (child.exitCode === null) await new Promise((resolve) => child.once("exit", resolve));
     expect(child.exitCode).toBe(0);
+  });
+
+  it("--watch outlives a restart of control, and says while there is nobody to ask", async () => {
+    const main = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
+    const child = spawn(process.execPath, [main, "services", "--watch", "-o", "jsonl"], { stdio: "pipe" });
+    onTestFinished(() => void child.kill("SIGKILL"));
+    let [shown, advice] = [0, ""];
+    child.stdout.on("data", (text: Buffer) => (shown += text.toString().split("\n").length - 1));
+    child.stderr.on("data", (text: Buffer) => (advice += text.toString()));
+    const daemons = (lab.mesh?.controls ?? []).map(({ daemon }) => daemon);
+    expect(daemons).toHaveLength(2);
+    await expect.poll(() => shown, eventually).toBeGreaterThan(0);
+    for (const daemon of daemons) await daemon.kill();
+    await expect.poll(() => advice, eventually).toContain("cannot be reached");
+    for (const daemon of daemons) await daemon.start();
+    const before = shown;
+    await expect.poll(() => shown, eventually).toBeGreaterThan(before);
+    expect(child.exitCode).toBeNull();
+    await expect.poll(async () => (await warren("certs")).code, eventually).toBe(0);
   });
 
   it("asks control by flags, and is refused with a token that is not known", async () => {

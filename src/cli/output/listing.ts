@@ -9,8 +9,8 @@ import type { ListFlags, ListFormat } from "./mesh-flags.ts";
 export interface Column<Row> {
   readonly title: string;
   readonly cell: (row: Row) => string;
-  /** Only with `-o wide`. */
-  readonly wide?: true;
+  /** Only with `-o wide`, or only without. */
+  readonly wide?: true | "never";
   readonly style?: (row: Row, colours: Colours) => ((text: string) => string) | undefined;
 }
 
@@ -76,7 +76,7 @@ export function tableLines<Row extends object>(
   colours: Colours,
 ): string[] {
   if (rows.length === 0) return [];
-  const shown = columns.filter((column) => wide || column.wide !== true);
+  const shown = columns.filter((column) => column.wide === undefined || wide === (column.wide === true));
   const cells = rows.map((row) => shown.map((column) => column.cell(row) || "-"));
   const widths = shown.map(({ title }, index) =>
     Math.max(title.length, ...cells.map((line) => line[index]?.length ?? 0)),

@@ -1,6 +1,7 @@
 /** Runs a verb that lists: connects, asks, prints, and with `--watch` goes on until it is interrupted. */
 import { setTimeout as delay } from "node:timers/promises";
 import { connectMesh, type MeshClient } from "../query/mesh-client.ts";
+import { isAway } from "../query/replica.ts";
 import {
   coloursFor,
   type Listed,
@@ -64,8 +65,19 @@ async function watch<Row extends object>(
   const people = output === "table" || output === "wide";
   const colours = coloursFor(flags);
   let code = 0;
-  while (!signal.aborted) {
-    const listed = await list();
+  for (let seen = false; !signal.aborted; ) {
+    let listed: Listed<Row>;
+    try {
+      listed = await list();
+      seen = true;
+    } catch (error) {
+      // Control that restarts does not end a watch, once there was something to see.
+      if (!seen || !isAway(error) || signal.aborted) throw error;
+      process.stderr.write(`${error.message}\n`);
+      code = 3;
+      await delay(watchEveryMs, undefined, { signal }).catch(() => {});
+      continue;
+    }
     // Into a pipe one document a line, so that a reader knows where each look ends.
     const piped = !process.stdout.isTTY || output === "jsonl" || output === "json";
     const text =

@@ -50,6 +50,16 @@ function stateWord(state: Certificate_State): CertificateLine["state"] {
 
 const left = (time: string) => (time === "" ? "" : spanText(Date.parse(time) - Date.now()));
 
+/** Enough to tell two apart; `wide` has all of it. */
+function shortSerial(serial: string): string {
+  const bytes = serial.split(":");
+  return bytes.length <= 4 ? serial : `${bytes.slice(0, 4).join(":")}…`;
+}
+
+function commonName(issuer: string): string {
+  return /(?:^|, )CN=([^,]+)/.exec(issuer)?.[1] ?? issuer;
+}
+
 export const certificatesListing: Listing<CertificateLine> = {
   schema: "warren.certs/v1",
   items: "certificates",
@@ -66,8 +76,10 @@ export const certificatesListing: Listing<CertificateLine> = {
     { title: "RENEWS IN", cell: ({ renewsAt }) => left(renewsAt) },
     { title: "NOT BEFORE", cell: ({ notBefore }) => notBefore, wide: true },
     { title: "NOT AFTER", cell: ({ notAfter }) => notAfter, wide: true },
-    { title: "SERIAL", cell: ({ serial }) => serial },
-    { title: "ISSUER", cell: ({ issuer }) => issuer },
+    { title: "SERIAL", cell: ({ serial }) => shortSerial(serial), wide: "never" },
+    { title: "ISSUER", cell: ({ issuer }) => commonName(issuer), wide: "never" },
+    { title: "SERIAL", cell: ({ serial }) => serial, wide: true },
+    { title: "ISSUER", cell: ({ issuer }) => issuer, wide: true },
     { title: "KEY", cell: ({ keyType }) => keyType },
     { title: "LAST ERROR", cell: ({ lastError }) => lastError, wide: true },
   ],

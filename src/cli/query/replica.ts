@@ -86,6 +86,11 @@ async function connected(client: Client, target: OperatorTarget, signal: AbortSi
   }
 }
 
+/** Control can't be asked now: it restarts, or the way to it is broken. Who watches asks again. */
+export function isAway(error: unknown): error is MeshError {
+  return error instanceof MeshError && error.code === "MESH_UNREACHABLE_CONTROL";
+}
+
 function unreachable({ address }: OperatorTarget, cause?: unknown): MeshError {
   const what = "it may not run, or its certificate does not lead to the root that was given";
   return new MeshError("MESH_UNREACHABLE_CONTROL", `the control plane at ${address} cannot be reached: ${what}`, {

@@ -2,6 +2,7 @@
 import type { MeshView } from "../../model/mesh.ts";
 import { FlowRole, Security, Verdict } from "../../xds/gen/warren/inspect/v1/inspect_pb.ts";
 import { partialText } from "../output/listing.ts";
+import type { ListFormat } from "../output/mesh-flags.ts";
 import type { MeshClient } from "../query/mesh-client.ts";
 import { type Party, partyOf } from "./party.ts";
 import { type TapRow, tapLine, tapRow } from "./tap-lines.ts";
@@ -23,12 +24,15 @@ export interface FollowTapDeps {
   readonly advice: (line: string) => void;
 }
 
+/** A stream has no table: `table` is a line an event, as `line` is; JSON is one document a line. */
+export type TapFormat = ListFormat | "line";
+
 export interface FollowTapOptions {
   readonly nodes: readonly string[];
   readonly wanted: TapWanted;
   readonly maxRate: number;
   readonly maxEvents: number;
-  readonly output: "line" | "wide" | "jsonl" | "json";
+  readonly output: TapFormat;
 }
 
 /** Resolves to the exit code. */
@@ -52,11 +56,7 @@ export async function followTap(
     for (const event of kind.value.events) {
       const row = tapRow(node, event);
       if (row === undefined || !isWanted(row, wanted)) continue;
-      told(
-        output === "json" || output === "jsonl"
-          ? JSON.stringify({ schema: "warren.tap/v1", ...row })
-          : tapLine(row, output === "wide"),
-      );
+      told(await textOf(row, output));
       shown++;
       if (maxEvents > 0 && shown >= maxEvents) {
         enough.abort(new Error("that were enough"));
@@ -70,6 +70,25 @@ export async function followTap(
     return 3;
   }
   return 0;
+}
+
+async function textOf(row: TapRow, output: TapFormat): Promise<string> {
+  const document = { schema: "warren.tap/v1", ...row };
+  switch (output) {
+    case "json":
+    case "jsonl":
+      return JSON.stringify(document);
+    case "yaml": {
+      const { stringify } = await import("yaml");
+      return `---\n${stringify(document, { aliasDuplicateObjects: false }).trimEnd()}`;
+    }
+    case "name":
+      return `connection/${row.id}`;
+    case "line":
+    case "table":
+    case "wide":
+      return tapLine(row, output === "wide");
+  }
 }
 
 function filterOf(view: MeshView, wanted: TapWanted, defaultNamespace: string) {

@@ -2,8 +2,10 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { MeshView } from "../../model/mesh.ts";
 import { coloursFor, listingDocument, partialText, renderListing, tellPartial } from "../output/listing.ts";
+import type { ListFormat } from "../output/mesh-flags.ts";
 import type { AskOptions } from "../query/asked.ts";
 import type { MeshClient } from "../query/mesh-client.ts";
+import { isAway } from "../query/replica.ts";
 import { findWorkloads } from "../query/workload-reference.ts";
 import { gatherTraffic } from "./gather.ts";
 import { remembered, type TopRow, topListing, topRows } from "./rates.ts";
@@ -14,8 +16,8 @@ export interface TopOptions extends AskOptions {
   readonly intervalMs: number;
   /** 0 for no end. */
   readonly looks: number;
-  /** One JSON document a look, instead of a table. */
-  readonly documents: boolean;
+  /** JSON is one document a line and look. */
+  readonly output: ListFormat;
   readonly redraw: boolean;
   readonly color: boolean;
 }
@@ -24,7 +26,7 @@ const clearScreen = "\u001b[H\u001b[2J";
 
 /** Resolves to the exit code of the last look. */
 export async function followTop(mesh: MeshClient, options: TopOptions, signal: AbortSignal): Promise<number> {
-  const { intervalMs, looks, documents, redraw, nodes = [], timeoutMs } = options;
+  const { intervalMs, looks, output, redraw, nodes = [], timeoutMs } = options;
   const asking = { nodes, window: 0, ...(timeoutMs === undefined ? {} : { timeoutMs }) };
   const look = async () => ({ seen: await gatherTraffic(mesh, asking, signal), at: performance.now() });
   const first = await look();
@@ -32,19 +34,30 @@ export async function followTop(mesh: MeshClient, options: TopOptions, signal: A
   let code = 0;
   for (let shown = 1; ; shown++) {
     await delay(intervalMs, undefined, { signal });
-    const view = await mesh.mesh(signal);
+    let view: MeshView;
+    let now: Awaited<ReturnType<typeof look>>;
+    try {
+      view = await mesh.mesh(signal);
+      now = await look();
+    } catch (error) {
+      if (!isAway(error) || signal.aborted) throw error;
+      process.stderr.write(`${error.message}\n`);
+      if (shown === looks) return 3;
+      continue;
+    }
     const wanted = filterOf(view, options, mesh.defaultNamespace);
-    const now = await look();
     const rows = topRows(view, before.rows, now.seen.rows, (now.at - before.at) / 1000).filter(wanted);
     const { outcome } = now.seen;
     const listed = { rows, outcome, extra: { at: new Date().toISOString() } };
-    if (documents) {
+    if (output === "json" || output === "jsonl") {
       process.stdout.write(`${JSON.stringify(listingDocument(topListing, listed))}\n`);
     } else {
-      const text = await renderListing(topListing, listed, "table", coloursFor(options));
-      process.stdout.write(`${redraw ? clearScreen : ""}${text === "" ? topListing.none : text}\n`);
+      const text = await renderListing(topListing, listed, output, coloursFor(options));
+      const lead = output === "yaml" ? "---\n" : redraw ? clearScreen : "";
+      if (text !== "" || output === "table" || output === "wide")
+        process.stdout.write(`${lead}${text === "" ? topListing.none : text}\n`);
     }
-    code = redraw && !documents && outcome.failures.length > 0 ? tellBelow(partialText(outcome)) : tellPartial(outcome);
+    code = redraw && outcome.failures.length > 0 ? tellBelow(partialText(outcome)) : tellPartial(outcome);
     if (shown === looks) return code;
     before = { rows: remembered(before.rows, now.seen.rows), at: now.at };
   }
