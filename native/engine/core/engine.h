@@ -148,7 +148,7 @@ class Engine {
   // What the process's limit of memory is for each pod, if all hold the same.
   [[nodiscard]] int64_t sharePerPod() const;
   // Workers other than this one have what holds too much, of one pod or of the process.
-  void relieveOthers(const Worker& worker, std::shared_ptr<const Pod> pod);
+  void relieveOthers(const Worker& worker, const std::shared_ptr<const Pod>& pod);
   void relieveOthers(const Worker& worker);
   [[nodiscard]] Worker& fewestTunnels(Worker& preferred) const;
   [[nodiscard]] Worker& lighter(Worker& preferred) const;

@@ -59,7 +59,7 @@ int64_t Engine::sharePerPod() const {
   return options_.limits.memory / std::max<int64_t>(1, livePods_.load(std::memory_order_relaxed));
 }
 
-void Engine::relieveOthers(const Worker& worker, std::shared_ptr<const Pod> pod) {
+void Engine::relieveOthers(const Worker& worker, const std::shared_ptr<const Pod>& pod) {
   for (const auto& other : workers_) {
     if (other.get() != &worker) other->post(Task([pod](Worker& at) { at.relieve(*pod); }));
   }
