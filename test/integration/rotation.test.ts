@@ -134,6 +134,8 @@ describe("a mesh under load whose certificates are exchanged", () => {
         writeFileSync(config, stringify({ ...settings, trustDomain, mesh: { trustDomainAliases: [alias] } }));
         await daemon.kill();
         await daemon.start();
+        // One after the other, as a Deployment does: certificates of seconds do not outlive both of them.
+        await lab.waitReady();
       }
       const aliases = async (node: string) =>
         ((await lab.adminJson(node, "/config_dump")) as { settings: { trustDomainAliases: string[] } }).settings;
