@@ -15,7 +15,7 @@ import { temporaryFolder } from "../../support/temporary-folder.ts";
 
 const api = formatIdentity({ trustDomain: "cluster.local", namespace: "production", serviceAccount: "api" });
 const settleMs = 5000;
-const outlivesMs = 3_600_000;
+const outlivesMs = 36_000_000;
 
 /** An agent that does what control says, when the test lets it. */
 class Agent {
@@ -165,8 +165,9 @@ describe("a rotation of the root", () => {
     await all((agent) => agent.trust());
     happen(agents.get("w2"));
     await eventually(() => driver.waiting?.reasons.get("w2")).toMatch(reason);
+    await eventually(() => authority.state.rotation?.confirmed).toEqual(["w1"]);
     await rounds(10);
-    expect(authority.state.rotation).toMatchObject({ phase: "trust", confirmed: ["w1"] });
+    expect(authority.state.rotation?.phase).toBe("trust");
     // Its node leaves the cluster, or somebody decides so.
     required = ["w1"];
     await eventually(() => authority.state.rotation?.phase).toBe("issue");
@@ -180,8 +181,9 @@ describe("a rotation of the root", () => {
     await authority.change((state) => excuse(state, ["w2"]));
     await eventually(() => authority.state.rotation?.phase).toBe("issue");
     await all((agent) => agent.renew());
+    await eventually(() => authority.state.rotation?.confirmed).toEqual(["w1"]);
     await rounds(5);
-    expect(authority.state.rotation).toMatchObject({ phase: "issue", confirmed: ["w1"], excused: [] });
+    expect(authority.state.rotation).toMatchObject({ phase: "issue", excused: [] });
   });
 
   test("goes on without a client that nobody can ask when no certificate of before is valid, and says so", async () => {
@@ -190,10 +192,11 @@ describe("a rotation of the root", () => {
     await rotate();
     await all((agent) => agent.trust());
     await eventually(() => driver.waiting?.waitingFor).toEqual(["w2"]);
-    clock.advance(outlivesMs - 60_000);
+    const began = authority.state.rotation?.phaseSince ?? 0;
+    clock.advance(began + outlivesMs - 10_000 - clock.now());
     await rounds(5);
     expect(authority.state.rotation?.phase).toBe("trust");
-    clock.advance(60_000);
+    clock.advance(10_000);
     await eventually(() => authority.state.rotation?.phase).toBe("issue");
     expect(log.lines.find(({ message }) => message.includes("it issues"))?.fields).toMatchObject({ unheard: ["w2"] });
     await all((agent) => agent.renew());
