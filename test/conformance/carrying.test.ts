@@ -110,6 +110,31 @@ describe.each(enginePairs)("a flow carried from $name", (kinds) => {
     },
   );
 
+  it("keeps a connection's trace when another target is tried", async () => {
+    const app = await startApp(echo);
+    const traced = { traces: { carried: true, share: 1 } };
+    const { client, server, caller, callee } = await startMesh(kinds, { app, client: traced, server: traced });
+    const carry = client.decideFlow;
+    client.decideFlow = (event) => {
+      const decision = carry(event);
+      return decision?.kind === "carry"
+        ? { ...decision, targets: [...decision.targets, ...decision.targets] }
+        : decision;
+    };
+    server.decideConnect = (event) =>
+      server.connects.length === 1
+        ? { kind: "refuse", label: 1, reason: "connect-failed" }
+        : deliverTo(callee, app, event);
+    const socket = await dialApp(caller.outbound);
+    await ping(socket);
+    socket.end();
+    const { traceparent } = await client.closing();
+    expect(traceparent).toMatch(/-01$/);
+    expect(server.connects).toMatchObject([{ traceparent }, { traceparent }]);
+    await server.closing(2);
+    expect(server.closed.map((record) => record.traceparent)).toEqual([traceparent, traceparent]);
+  });
+
   it("tells no trace where none are carried", async () => {
     const app = await startApp(echo);
     const { client, server, caller } = await startMesh(kinds, { app });
