@@ -154,6 +154,10 @@ export class DiscoveryStream {
     }
   }
 
+  #goOnLater(): void {
+    this.#next ??= setImmediate(() => this.#goOn());
+  }
+
   #goOn(): void {
     this.#next = undefined;
     try {
@@ -168,14 +172,16 @@ export class DiscoveryStream {
     const batch = state.subscription.take(this.#options.chunkBytes);
     if (batch === undefined && state.gathered === undefined) return;
     if (this.#chunked && batch !== undefined) {
-      this.#send(type, state, { frames: batch.frames.values(), removed: batch.removed, more: batch.more });
+      const { frames, removed, more } = batch;
+      if (more && frames.size + removed.length === 0) this.#goOnLater();
+      else this.#send(type, state, { frames: frames.values(), removed, more });
       return;
     }
     // To others a first response that is not all there is would be the whole mesh: it is one, and made in slices.
     const { frames, removed } = gather(state.gathered, batch);
     if (batch?.more === true) {
       state.gathered = { frames, removed };
-      this.#next ??= setImmediate(() => this.#goOn());
+      this.#goOnLater();
       return;
     }
     state.gathered = undefined;

@@ -21,6 +21,9 @@ type Wants = Pick<
 
 const wildcard = "*";
 
+/** Resources looked at for one batch: a client that comes back has most of them, and to find that out takes time too. */
+const mostLooked = 2000;
+
 export class Subscription {
   readonly #store: ResourceStore;
   readonly #type: ResourceType;
@@ -83,27 +86,34 @@ export class Subscription {
     }
   }
 
-  /** The next response, of about `limit` bytes at most; undefined when there is nothing to say. */
+  /**
+   * The next response, of about `limit` bytes at most; undefined when there is nothing to say. One that is empty and says `more` is none:
+   * nothing was found so far.
+   */
   take(limit: number): Batch | undefined {
     if (this.#listening) return undefined;
     const frames = new Map<string, Uint8Array>();
     const removed = [...this.#unknown];
     this.#unknown.clear();
     let bytes = 0;
+    let looked = 0;
     for (const name of this.#waiting()) {
+      looked += 1;
       const resource = this.#allowed(name);
       if (resource === undefined) {
-        if (!this.#forget(name)) continue;
-        removed.push(name);
-        bytes += name.length;
+        if (this.#forget(name)) {
+          removed.push(name);
+          bytes += name.length;
+        }
       } else if (this.#remember(resource)) {
         frames.set(name, resource.frame);
         bytes += resource.frame.length;
       }
-      if (bytes >= limit) break;
+      if (bytes >= limit || looked >= mostLooked) break;
     }
-    if (frames.size + removed.length === 0 && !this.#owes) return undefined;
     const more = this.#pending.size > 0 || this.#all !== undefined;
+    if (frames.size + removed.length === 0 && (more || !this.#owes))
+      return more ? { frames, removed, more } : undefined;
     // Who was told that more follows waits for it, should nothing be left that is worth a word.
     this.#owes = more;
     return { frames, removed, more };
@@ -119,7 +129,10 @@ export class Subscription {
       const { value, done } = this.#all.next();
       if (done === true) {
         this.#all = undefined;
+        // The client has it, and there is no such thing any more.
+        for (const name of this.#initial.keys()) this.#pending.add(name);
         this.#initial = new Map();
+        yield* this.#waiting();
       } else {
         yield value;
       }
@@ -148,9 +161,10 @@ export class Subscription {
 
   /** What the client has and should not: the rest is compared when its turn comes. */
   #compareHeld(): void {
+    if (this.#everything) return;
     for (const [name, version] of this.#initial) {
       if (this.#allowed(name) === undefined) this.#pending.add(name);
-      if (!this.#everything) this.#sent.set(name, version);
+      this.#sent.set(name, version);
     }
     if (this.#wildcard) return;
     for (const name of this.#sent.keys()) this.#pending.add(name);
@@ -193,6 +207,8 @@ export class Subscription {
     const reached = this.#all === undefined;
     this.#wildcard = false;
     this.#all = undefined;
+    for (const name of this.#initial.keys())
+      if (this.#store.get(this.#type, name) === undefined) this.#pending.add(name);
     for (const name of this.#names) {
       for (const known of this.#store.named(this.#type, name)) {
         const resource = this.#allowed(known);

@@ -2,6 +2,7 @@
 import { create } from "@bufbuild/protobuf";
 import { type ClientDuplexStream, status } from "@grpc/grpc-js";
 import { MeshError, messageOf } from "../../lib/errors.ts";
+import { Slices } from "../../lib/slices.ts";
 import { type ControlStreamOptions, withControlStream } from "../control-stream.ts";
 import {
   AggregatedDiscoveryService,
@@ -40,7 +41,12 @@ export async function followDiscovery(
     method,
     { ...options, largestMessage: largestResponse },
     async (stream, ended, token) => {
-      for (const request of firstRequests(state, whoWeAre(state, options.node, token))) stream.write(request);
+      // What is held of a large mesh are thousands of names.
+      const slices = new Slices();
+      for (const request of firstRequests(state, whoWeAre(state, options.node, token))) {
+        stream.write(request);
+        if (slices.due) await slices.rest();
+      }
       await takeResponses(stream, state, events);
       const { code, details } = await ended;
       signal.throwIfAborted();

@@ -64,6 +64,19 @@ it("tells a client that takes no parts all there is at once, made over several t
   await expect.poll(() => sent[1]?.resources.map(({ name }) => name)).toEqual(["r0"]);
 });
 
+it("tells a client that comes back and lacks nothing just that, once all is looked at", async () => {
+  const { of, store, sent, put } = stream(true);
+  put("address", 5000);
+  const held = [...store.all("address").values()].map(({ name, version }): [string, string] => [name, version]);
+  const node = { id: "x", metadata: { [chunkedKey]: true } };
+  const initialResourceVersions = Object.fromEntries(held);
+  const typeUrl = resourceTypes.address;
+  of.request(create(DeltaDiscoveryRequestSchema, { node, typeUrl, initialResourceVersions }));
+  expect(sent).toEqual([]);
+  await expect.poll(() => sent.length).toBe(1);
+  expect(sent[0]).toMatchObject({ resources: [], removedResources: [], more: false });
+});
+
 it("sends nothing any more once it is closed", async () => {
   const { of, sent, ask, put } = stream(false);
   put("address", 500);

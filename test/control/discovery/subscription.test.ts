@@ -100,3 +100,21 @@ it("ends what it said would go on, also when the last part was full to the byte"
   expect(subscription.take(1)).toEqual({ frames: new Map(), removed: [], more: false });
   expect(subscription.take(1)).toBeUndefined();
 });
+
+it("looks at what a client has in parts, and tells what is gone at the end", () => {
+  const store = new ResourceStore();
+  for (let at = 0; at < 5000; at++)
+    store.set("address", { name: `r${at}`, aliases: [], bytes: Uint8Array.of(at & 255) });
+  const versions = Object.fromEntries([...store.all("address").values()].map(({ name, version }) => [name, version]));
+  const subscription = new Subscription(store, "address", "n1");
+  subscription.request({ ...nothing, initialResourceVersions: { ...versions, gone: "x", went: "y" } });
+  store.delete("address", "r4999");
+  const taken: Batch[] = [];
+  for (let batch = subscription.take(1e9); batch !== undefined; batch = subscription.take(1e9)) taken.push(batch);
+  expect(taken.map(({ frames, more }) => [frames.size, more])).toEqual([
+    [0, true],
+    [0, true],
+    [0, false],
+  ]);
+  expect(taken.flatMap(({ removed }) => removed).sort()).toEqual(["gone", "r4999", "went"]);
+});
