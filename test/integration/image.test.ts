@@ -4,7 +4,7 @@
  */
 import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
-import { cp, mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -27,6 +27,7 @@ async function inRoot(root: string, command: string, user = "0:0"): Promise<stri
     PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     HOME: "/root",
     DEBIAN_FRONTEND: "noninteractive",
+    npm_config_fetch_retries: "5",
     ...(extraCertificates === undefined ? {} : { NODE_EXTRA_CA_CERTS: certificatesInRoot }),
   };
   const isolated = ["--mount", "--pid", "--fork", "--kill-child", "--propagation", "private"];
@@ -35,6 +36,18 @@ async function inRoot(root: string, command: string, user = "0:0"): Promise<stri
     maxBuffer,
   });
   return stdout;
+}
+
+/** Debian's mirrors are other people's machines: asked again when one of them does not answer. */
+async function debootstrap(base: string, tries = 3): Promise<void> {
+  try {
+    await run("debootstrap", ["--variant=minbase", "bookworm", base], { maxBuffer });
+    await writeFile(join(base, "etc/apt/apt.conf.d/80retries"), 'Acquire::Retries "5";\n');
+  } catch (error) {
+    if (tries === 1) throw error;
+    await rm(base, { recursive: true, force: true });
+    await debootstrap(base, tries - 1);
+  }
 }
 
 describe("the image", () => {
@@ -46,7 +59,7 @@ describe("the image", () => {
   beforeAll(async () => {
     folder = await mkdtemp("/var/tmp/warren-image-");
     const base = join(folder, "base");
-    await run("debootstrap", ["--variant=minbase", "bookworm", base], { maxBuffer });
+    await debootstrap(base);
     const copied = new Map([
       ["/etc/resolv.conf", "/etc/resolv.conf"],
       ["/etc/hosts", "/etc/hosts"],
