@@ -267,14 +267,14 @@ async function runVerb(args: readonly string[]): Promise<number> {
   const exit: Exit = (code) => {
     exitCode = code;
   };
-  const program = new Command("warren").exitOverride();
+  const program = new Command("warren").exitOverride().showHelpAfterError("see: warren --help");
   const wanted = verbs.find((verb) => verb.name === args[0]);
   if (wanted === undefined) {
     // So that the parser can say which verb is probably meant.
     for (const verb of verbs) program.command(verb.name).description(verb.summary);
   } else {
     await wanted.register(program, exit);
-    for (const command of program.commands) inheritExitOverride(command);
+    for (const command of program.commands) endHere(command, `warren ${command.name()}`);
   }
   try {
     await program.parseAsync(args, { from: "user" });
@@ -290,8 +290,8 @@ async function runVerb(args: readonly string[]): Promise<number> {
   }
 }
 
-/** Commander copies `exitOverride` only to commands made by `program.command`, not to those added later. */
-function inheritExitOverride(command: Command): void {
-  command.exitOverride();
-  for (const child of command.commands) inheritExitOverride(child);
+/** Commander copies neither to commands that are added later: usage errors end here, and say where usage is written. */
+function endHere(command: Command, path: string): void {
+  command.exitOverride().showHelpAfterError(`see: ${path} --help`);
+  for (const child of command.commands) endHere(child, `${path} ${child.name()}`);
 }

@@ -141,7 +141,11 @@ async function openLab(flags: SourceFlags): Promise<ClusterSource> {
   } catch (cause) {
     if (!(cause instanceof MeshError)) throw cause;
     if (cause.code === "MESH_LAB_AMBIGUOUS") throw new MeshError("MESH_CONFIG_LAB", cause.message, { cause });
-    throw new MeshError("MESH_UNREACHABLE_LAB", `${cause.message}, or name a folder: --manifests DIR`, { cause });
+    throw new MeshError(
+      "MESH_UNREACHABLE_LAB",
+      `${cause.message}, or name a folder (--manifests DIR) or a cluster (--context NAME)`,
+      { cause },
+    );
   }
   return {
     objects: readFolder(join(folder, "cluster")),
