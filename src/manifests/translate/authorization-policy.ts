@@ -96,7 +96,7 @@ export function translateAuthorizationPolicy(
   if (target === undefined) return ignored(problems);
   const action: AuthorizationAction = spec.action ?? "ALLOW";
   checkAction(action, spec, problems);
-  checkEmptyLists(raw, problems);
+  checkEmptyLists(knownPart(raw), problems);
   const rules = (spec.rules ?? []).map(readRule);
   const dryRun = readDryRun(object, problems);
   problems.push(...valueProblems(rules));
@@ -140,9 +140,23 @@ function unknownFields(raw: unknown): FieldProblem[] {
   const parsed = strict.safeParse(raw);
   return (parsed.error?.issues ?? []).flatMap((issue) =>
     issue.code === "unrecognized_keys"
-      ? issue.keys.map((key) => ({ field: fieldPath(["spec", ...issue.path, key]), message: "unknown field" }))
+      ? issue.keys.map((key) => ({ field: fieldPath(["spec", ...issue.path, key]), message: unknownField(key) }))
       : [],
   );
+}
+
+/** Some meshes' policies have rules for what leaves a pod too; who writes them must not believe that they hold here. */
+function unknownField(key: string): string {
+  return key === "egress" || key === "egressRules"
+    ? "unknown field: policy is about what a workload accepts; for what it may send use a NetworkPolicy, or policies of the destinations"
+    : "unknown field";
+}
+
+/** The fields that are read at all: of an unknown one no more is to be said than that. */
+function knownPart(raw: unknown): unknown {
+  if (typeof raw !== "object" || raw === null) return raw;
+  const known = new Set(Object.keys(strict.unwrap().unwrap().shape));
+  return Object.fromEntries(Object.entries(raw).filter(([key]) => known.has(key)));
 }
 
 /** Undefined when the policy is meant for things that are not workloads of this mesh. */

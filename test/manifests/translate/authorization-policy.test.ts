@@ -45,6 +45,14 @@ describe("AuthorizationPolicy", () => {
     expect(translate(spec)).toMatchObject({ kind: "ok", value: { action: "ALLOW", rules: [], problems: [] } });
   });
 
+  test("rules for what a workload sends are told to be none, and deny as all that cannot be evaluated", () => {
+    const egress = [{ to: [{ hosts: [] }] }];
+    const { problems, ...translated } = translate({ egress, rules: [{}] });
+    expect(problems.map(({ field }) => field)).toEqual(["spec.egress"]);
+    expect(problems[0]?.message).toContain("about what a workload accepts");
+    expect(translated).toMatchObject({ kind: "ok", value: { problems: [expect.stringContaining("spec.egress: ")] } });
+  });
+
   test("one empty rule stays one rule", () => {
     for (const rules of [[{}], [null]]) {
       expect(translate({ rules })).toMatchObject({ kind: "ok", value: { rules: [{ from: [], to: [], when: [] }] } });
