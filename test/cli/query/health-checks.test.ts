@@ -165,6 +165,11 @@ describe("is found:", () => {
       { nodes: [node({ runtime: { ...runtime, inotifyInstances: { used: 0, limit: 128 } } })] },
       ["inotify warning"],
     ],
+    [
+      "inotify instances running out",
+      { nodes: [node({ runtime: { ...runtime, inotifyInstances: { used: 8000, limit: 8192 } } })] },
+      ["inotify warning"],
+    ],
     ["no AES instructions", { nodes: [node({ runtime: { ...runtime, aes: "none" } })] }, ["aes warning"]],
   ])("%s", (_what, facts, expected) => {
     expect(wrong(facts)).toEqual(expected);

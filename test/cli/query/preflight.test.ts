@@ -40,6 +40,22 @@ describe("this machine", () => {
     ["has no cgroup v2 and no bpffs", { mounts: "" }, ["cgroup2 warning", "bpffs warning"]],
     ["has a port taken", { takenPorts: [15_020] }, ["ports failure"]],
     ["runs another mesh", { otherMeshes: ["ztunnel"] }, ["other-meshes failure"]],
+    ["has no AES instructions", { machine: { ...good.machine, aes: "none" } }, ["aes warning"]],
+    [
+      "allows few inotify instances",
+      { machine: { ...good.machine, inotifyInstances: { used: 0, limit: 128 } } },
+      ["inotify warning"],
+    ],
+    [
+      "has used up its inotify instances",
+      { machine: { ...good.machine, inotifyInstances: { used: 8000, limit: 8192 } } },
+      ["inotify warning"],
+    ],
+    [
+      "allows few open files",
+      { machine: { ...good.machine, descriptors: { used: 10, limit: 1024 } } },
+      ["descriptors warning"],
+    ],
   ])("%s", (_what, facts, expected) => {
     expect(notFine(facts)).toEqual(expected);
   });
