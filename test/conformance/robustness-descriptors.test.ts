@@ -40,21 +40,21 @@ describe.each(engines)("the $name engine without descriptors", (kind: EngineKind
     // The flow that was open before does not suffer.
     expect(await plainPing(first)).toBe(true);
 
-    // CPU time over a fixed while, with connections still waiting: pausing costs a few per cent of one core, spinning a whole one.
-    const before = await child.report();
-    const since = performance.now();
-    await wait(1_000);
-    const after = await child.report();
-    expect((after.cpuMs - before.cpuMs) / (performance.now() - since)).toBeLessThan(0.3);
+    // CPU time over a fixed while, with connections still waiting: pausing costs a few per cent of one core, spinning a whole one, and that
+    // in every such while. The first ones may still have something to do on a machine that is late.
+    const share = async () => {
+      const before = await child.report();
+      const since = performance.now();
+      await wait(1_000);
+      return ((await child.report()).cpuMs - before.cpuMs) / (performance.now() - since);
+    };
+    await expect.poll(share).toBeLessThan(0.3);
 
-    if (kind.name === "native") {
-      expect(after.stats.acceptPausesTotal).toBeGreaterThan(0);
-      expect(after.ended["out-of-descriptors"] ?? 0).toBeGreaterThan(0);
-    } else {
-      // libuv closes what it cannot accept by means of a spare descriptor and tells nobody, so only flows that were accepted and
-      // then had no descriptor for their other side are known here.
-      expect(after.ended["out-of-descriptors"] ?? 0).toBeGreaterThan(0);
-    }
+    // libuv closes what it cannot accept by means of a spare descriptor and tells nobody, so of the TypeScript engine's only flows are known
+    // that were accepted and then had no descriptor for their other side.
+    const ended = async () => (await child.report()).ended["out-of-descriptors"] ?? 0;
+    await expect.poll(ended).toBeGreaterThan(0);
+    if (kind.name === "native") expect((await child.report()).stats.acceptPausesTotal).toBeGreaterThan(0);
 
     // Everybody goes; new ones are served as before.
     for (const socket of sockets) socket.destroy();
