@@ -130,13 +130,13 @@ describe("the way to STRICT", { timeout: 300_000 }, () => {
 
   test("names five kinds of plaintext client, what STRICT would do to each, and nobody else", async () => {
     // Certificates come a moment after capture.
-    await eventually("mutual TLS", 60_000, async () => {
+    await eventually("mutual TLS", 120_000, async () => {
       await served("web", "server");
       const { ports } = (await shell.json("warren tls-check pod/server -o json")) as { ports: TlsCheckRow[] };
       return ports.some(({ clients }) => clients.mutualTls > 0) ? true : undefined;
     });
     expect(await everybody()).toEqual([]);
-    const { value: found } = await eventually("the report", 60_000, async () => {
+    const { value: found } = await eventually("the report", 120_000, async () => {
       const seen = await report("--rehearse-strict ns/production");
       return seen.conversations.length >= 6 ? seen : undefined;
     });
@@ -165,7 +165,7 @@ describe("the way to STRICT", { timeout: 300_000 }, () => {
   test("lists what was open before enrolment, and cuts it on request", async () => {
     const held = await HeldConnection.open(lab, "outside/stranger", "server.production");
     await lab.labelNamespace("outside", { "warren.dev/mode": "ambient" });
-    const { value: open } = await eventually("the connection from before", 60_000, async () =>
+    const { value: open } = await eventually("the connection from before", 120_000, async () =>
       (await report()).conversations.find(({ why }) => why === "open-before-enrolment"),
     );
     expect(open).toMatchObject({ client: { pod: "stranger" }, destination: { port: echoPort } });
@@ -195,7 +195,7 @@ describe("the way to STRICT", { timeout: 300_000 }, () => {
     await lab.label("Pod", "production", "batch", { "warren.dev/mode": null });
     await lab.apply(exception);
     await lab.waitReady();
-    await eventually("mutual TLS of those who were enrolled", 60_000, async () => {
+    await eventually("mutual TLS of those who were enrolled", 120_000, async () => {
       await everybody();
       const { conversations } = await report("--rehearse-strict ns/production");
       return conversations.every(({ strict }) => strict !== "refuses") ? true : undefined;
@@ -209,7 +209,7 @@ describe("the way to STRICT", { timeout: 300_000 }, () => {
     await lab.apply(readExample("policies/strict.yaml"));
     // It is in force where nobody made an exception: the visitor gets no further than being reset.
     const check = async () => (await shell.json("warren tls-check pod/server -o json")) as { ports: TlsCheckRow[] };
-    const { value: ports } = await eventually("STRICT", 60_000, async () => {
+    const { value: ports } = await eventually("STRICT", 120_000, async () => {
       const { ports: rows } = await check();
       return rows.some(({ status }) => status === "OK") ? rows : undefined;
     });
@@ -219,7 +219,7 @@ describe("the way to STRICT", { timeout: 300_000 }, () => {
       { port: echoPort, mode: "STRICT", policy: "production/default" },
     ]);
     expect(await everybody()).toEqual([]);
-    await eventually("a refusal on the other port", 60_000, async () => {
+    await eventually("a refusal on the other port", 120_000, async () => {
       const [address = ""] = lab.pod("server").ips;
       const { code } = await lab.exec("outside/exporter", [
         "curl",

@@ -85,7 +85,7 @@ describe("verbs about traffic", { timeout: 300_000 }, () => {
     );
     await lab.waitReady();
     serverNode = lab.pod("deploy/api").node;
-    await eventually("mutual TLS", 60_000, async () => {
+    await eventually("mutual TLS", 120_000, async () => {
       await lab.exec("frontend", ["redis-cli", "-h", "database", "ping"]);
       const { ports } = (await shell.json("warren tls-check deploy/database -o json")) as { ports: TlsCheckRow[] };
       return ports.some(({ clients }) => clients.mutualTls > 0) ? true : undefined;
@@ -103,7 +103,7 @@ describe("verbs about traffic", { timeout: 300_000 }, () => {
   test("the commands of the mission work as they are written, with Warren's name", async () => {
     const tapped = shell.watch("warren tap deploy/api");
     const database = shell.watch("warren tap deploy/frontend --to deploy/database");
-    await eventually("lines of both taps", 60_000, async () => {
+    await eventually("lines of both taps", 120_000, async () => {
       await get("frontend");
       await get("outside/client", "api.production");
       await lab.exec("frontend", ["redis-cli", "-h", "database", "ping"]);
@@ -150,7 +150,7 @@ describe("verbs about traffic", { timeout: 300_000 }, () => {
 
   test("edges and why tell who talks to whom, and join what both agents know of a refusal", async () => {
     await lab.apply(readExample("policies/strict.yaml"));
-    const { value } = await eventually("the refusal in both", 60_000, async () => {
+    const { value } = await eventually("the refusal in both", 120_000, async () => {
       if ((await get("outside/client", "api.production")).code === 0) return undefined;
       const [edges, why] = [
         (await shell.json("warren edges deploy/api -o json")) as { edges: EdgeRow[] },
@@ -202,7 +202,7 @@ describe("verbs about traffic", { timeout: 300_000 }, () => {
     expect(fine.stdout).toMatch(/^ALLOW .*with mutual TLS/);
 
     const denied = shell.watch("warren tap deploy/api --verdict refused -o jsonl");
-    await eventually("a deny", 60_000, async () => {
+    await eventually("a deny", 120_000, async () => {
       await get("outside/client", "api.production");
       return denied.lines.length > 0 ? true : undefined;
     });
@@ -231,7 +231,7 @@ describe("verbs about traffic", { timeout: 300_000 }, () => {
 
     test("a policy, by its name", async () => {
       await lab.apply(noIperf);
-      const { value } = await eventually("the refusal", 30_000, async () => {
+      const { value } = await eventually("the refusal", 90_000, async () => {
         await get("deploy/iperf-client");
         const answer = await why("deploy/iperf-client");
         return answer?.outcome === "DENY" && answer.refusals.length > 0 ? answer : undefined;
@@ -242,7 +242,7 @@ describe("verbs about traffic", { timeout: 300_000 }, () => {
         expect.objectContaining({ side: "destination", reason: "policy-denied", policy: "production/no-iperf" }),
       );
       await lab.delete("AuthorizationPolicy", "production", "no-iperf");
-      await eventually("no refusal", 30_000, async () =>
+      await eventually("no refusal", 90_000, async () =>
         (await why("deploy/iperf-client"))?.outcome === "ALLOW" ? true : undefined,
       );
     });
@@ -251,7 +251,7 @@ describe("verbs about traffic", { timeout: 300_000 }, () => {
       const identity = "spiffe://cluster.local/ns/production/sa/newcomer";
       expect(await shell.run(`warren ca revoke --identity ${identity}`)).toMatchObject({ code: 0 });
       await lab.apply(newcomer);
-      const { value } = await eventually("a refused certificate", 30_000, async () =>
+      const { value } = await eventually("a refused certificate", 90_000, async () =>
         (await why("pod/newcomer"))?.source.certificateError === ""
           ? undefined
           : cause("certificate-missing", "pod/newcomer"),
@@ -259,7 +259,7 @@ describe("verbs about traffic", { timeout: 300_000 }, () => {
       expect(value).toMatchObject({ certainty: "sure" });
       expect(value.text).toMatch(/no certificate for production\/newcomer yet: ./);
       expect(await shell.run(`warren ca restore ${identity}`)).toMatchObject({ code: 0 });
-      await eventually("the certificate", 60_000, async () => {
+      await eventually("the certificate", 120_000, async () => {
         const answer = await why("pod/newcomer");
         return answer?.source.certificate === "ready" && answer.causes.length === 0 ? true : undefined;
       });
@@ -273,14 +273,14 @@ describe("verbs about traffic", { timeout: 300_000 }, () => {
       const chain = ["chain forward {", "type filter hook forward priority 0", ...rules, "}"];
       await blockade(["table inet blockade {", ...chain, "}", ""].join("\n"));
       try {
-        const { value } = await eventually("the timeout", 60_000, async () => {
+        const { value } = await eventually("the timeout", 120_000, async () => {
           await lab.exec("pod/newcomer", ["curl", "-s", "--max-time", "20", "http://api:8080/orders"]);
           return cause("hbone-port-blocked", "pod/newcomer");
         });
         expect(value).toMatchObject({ certainty: "likely" });
         expect(value.text).toMatch(/port 15008 of production\/api-.* did not answer: a NetworkPolicy/);
         await lab.apply(tight);
-        const { value: named } = await eventually("the policy's name", 30_000, async () =>
+        const { value: named } = await eventually("the policy's name", 90_000, async () =>
           cause("hbone-port-blocked", "pod/newcomer", "sure"),
         );
         expect(named.text).toMatch(/production\/api-.*NetworkPolicy api-tight lets no tunnel \(TCP 15008\) pass/);
@@ -300,13 +300,13 @@ describe("verbs about traffic", { timeout: 300_000 }, () => {
       };
       writeFileSync(skewedNode, node);
       await restart();
-      const { value } = await eventually("the skew", 60_000, async () => cause("clock-skew", "pod/newcomer"));
+      const { value } = await eventually("the skew", 120_000, async () => cause("clock-skew", "pod/newcomer"));
       expect(value.text).toMatch(new RegExp(`the clock of ${node} is \\d+ s ahead of control's`));
       const check = (await shell.json("warren check -o json")) as { checks: { code: string; result: string }[] };
       expect(check.checks).toContainEqual(expect.objectContaining({ code: "clocks", result: "failure" }));
       rmSync(skewedNode);
       await restart();
-      await eventually("one time", 60_000, async () =>
+      await eventually("one time", 120_000, async () =>
         (await cause("clock-skew", "pod/newcomer")) === undefined &&
         (await why("pod/newcomer"))?.source.answered === true
           ? true
@@ -341,7 +341,7 @@ describe("verbs about traffic", { timeout: 300_000 }, () => {
     await eventually("traffic in both", 60_000, () => moving(0));
     for (const document of documents()) expectDocument(document, "warren.top/v1");
     await lab.killAgent(serverNode);
-    await eventually("a look without the node", 60_000, async () =>
+    await eventually("a look without the node", 120_000, async () =>
       documents().some(({ fanOut }) => !fanOut.answered.includes(serverNode)) ? true : undefined,
     );
     tapped.lines.splice(0);
@@ -356,7 +356,7 @@ describe("verbs about traffic", { timeout: 300_000 }, () => {
     await lab.waitReady();
     const nodes = [...lab.nodes()];
     // An agent that was restarted knows of nobody: from here on both know of these two.
-    await eventually("both agents' view", 60_000, async () => {
+    await eventually("both agents' view", 120_000, async () => {
       await lab.exec("frontend", ["redis-cli", "-h", "database", "ping"]);
       return (await edge()).reporters.length === 2 ? true : undefined;
     });
@@ -366,7 +366,7 @@ describe("verbs about traffic", { timeout: 300_000 }, () => {
     const metricsBefore = await metrics();
     const edgeBefore = await edge();
     const tapped = shell.watch("warren tap deploy/frontend --to deploy/database --max-rate 10000 -o jsonl");
-    await eventually("the tap", 60_000, async () => {
+    await eventually("the tap", 120_000, async () => {
       await lab.exec("frontend", ["redis-cli", "-h", "database", "ping"]);
       const seen = new Set(taps().map(({ proxy }) => proxy));
       return seen.has("in") && seen.has("out") ? true : undefined;
@@ -407,7 +407,7 @@ describe("verbs about traffic", { timeout: 300_000 }, () => {
       );
 
     // The pings that waited for the tap are in every account alike; what the generator moved is in all of them.
-    const { value: outbound } = await eventually("every end in every account", 60_000, async () => {
+    const { value: outbound } = await eventually("every end in every account", 120_000, async () => {
       const [out, inn, tapOut, tapIn] = [
         await logged("outbound"),
         await logged("inbound"),
