@@ -29,8 +29,9 @@ describe("a mesh under load whose certificates are exchanged", () => {
   let lab: Lab;
   beforeAll(async () => {
     // Tunnels that nobody uses go at once, so that there are handshakes all the time.
-    const agentSettings = { certificates: { lifetime: "20s" }, timeouts: { tunnelIdle: "1s" } };
-    const controlSettings = { certificateLifetime: "20s", rootSettle: "0s" };
+    // Certificates are renewed at half of this: a replica of control that starts on a busy machine must be back within the other half.
+    const agentSettings = { certificates: { lifetime: "40s" }, timeouts: { tunnelIdle: "1s" } };
+    const controlSettings = { certificateLifetime: "40s", rootSettle: "0s" };
     const pods = [idle("one", "node-2"), idle("two", "node-2"), idle("away", "node-3")];
     const manifests = [documents(namespace, web(), service("web"), ...pods)];
     const options = { nodes: 3, controlReplicas: 2, manifests, agentSettings, controlSettings };
