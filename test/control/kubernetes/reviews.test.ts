@@ -159,7 +159,10 @@ describe("a stranger who makes up tokens", () => {
   test("costs two questions for each, whatever it tries", async () => {
     const server = await startApiServer();
     const { api } = await clientOf(server);
-    const review = new OperatorReview({ api, clock: new FakeClock() }, { timeoutMs: 30_000, cache: reviewCacheDefaults });
+    const review = new OperatorReview(
+      { api, clock: new FakeClock() },
+      { timeoutMs: 30_000, cache: reviewCacheDefaults },
+    );
     for (const action of operatorActions) expect(await review.authorize("made up", action)).toHaveProperty("refused");
     expect(server.requests.filter(({ plural }) => plural === "tokenreviews")).toHaveLength(2);
   });
