@@ -80,7 +80,7 @@ describe("the way to STRICT", { timeout: 300_000 }, () => {
     await lab.apply(readExample("policies/permissive.yaml"));
     await lab.apply(readExample("policies/legacy-exception.yaml"));
     await lab.waitReady();
-  });
+  }, 300_000);
   afterAll(async () => {
     await lab?.down();
     shell.close();

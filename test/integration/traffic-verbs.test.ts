@@ -90,7 +90,7 @@ describe("verbs about traffic", { timeout: 300_000 }, () => {
       const { ports } = (await shell.json("warren tls-check deploy/database -o json")) as { ports: TlsCheckRow[] };
       return ports.some(({ clients }) => clients.mutualTls > 0) ? true : undefined;
     });
-  });
+  }, 300_000);
   afterAll(async () => {
     rmSync(skewedNode, { force: true });
     await lab?.down();

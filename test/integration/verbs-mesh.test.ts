@@ -61,7 +61,7 @@ describe("the verbs of a mesh", { timeout: 300_000 }, () => {
     process.env["WARREN_LAB_STATE"] = stateRoot;
     // Agents come to control by themselves, a moment after they are ready.
     await vi.waitFor(async () => expect((await warren("status")).code).toBe(0), eventually);
-  });
+  }, 300_000);
   afterAll(async () => {
     delete process.env["WARREN_LAB_STATE"];
     await lab?.down();
