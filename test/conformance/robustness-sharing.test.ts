@@ -130,7 +130,7 @@ describe.each(engines)("between two $name engines", (kind: EngineKind) => {
 
   it("small requests get their turn beside bulk flows on the same tunnel", async () => {
     const app = await startApp(mixed);
-    const { client, caller } = await startMesh(kinds, { app });
+    const { client, caller } = await startMesh(kinds, { app, workers: 1 });
     const socket = await dialApp(caller.outbound);
     await ping(socket);
     const bulk = await Promise.all(Array.from({ length: 4 }, () => dialApp(caller.outbound)));
@@ -170,7 +170,7 @@ describe.each(engines)("between two $name engines", (kind: EngineKind) => {
       if (app.connections.length === 1) socket.pause();
       else echo(socket);
     });
-    const { client, server, caller } = await startMesh(kinds, { app });
+    const { client, server, caller } = await startMesh(kinds, { app, workers: 1 });
     const stuck = await dialApp(caller.outbound);
     await connectionOf(app);
     writeForEver(stuck);
