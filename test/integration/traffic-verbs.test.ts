@@ -234,7 +234,9 @@ describe("verbs about traffic", { timeout: 300_000 }, () => {
       const { value } = await eventually("the refusal", 90_000, async () => {
         await get("deploy/iperf-client");
         const answer = await why("deploy/iperf-client");
-        return answer?.outcome === "DENY" && answer.refusals.length > 0 ? answer : undefined;
+        // A connection that was under way when the policy came is cut (policy-changed); the ones after it are refused.
+        const told = answer?.refusals.some(({ reason }) => reason === "policy-denied") === true;
+        return answer?.outcome === "DENY" && told ? answer : undefined;
       });
       expect(value.causes[0]).toMatchObject({ code: "policy-denied", certainty: "sure" });
       expect(value.causes[0]?.text).toContain("production/no-iperf refuses it");
