@@ -5,11 +5,9 @@
  *   node bench/programs/tap-cost.ts [--rounds 9] [--connections 1000000] [--json]
  */
 import { parseArgs } from "node:util";
-import type { FlowLabel } from "../../src/model/flow-label.ts";
-import type { Identity } from "../../src/model/identity.ts";
-import type { LocalPod, Workload, WorkloadUid } from "../../src/model/workload.ts";
 import type { FlowRecord } from "../../src/telemetry/flow-record.ts";
 import { type Tap, TapSource } from "../../src/telemetry/tap/tap-source.ts";
+import { closed, label as flowLabel, localPod } from "../../test/telemetry/support.ts";
 
 const { values } = parseArgs({
   options: {
@@ -20,58 +18,9 @@ const { values } = parseArgs({
 });
 const connections = Number(values.connections);
 
-function workload(name: string): Workload {
-  return {
-    uid: `Kubernetes//Pod/production/${name}` as WorkloadUid,
-    name,
-    namespace: "production",
-    serviceAccount: name,
-    trustDomain: "cluster.local",
-    identity: `spiffe://cluster.local/ns/production/sa/${name}` as Identity,
-    node: "node-1",
-    cluster: "Kubernetes",
-    addresses: [],
-    hostNetwork: false,
-    labels: new Map(),
-    owner: { kind: "Deployment", name },
-    canonicalName: name,
-    canonicalRevision: "latest",
-    tunnel: "hbone",
-    ready: true,
-  };
-}
-
-const api = workload("api");
-const pod: LocalPod = {
-  uid: "uid-api",
-  workload: api.uid,
-  name: api.name,
-  namespace: api.namespace,
-  serviceAccount: api.serviceAccount,
-  identity: api.identity,
-  addresses: ["10.244.1.2"],
-  failOpen: false,
-  probePorts: [],
-};
-const label: FlowLabel = { source: workload("web"), destination: api, service: undefined, policy: "", shadow: [] };
-const destination = { address: "10.244.1.2", port: 8080 };
-const record: FlowRecord = {
-  flow: 1,
-  role: "inbound-hbone",
-  source: { address: "10.244.0.7", port: 40_000 },
-  destination,
-  target: destination,
-  peer: "spiffe://cluster.local/ns/production/sa/web" as Identity,
-  tunnel: 1,
-  bytesSent: 10,
-  bytesReceived: 20,
-  reason: "ok",
-  detail: "",
-  traceparent: "",
-  arrivedAt: Date.now(),
-  connectedMs: 1,
-  durationMs: 2,
-};
+const pod = localPod("api");
+const label = flowLabel();
+const record = closed({ arrivedAt: Date.now() });
 
 const source = new TapSource(
   { now: Date.now, openFlows: () => [], workloadByAddress: () => undefined },
