@@ -118,6 +118,29 @@ it("a name can be taken once, and again when it is free", async () => {
   await (await up({ id: named("taken") })).down();
 });
 
+it("a name is taken once on the machine, whatever folder a lab is kept in: its cgroup would be the other's too", async () => {
+  const otherRoot = mkdtempSync(join(tmpdir(), "warren-lab-test-"));
+  const lab = await up({ id: named("shared") });
+  try {
+    const other = { mesh: false, stateRoot: otherRoot, manifests, id: named("shared") } as const;
+    await expect(Lab.up(other, AbortSignal.timeout(90_000))).rejects.toMatchObject({
+      code: "MESH_LAB_EXISTS",
+      message: expect.stringContaining(`warren-lab-${named("shared")}`),
+    });
+    // Nothing of the refused one is left to sweep, and a sweep leaves the first alone.
+    expect(readdirSync(otherRoot)).toEqual([]);
+    expect(await sweepLabs(otherRoot)).toEqual([]);
+    await lab.waitReady();
+    expect((await lab.exec("one", ["true"])).code).toBe(0);
+    await lab.down();
+    await (await Lab.up(other, AbortSignal.timeout(90_000))).down();
+    expect(tracesOf(named("shared"), otherRoot)).toEqual([]);
+  } finally {
+    await lab.down();
+    rmSync(otherRoot, { recursive: true });
+  }
+});
+
 it.each(["../x", "A", "", "x".repeat(40)])("%j is no name for a lab", (id) => {
   expect(() => claimLab(stateRoot, id, "program")).toThrow(/is not a name for a lab/);
 });

@@ -41,13 +41,25 @@ export class Cgroup {
     try {
       mkdirSync(this.path, { recursive: true });
     } catch (cause) {
-      throw new MeshError(
-        "MESH_LAB_CGROUP",
-        `cannot make the cgroup ${this.path}; are you root, and is the hierarchy mounted writable?`,
-        { cause },
-      );
+      throw this.#notMade(cause);
     }
     return this;
+  }
+
+  /** Makes the group unless it is there already: true for one of all who want it. */
+  createFirst(): boolean {
+    try {
+      mkdirSync(this.path);
+      return true;
+    } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code === "EEXIST") return false;
+      throw this.#notMade(cause);
+    }
+  }
+
+  #notMade(cause: unknown): MeshError {
+    const message = `cannot make the cgroup ${this.path}; are you root, and is the hierarchy mounted writable?`;
+    return new MeshError("MESH_LAB_CGROUP", message, { cause });
   }
 
   get exists(): boolean {

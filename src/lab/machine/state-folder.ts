@@ -1,9 +1,10 @@
 /**
  * What a lab keeps on disk, `/run/warren-lab/<id>/`, and who owns it. The folder is the claim on the name: it appears complete, with
  * its owner in it, by one rename, so that two labs cannot take one name and a sweep never meets a half-made claim. It goes last, after
- * everything that the id finds (the cgroup `warren-lab-<id>`), so that a crash at any point leaves something to sweep by.
+ * everything that the id finds (the cgroup `warren-lab-<id>`), so that a crash at any point leaves something to sweep by. Cgroups are one
+ * space for the whole machine, whatever folder labs are kept in: the cgroup is claimed too, or one lab would be taken down with another.
  */
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { MeshError } from "../../lib/errors.ts";
 import { Cgroup, findCgroup2 } from "./cgroup.ts";
@@ -48,6 +49,9 @@ export function claimLab(root: string, id: string, kind: LabOwner["kind"]): Foun
     createdAt: new Date().toISOString(),
   };
   const folder = join(root, id);
+  const cgroup = new Cgroup(owner.cgroup);
+  // Before there is anything to sweep, should this process end right now: the group is not its own.
+  if (cgroup.exists && !existsSync(folder)) throw elsewhere(id, root, cgroup);
   const draft = join(root, `.${id}.${self.pid}.${self.startTime}`);
   try {
     mkdirSync(draft, { recursive: true, mode: 0o700 });
@@ -63,7 +67,26 @@ export function claimLab(root: string, id: string, kind: LabOwner["kind"]): Foun
       );
     throw new MeshError("MESH_LAB_STATE", `cannot write below ${root}; are you root?`, { cause });
   }
+  let first: boolean;
+  try {
+    first = cgroup.createFirst();
+  } catch (error) {
+    rmSync(folder, { recursive: true, force: true });
+    throw error;
+  }
+  if (!first) {
+    rmSync(folder, { recursive: true, force: true });
+    throw elsewhere(id, root, cgroup);
+  }
   return { id, folder, owner, alive: true };
+}
+
+function elsewhere(id: string, root: string, { path }: Cgroup): MeshError {
+  return new MeshError(
+    "MESH_LAB_EXISTS",
+    `a lab named ${id} is there already, kept in another folder than ${root}: its cgroup is ${path}. Choose another name, or take that lab ` +
+      `down where it is kept; should nothing but its cgroup be left: echo 1 > ${path}/cgroup.kill; find ${path} -depth -type d -exec rmdir {} +`,
+  );
 }
 
 /** All labs on this machine, oldest first. */
