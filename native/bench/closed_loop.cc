@@ -39,7 +39,7 @@ class ClosedLoopRun {
     }
     // A request that is still out belongs to the picture: leaving it out would hide a stall at the end.
     for (const Connection& connection : connections_)
-      if (connection.socket.open() && connection.missing > 0 && connection.sent_at >= counting_from_) unanswered_++;
+      if (connection.socket.valid() && connection.missing > 0 && connection.sent_at >= counting_from_) unanswered_++;
     report_.number("requests", static_cast<double>(latency_.count()));
     report_.number("seconds", static_cast<double>(load_.duration) / kSecond);
     report_.number("unanswered", static_cast<double>(unanswered_));
@@ -52,14 +52,14 @@ class ClosedLoopRun {
   void open(std::uint64_t index) {
     Connection& connection = connections_[index];
     connection.socket = start_connect(load_.target);
-    if (!connection.socket.open()) return report_.failed(errno);
+    if (!connection.socket.valid()) return report_.failed(errno);
     living_++;
     poller_.add(connection.socket, EPOLLOUT, index);
   }
 
   void ready(std::uint64_t index, std::uint32_t events) {
     Connection& connection = connections_[index];
-    if (!connection.socket.open()) return;
+    if (!connection.socket.valid()) return;
     if ((events & EPOLLOUT) != 0 && connection.sent_at == 0) {
       const int error = connect_result(connection.socket);
       if (error != 0) return lost(connection, error);

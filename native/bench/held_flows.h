@@ -44,7 +44,7 @@ class HeldFlows {
     Flow& flow = flows_[index];
     flow.started = now();
     flow.socket = connect_(index);
-    if (flow.socket.open())
+    if (flow.socket.valid())
       poller_.add(flow.socket, EPOLLOUT, index);
     else
       fail(flow, errno);
@@ -52,7 +52,7 @@ class HeldFlows {
 
   void ready(std::uint64_t index) {
     Flow& flow = flows_[index];
-    if (!flow.socket.open()) return;
+    if (!flow.socket.valid()) return;
     if (flow.proven) {
       flow.socket.reset();
       return report_.failed("lost");

@@ -40,7 +40,7 @@ class NewFlowsRun {
     slot.connected = false;
     slot.started = now();
     slot.socket = start_connect(load_.target);
-    if (slot.socket.open()) return poller_.add(slot.socket, EPOLLOUT, index);
+    if (slot.socket.valid()) return poller_.add(slot.socket, EPOLLOUT, index);
     count_failure(slot, errno);
   }
 
@@ -77,7 +77,7 @@ class NewFlowsRun {
   void retry() {
     retry_at_ = kNever;
     for (std::uint64_t i = 0; i < slots_.size(); i++)
-      if (!slots_[i].socket.open()) begin(i);
+      if (!slots_[i].socket.valid()) begin(i);
   }
 
   static constexpr Nanoseconds kNever = INT64_MAX;

@@ -79,7 +79,7 @@ class OpenLoopRun {
     connections_.resize(load_.connections);
     for (std::uint64_t i = 0; i < load_.connections; i++) {
       connections_[i].socket = start_connect(load_.target);
-      if (!connections_[i].socket.open()) return report_.failed(errno), false;
+      if (!connections_[i].socket.valid()) return report_.failed(errno), false;
       poller_.add(connections_[i].socket, EPOLLOUT, i);
       living_++;
     }
@@ -100,7 +100,7 @@ class OpenLoopRun {
 
   void ask(std::uint64_t index, Nanoseconds due) {
     Connection& connection = connections_[index];
-    if (!connection.socket.open()) {
+    if (!connection.socket.valid()) {
       if (due >= counting_from_) report_.failed("no-connection");
       return;
     }
@@ -123,11 +123,11 @@ class OpenLoopRun {
 
   void ready(std::uint64_t index, std::uint32_t events) {
     Connection& connection = connections_[index];
-    if (!connection.socket.open()) return;
+    if (!connection.socket.valid()) return;
     if ((events & EPOLLOUT) != 0) {
       poller_.change(connection.socket, EPOLLIN, index);
       flush(connection, index);
-      if (!connection.socket.open()) return;
+      if (!connection.socket.valid()) return;
     }
     if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) == 0) return;
     const ssize_t received = recv(connection.socket.get(), answer_.data(), answer_.size(), 0);

@@ -49,7 +49,7 @@ class Server {
   void accept_all() {
     for (;;) {
       Client client{Fd(accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC)), {}, 0};
-      if (!client.socket.open()) return;
+      if (!client.socket.valid()) return;
       const std::uint64_t index = next_index_++;
       poller_.add(client.socket, EPOLLIN, index);
       clients_.emplace(index, std::move(client));

@@ -48,7 +48,7 @@ Address parse_address(const std::string& text) {
 
 Fd listen_on(int port) {
   Fd socket(::socket(AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-  if (!socket.open()) err(kExitFailed, "socket");
+  if (!socket.valid()) err(kExitFailed, "socket");
   set_flag(socket, SOL_SOCKET, SO_REUSEADDR, 1);
   set_flag(socket, IPPROTO_IPV6, IPV6_V6ONLY, 0);
   sockaddr_in6 any{};
@@ -62,7 +62,7 @@ Fd listen_on(int port) {
 
 Fd start_connect(const Address& to) {
   Fd socket(::socket(to.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-  if (!socket.open()) return socket;
+  if (!socket.valid()) return socket;
   set_flag(socket, IPPROTO_TCP, TCP_NODELAY, 1);
   if (connect(socket.get(), reinterpret_cast<const sockaddr*>(&to.storage), to.length) != 0 && errno != EINPROGRESS) {
     const int error = errno;
@@ -80,7 +80,7 @@ int connect_result(const Fd& socket) {
 
 void enter_netns(const std::string& path) {
   const Fd netns(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!netns.open()) err(kExitFailed, "%s", path.c_str());
+  if (!netns.valid()) err(kExitFailed, "%s", path.c_str());
   if (setns(netns.get(), CLONE_NEWNET) != 0) err(kExitFailed, "enter %s", path.c_str());
 }
 
@@ -96,7 +96,7 @@ void raise_descriptor_limit() {
 }
 
 Poller::Poller() : epoll_(epoll_create1(EPOLL_CLOEXEC)), ready_(256) {
-  if (!epoll_.open()) err(kExitFailed, "epoll_create1");
+  if (!epoll_.valid()) err(kExitFailed, "epoll_create1");
 }
 
 std::span<const epoll_event> Poller::wait_until(Nanoseconds deadline) {

@@ -8,12 +8,12 @@
 #include <utility>
 #include <vector>
 
+#include "base/fd.h"
 #include "completions.h"
 #include "event_reader.h"
 #include "netns_thread.h"
 #include "result.h"
 #include "seqpacket_channel.h"
-#include "unique_fd.h"
 
 namespace warren::capture {
 
@@ -78,7 +78,7 @@ class AddonState {
   template <class T>
   Napi::Promise perform_inside(Napi::Env env, int netns_fd, std::function<Result<T>()> visit,
                                std::function<Napi::Value(Napi::Env, T&)> convert) {
-    auto held = std::make_shared<UniqueFd>(::fcntl(netns_fd, F_DUPFD_CLOEXEC, 0));
+    auto held = std::make_shared<Fd>(::fcntl(netns_fd, F_DUPFD_CLOEXEC, 0));
     return perform<T>(
         env, [this, held, visit = std::move(visit)] { return thread_->inside<T>(held->get(), visit); },
         std::move(convert));

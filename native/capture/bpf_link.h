@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <string>
 
+#include "base/fd.h"
 #include "result.h"
-#include "unique_fd.h"
 
 // Pinned BPF links: they hold while no agent runs, and the next agent adopts them by putting its own program in.
 namespace warren::capture {
@@ -25,6 +25,6 @@ Result<std::uint64_t> link_target_id(const std::string& pin);
 Result<Unit> detach_link(const std::string& pin);
 
 // Puts the program into the link pinned at `pin` if that is attached to the same target; else attaches and pins anew.
-Result<UniqueFd> attach_or_adopt(const std::string& pin, int program_fd, const LinkTarget& target);
+Result<Fd> attach_or_adopt(const std::string& pin, int program_fd, const LinkTarget& target);
 
 }  // namespace warren::capture

@@ -65,7 +65,7 @@ Result<SharedMaps> SharedMaps::open(const std::string& directory) {
   }
   SharedMaps maps;
   bpf_object__for_each_map(map, skeleton->obj) {
-    UniqueFd fd(::fcntl(::bpf_map__fd(map), F_DUPFD_CLOEXEC, 0));
+    Fd fd(::fcntl(::bpf_map__fd(map), F_DUPFD_CLOEXEC, 0));
     if (!fd.valid()) return system_failure(kBpfFailed, "cannot keep a map", errno);
     maps.fds_.emplace(::bpf_map__name(map), std::move(fd));
   }

@@ -7,8 +7,8 @@
 #include <memory>
 #include <string>
 
+#include "base/fd.h"
 #include "result.h"
-#include "unique_fd.h"
 
 // BPF objects through their skeletons: open, set, load; and what libbpf says when that fails.
 namespace warren::capture {
@@ -36,7 +36,7 @@ class SharedMaps {
   Result<Unit> lend(bpf_object* object) const;
 
  private:
-  std::map<std::string, UniqueFd> fds_;
+  std::map<std::string, Fd> fds_;
 };
 
 template <class Skeleton>

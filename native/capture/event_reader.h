@@ -5,8 +5,8 @@
 #include <memory>
 #include <thread>
 
+#include "base/fd.h"
 #include "result.h"
-#include "unique_fd.h"
 
 struct ring_buffer;
 
@@ -35,7 +35,7 @@ class EventReader {
 
   std::function<void(const KernelEvent&)> deliver_;
   std::unique_ptr<ring_buffer, void (*)(ring_buffer*)> ring_{nullptr, nullptr};
-  UniqueFd stop_;
+  Fd stop_;
   std::thread thread_;
 };
 

@@ -66,7 +66,7 @@ Napi::Value probe(const Napi::CallbackInfo& info) {
   request.source_address = optional_string(asked, "sourceAddress");
   request.mark = uint_of(asked, "mark");
   return state_of(info.Env())
-      .perform_inside<UniqueFd>(
+      .perform_inside<Fd>(
           info.Env(), info[0].As<Napi::Number>().Int32Value(), [request] { return probe_here(request); }, to_fd);
 }
 

@@ -53,7 +53,7 @@ Napi::Value listen(const Napi::CallbackInfo& info) {
   options.transparent = bool_of(asked, "transparent");
   options.reuse_port = bool_of(asked, "reusePort");
   return state_of(info.Env())
-      .perform_inside<UniqueFd>(
+      .perform_inside<Fd>(
           info.Env(), info[0].As<Napi::Number>().Int32Value(), [options] { return listen_here(options); }, to_fd);
 }
 
@@ -66,9 +66,9 @@ Napi::Value open_socket(const Napi::CallbackInfo& info) {
   request.family = family_of(asked);
   request.source_address = optional_string(asked, "sourceAddress");
   request.mark = uint_of(asked, "mark");
-  std::optional<Result<UniqueFd>> socket;
+  std::optional<Result<Fd>> socket;
   state.thread().run(
-      [&] { socket = state.thread().inside<UniqueFd>(netns, [&request] { return open_socket_here(request); }); });
+      [&] { socket = state.thread().inside<Fd>(netns, [&request] { return open_socket_here(request); }); });
   if (!socket->ok()) throw state.error(env, socket->failure());
   return Napi::Number::New(env, socket->value().release());
 }

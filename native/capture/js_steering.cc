@@ -78,7 +78,7 @@ class JsSteering : public Napi::ObjectWrap<JsSteering> {
   Napi::Value attach_pod(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     steering(env);
-    auto held = std::make_shared<UniqueFd>(::fcntl(info[0].As<Napi::Number>().Int32Value(), F_DUPFD_CLOEXEC, 0));
+    auto held = std::make_shared<Fd>(::fcntl(info[0].As<Napi::Number>().Int32Value(), F_DUPFD_CLOEXEC, 0));
     const auto asked = info[1].As<Napi::Object>();
     PodAttachment attachment;
     attachment.pin = asked.Get("pin").As<Napi::String>().Utf8Value();

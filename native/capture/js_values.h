@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "base/fd.h"
 #include "ip_address.h"
-#include "unique_fd.h"
 
 // Values of the typed face (src/capture/addon.ts) in C++. Their types are checked by TypeScript, not here.
 namespace warren::capture {
@@ -36,7 +36,7 @@ inline std::uint64_t bigint_of(const Napi::Value& value) {
   return value.As<Napi::BigInt>().Uint64Value(&lossless);
 }
 
-inline Napi::Value to_fd(Napi::Env env, UniqueFd& fd) {
+inline Napi::Value to_fd(Napi::Env env, Fd& fd) {
   return Napi::Number::New(env, fd.release());
 }
 

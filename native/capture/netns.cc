@@ -35,7 +35,7 @@ Result<NetnsIdentity> open_netns(NetnsThread& thread, const std::string& path) {
   Result<std::uint64_t> cookie = std::uint64_t{0};
   thread.run([&] {
     cookie = thread.inside<std::uint64_t>(netns.fd.get(), []() -> Result<std::uint64_t> {
-      const UniqueFd socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+      const Fd socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
       if (!socket.valid()) return system_failure("MESH_NETNS_UNUSABLE", "cannot open a socket in the netns", errno);
       std::uint64_t value = 0;
       socklen_t size = sizeof value;

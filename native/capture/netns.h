@@ -4,14 +4,14 @@
 #include <string>
 #include <vector>
 
+#include "base/fd.h"
 #include "netns_thread.h"
 #include "result.h"
-#include "unique_fd.h"
 
 namespace warren::capture {
 
 struct NetnsIdentity {
-  UniqueFd fd;
+  Fd fd;
   std::uint64_t dev = 0;
   std::uint64_t ino = 0;
   // 0 where the kernel has no SO_NETNS_COOKIE (before 5.14).

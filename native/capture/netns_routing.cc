@@ -12,7 +12,7 @@
 #include <cerrno>
 #include <memory>
 
-#include "unique_fd.h"
+#include "base/fd.h"
 
 namespace warren::capture {
 
@@ -86,20 +86,20 @@ constexpr Sysctl kSysctls[] = {
 };
 
 // A proc file system that is mounted nowhere (fsmount(2), Linux 5.2).
-UniqueFd detached_proc() {
-  const UniqueFd context(::fsopen("proc", FSOPEN_CLOEXEC));
-  if (!context.valid() || ::fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0) return UniqueFd();
-  return UniqueFd(::fsmount(context.get(), FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC));
+Fd detached_proc() {
+  const Fd context(::fsopen("proc", FSOPEN_CLOEXEC));
+  if (!context.valid() || ::fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0) return Fd();
+  return Fd(::fsmount(context.get(), FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC));
 }
 
 // Container runtimes mount /proc/sys read-only for all but privileged containers; who may enter a pod's netns may also
 // change its sysctls, by a proc of one's own.
-UniqueFd open_sysctl(const char* path) {
-  UniqueFd file(::open((std::string("/proc/") + path).c_str(), O_WRONLY | O_CLOEXEC));
+Fd open_sysctl(const char* path) {
+  Fd file(::open((std::string("/proc/") + path).c_str(), O_WRONLY | O_CLOEXEC));
   if (file.valid() || errno != EROFS) return file;
-  const UniqueFd proc = detached_proc();
-  if (!proc.valid()) return UniqueFd();
-  return UniqueFd(::openat(proc.get(), path, O_WRONLY | O_CLOEXEC));
+  const Fd proc = detached_proc();
+  if (!proc.valid()) return Fd();
+  return Fd(::openat(proc.get(), path, O_WRONLY | O_CLOEXEC));
 }
 
 Result<Unit> answer_with_mark(bool on, const std::vector<Family>& families) {
@@ -108,7 +108,7 @@ Result<Unit> answer_with_mark(bool on, const std::vector<Family>& families) {
     const bool wanted =
         sysctl.family == Family::kV4 || std::find(families.begin(), families.end(), Family::kV6) != families.end();
     if (!wanted) continue;
-    const UniqueFd file = open_sysctl(sysctl.path);
+    const Fd file = open_sysctl(sysctl.path);
     if (!file.valid() && !on && errno == ENOENT) continue;
     if (!file.valid() || ::write(file.get(), on ? "1" : "0", 1) != 1) {
       return system_failure(kRoutingFailed, std::string("cannot set /proc/") + sysctl.path + " in the pod's netns",

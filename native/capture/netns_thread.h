@@ -7,8 +7,8 @@
 #include <mutex>
 #include <thread>
 
+#include "base/fd.h"
 #include "result.h"
-#include "unique_fd.h"
 
 namespace warren::capture {
 
@@ -60,7 +60,7 @@ class NetnsThread {
   std::deque<std::function<void()>> jobs_;
   bool stopping_ = false;
   std::thread thread_;
-  UniqueFd home_;
+  Fd home_;
 };
 
 }  // namespace warren::capture

@@ -14,22 +14,22 @@ namespace {
 constexpr const char* kListenFailed = "MESH_LISTEN_FAILED";
 constexpr const char* kSocketFailed = "MESH_SOCKET_FAILED";
 
-bool set_option(const UniqueFd& socket, int level, int name, int value) {
+bool set_option(const Fd& socket, int level, int name, int value) {
   return ::setsockopt(socket.get(), level, name, &value, sizeof value) == 0;
 }
 
-UniqueFd tcp_socket(Family family) {
-  return UniqueFd(::socket(socket_domain(family), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP));
+Fd tcp_socket(Family family) {
+  return Fd(::socket(socket_domain(family), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP));
 }
 
-bool set_transparent(const UniqueFd& socket, Family family) {
+bool set_transparent(const Fd& socket, Family family) {
   return family == Family::kV4 ? set_option(socket, IPPROTO_IP, IP_TRANSPARENT, 1)
                                : set_option(socket, IPPROTO_IPV6, IPV6_TRANSPARENT, 1);
 }
 
 }  // namespace
 
-Result<UniqueFd> listen_here(const ListenOptions& options) {
+Result<Fd> listen_here(const ListenOptions& options) {
   IpEndpoint local = IpEndpoint::wildcard(options.family, options.port);
   if (options.address) {
     auto parsed = IpEndpoint::parse(*options.address, options.port);
@@ -39,7 +39,7 @@ Result<UniqueFd> listen_here(const ListenOptions& options) {
     }
     local = parsed.value();
   }
-  UniqueFd socket = tcp_socket(options.family);
+  Fd socket = tcp_socket(options.family);
   if (!socket.valid()) return system_failure(kListenFailed, "cannot open a socket", errno);
   // Both families have a listener of their own: a socket map holds one per family.
   if (options.family == Family::kV6 && !set_option(socket, IPPROTO_IPV6, IPV6_V6ONLY, 1)) {
@@ -66,8 +66,8 @@ Result<UniqueFd> listen_here(const ListenOptions& options) {
   return socket;
 }
 
-Result<UniqueFd> open_socket_here(const SocketRequest& request) {
-  UniqueFd socket = tcp_socket(request.family);
+Result<Fd> open_socket_here(const SocketRequest& request) {
+  Fd socket = tcp_socket(request.family);
   if (!socket.valid()) return system_failure(kSocketFailed, "cannot open a socket in the pod's netns", errno);
   if (request.mark != 0 && !set_option(socket, SOL_SOCKET, SO_MARK, static_cast<int>(request.mark))) {
     return system_failure(kSocketFailed, "cannot set SO_MARK", errno);

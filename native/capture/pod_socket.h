@@ -4,9 +4,9 @@
 #include <optional>
 #include <string>
 
+#include "base/fd.h"
 #include "ip_address.h"
 #include "result.h"
-#include "unique_fd.h"
 
 // Sockets of a pod. Only socket(2) must run in the pod's namespace; bind, listen, connect and accept work from anywhere
 // after.
@@ -23,7 +23,7 @@ struct ListenOptions {
 };
 
 // A listening, non-blocking, close-on-exec socket in the calling thread's namespace.
-Result<UniqueFd> listen_here(const ListenOptions& options);
+Result<Fd> listen_here(const ListenOptions& options);
 
 struct SocketRequest {
   Family family = Family::kV4;
@@ -32,6 +32,6 @@ struct SocketRequest {
 };
 
 // A non-blocking, close-on-exec socket in the calling thread's namespace, not yet connected.
-Result<UniqueFd> open_socket_here(const SocketRequest& request);
+Result<Fd> open_socket_here(const SocketRequest& request);
 
 }  // namespace warren::capture

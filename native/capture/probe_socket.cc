@@ -65,7 +65,7 @@ void open_and_connect(const ProbeRequest& request, int cgroup_procs, const IpEnd
 
 }  // namespace
 
-Result<UniqueFd> probe_here(const ProbeRequest& request) {
+Result<Fd> probe_here(const ProbeRequest& request) {
   auto destination = IpEndpoint::parse(request.destination, request.port);
   if (!destination.ok()) return destination.failure();
   std::optional<IpEndpoint> source;
@@ -74,7 +74,7 @@ Result<UniqueFd> probe_here(const ProbeRequest& request) {
     if (!parsed.ok()) return parsed.failure();
     source = parsed.value();
   }
-  const UniqueFd cgroup(::open((request.cgroup + "/cgroup.procs").c_str(), O_WRONLY | O_CLOEXEC));
+  const Fd cgroup(::open((request.cgroup + "/cgroup.procs").c_str(), O_WRONLY | O_CLOEXEC));
   if (!cgroup.valid()) return system_failure("MESH_CGROUP_UNUSABLE", "cannot open cgroup " + request.cgroup, errno);
   void* const shared = ::mmap(nullptr, sizeof(ChildReport), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (shared == MAP_FAILED) return system_failure(kProbeFailed, "cannot share memory with the probe", errno);
@@ -92,7 +92,7 @@ Result<UniqueFd> probe_here(const ProbeRequest& request) {
   int status = 0;
   while (::waitpid(static_cast<pid_t>(child), &status, __WCLONE) < 0 && errno == EINTR) {
   }
-  UniqueFd socket(report->fd);
+  Fd socket(report->fd);
   if (report->error != 0 || !socket.valid()) {
     return system_failure(kProbeFailed, std::string("the probe's ") + report->step + " failed", report->error);
   }

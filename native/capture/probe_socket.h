@@ -3,9 +3,9 @@
 #include <optional>
 #include <string>
 
+#include "base/fd.h"
 #include "ip_address.h"
 #include "result.h"
-#include "unique_fd.h"
 
 namespace warren::capture {
 
@@ -22,6 +22,6 @@ struct ProbeRequest {
 
 // A non-blocking socket in the calling thread's netns that a short-lived child process in that cgroup opened and began
 // to connect.
-Result<UniqueFd> probe_here(const ProbeRequest& request);
+Result<Fd> probe_here(const ProbeRequest& request);
 
 }  // namespace warren::capture

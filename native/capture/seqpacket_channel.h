@@ -6,15 +6,15 @@
 #include <thread>
 #include <vector>
 
+#include "base/fd.h"
 #include "result.h"
-#include "unique_fd.h"
 
 namespace warren::capture {
 
 // One message with the descriptors that came along (SCM_RIGHTS, unix(7)).
 struct Packet {
   std::string bytes;
-  std::vector<UniqueFd> descriptors;
+  std::vector<Fd> descriptors;
 };
 
 // A client of a unix SOCK_SEQPACKET socket, which node:net cannot be: it keeps the borders of messages and takes
@@ -37,8 +37,8 @@ class SeqpacketChannel {
   Result<Packet> receive() const;
 
   std::function<void(Result<Packet>)> deliver_;
-  UniqueFd socket_;
-  UniqueFd stop_;
+  Fd socket_;
+  Fd stop_;
   std::thread thread_;
 };
 

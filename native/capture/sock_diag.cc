@@ -14,7 +14,7 @@
 #include <functional>
 #include <memory>
 
-#include "unique_fd.h"
+#include "base/fd.h"
 
 namespace warren::capture {
 
@@ -139,8 +139,8 @@ int dump_sockets(mnl_socket* socket, std::uint8_t family, DiagnosedSocket::Proto
 
 // The cgroup of this process as the kernel writes it beside sockets: learned from a socket of our own, because paths
 // under /proc say something else in a cgroup namespace. Listening, so that it is in the dump.
-Result<UniqueFd> own_socket(std::uint64_t& cookie) {
-  UniqueFd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+Result<Fd> own_socket(std::uint64_t& cookie) {
+  Fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   sockaddr_in loopback{};
   loopback.sin_family = AF_INET;
   loopback.sin_addr.s_addr = htonl(INADDR_LOOPBACK);

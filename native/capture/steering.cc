@@ -45,7 +45,7 @@ void each_key(int map_fd, const std::function<void(const Key&)>& visit) {
 }
 
 struct OpenCgroup {
-  UniqueFd fd;
+  Fd fd;
   std::uint64_t id = 0;
 };
 

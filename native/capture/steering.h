@@ -8,12 +8,12 @@
 #include <string>
 #include <vector>
 
+#include "base/fd.h"
 #include "bpf_object.h"
 #include "ip_address.h"
 #include "netns.h"
 #include "result.h"
 #include "shared.h"
-#include "unique_fd.h"
 
 namespace warren::capture {
 
@@ -80,7 +80,7 @@ class Steering {
 
   SteeringOptions options_;
   SharedMaps maps_;
-  std::map<std::string, UniqueFd> links_;
+  std::map<std::string, Fd> links_;
   std::optional<Failure> guard_failure_;
 };
 

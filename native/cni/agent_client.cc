@@ -3,12 +3,13 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <chrono>
 #include <cstring>
 #include <string_view>
+
+#include "base/fd.h"
 
 namespace warren::cni {
 
@@ -25,21 +26,16 @@ class Connection {
       : path_(std::move(path)),
         deadline_(Clock::now() + std::chrono::milliseconds(timeout_ms)),
         limit_ms_(timeout_ms) {}
-  Connection(const Connection&) = delete;
-  Connection& operator=(const Connection&) = delete;
-  ~Connection() {
-    if (fd_ >= 0) ::close(fd_);
-  }
 
   // True, or false with `why` set.
   bool open() {
-    fd_ = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd_ < 0) return failed("cannot make a socket");
+    fd_.reset(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (!fd_.valid()) return failed("cannot make a socket");
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     path_.copy(address.sun_path, sizeof address.sun_path - 1);
     // EAGAIN: the backlog is full (unix(7)); an agent that does not accept is asked again until the time is over.
-    while (::connect(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+    while (::connect(fd_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
       if (errno != EAGAIN && errno != EINTR) return failed("cannot reach the agent at " + path_);
       if (left_ms() <= 0) return late();
       ::poll(nullptr, 0, 20);
@@ -50,7 +46,7 @@ class Connection {
   bool send(const std::string& text) {
     std::size_t sent = 0;
     while (sent < text.size()) {
-      const ssize_t count = ::send(fd_, text.data() + sent, text.size() - sent, MSG_NOSIGNAL);
+      const ssize_t count = ::send(fd_.get(), text.data() + sent, text.size() - sent, MSG_NOSIGNAL);
       if (count >= 0) {
         sent += static_cast<std::size_t>(count);
       } else if (errno == EAGAIN || errno == EINTR) {
@@ -65,7 +61,7 @@ class Connection {
   bool receive_line(std::string& line) {
     char buffer[4096];
     for (;;) {
-      const ssize_t count = ::recv(fd_, buffer, sizeof buffer, 0);
+      const ssize_t count = ::recv(fd_.get(), buffer, sizeof buffer, 0);
       if (count == 0) {
         why = "the agent ended the connection without an answer; it may be stopping";
         return false;
@@ -94,7 +90,7 @@ class Connection {
   }
 
   bool wait(short events) {
-    pollfd waited{fd_, events, 0};
+    pollfd waited{fd_.get(), events, 0};
     const int left = left_ms();
     if (left <= 0 || ::poll(&waited, 1, left) == 0) return late();
     return true;
@@ -113,7 +109,7 @@ class Connection {
   std::string path_;
   Clock::time_point deadline_;
   std::uint32_t limit_ms_;
-  int fd_ = -1;
+  Fd fd_;
 };
 
 }  // namespace

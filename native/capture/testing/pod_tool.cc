@@ -26,13 +26,13 @@
 #include <vector>
 
 #include "../ip_address.h"
-#include "../unique_fd.h"
+#include "base/fd.h"
 
 namespace {
 
 using warren::capture::Family;
+using warren::Fd;
 using warren::capture::IpEndpoint;
-using warren::capture::UniqueFd;
 
 constexpr int kProtocolMptcp = 262;
 constexpr int kTimeoutMs = 20000;
@@ -74,11 +74,11 @@ Arguments parse(int argc, char** argv) {
 
 void enter(const Arguments& arguments) {
   if (arguments.has("cgroup")) {
-    const UniqueFd procs(::open((arguments.get("cgroup") + "/cgroup.procs").c_str(), O_WRONLY | O_CLOEXEC));
+    const Fd procs(::open((arguments.get("cgroup") + "/cgroup.procs").c_str(), O_WRONLY | O_CLOEXEC));
     if (!procs.valid() || ::write(procs.get(), "0", 1) != 1) fail("cgroup");
   }
   if (arguments.has("netns")) {
-    const UniqueFd netns(::open(arguments.get("netns").c_str(), O_RDONLY | O_CLOEXEC));
+    const Fd netns(::open(arguments.get("netns").c_str(), O_RDONLY | O_CLOEXEC));
     if (!netns.valid() || ::setns(netns.get(), CLONE_NEWNET) != 0) fail("setns");
   }
 }
@@ -94,7 +94,7 @@ IpEndpoint endpoint(const std::string& address, const std::string& port) {
 
 using NameFunction = int (*)(int, sockaddr*, socklen_t*);
 
-std::string name_of(const UniqueFd& socket, NameFunction name) {
+std::string name_of(const Fd& socket, NameFunction name) {
   sockaddr_storage storage{};
   socklen_t size = sizeof storage;
   if (name(socket.get(), reinterpret_cast<sockaddr*>(&storage), &size) != 0) return "";
@@ -129,7 +129,7 @@ auto again(Call call) {
   return result;
 }
 
-bool wait_for(const UniqueFd& socket, short events) {
+bool wait_for(const Fd& socket, short events) {
   pollfd wait{socket.get(), events, 0};
   const int ready = again([&] { return ::poll(&wait, 1, kTimeoutMs); });
   if (ready == 0) errno = ETIMEDOUT;
@@ -137,7 +137,7 @@ bool wait_for(const UniqueFd& socket, short events) {
 }
 
 // Whether a connection that is under way came about; otherwise errno says why not.
-bool came_about(const UniqueFd& socket) {
+bool came_about(const Fd& socket) {
   if (!wait_for(socket, POLLOUT)) return false;
   int error = 0;
   socklen_t size = sizeof error;
@@ -146,18 +146,18 @@ bool came_about(const UniqueFd& socket) {
   return error == 0;
 }
 
-void finish_connect(const UniqueFd& socket) {
+void finish_connect(const Fd& socket) {
   if (!came_about(socket)) fail("connect");
 }
 
 // `sent` tells whether the data of --send already left with the SYN.
-UniqueFd open_connected(const Arguments& arguments, bool* sent = nullptr) {
+Fd open_connected(const Arguments& arguments, bool* sent = nullptr) {
   const IpEndpoint destination = endpoint(arguments.rest.at(0), arguments.rest.at(1));
   const bool mapped = arguments.has("mapped");
   socklen_t size = 0;
   const sockaddr_storage target = target_of(destination, mapped, &size);
-  UniqueFd socket(::socket(target.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
-                           arguments.has("mptcp") ? kProtocolMptcp : IPPROTO_TCP));
+  Fd socket(::socket(target.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
+                     arguments.has("mptcp") ? kProtocolMptcp : IPPROTO_TCP));
   if (!socket.valid()) fail("socket");
   if (arguments.has("mark")) {
     const int mark = std::stoi(arguments.get("mark"), nullptr, 0);
@@ -186,7 +186,7 @@ UniqueFd open_connected(const Arguments& arguments, bool* sent = nullptr) {
 }
 
 // Reads one line; empty at the end of the stream.
-std::string read_line(const UniqueFd& socket) {
+std::string read_line(const Fd& socket) {
   std::string line;
   char byte = 0;
   for (;;) {
@@ -202,7 +202,7 @@ std::string read_line(const UniqueFd& socket) {
 // Connects, reads the server's greeting line, sends a line, reads it back.
 void run_connect(const Arguments& arguments) {
   bool sent = false;
-  const UniqueFd socket = open_connected(arguments, &sent);
+  const Fd socket = open_connected(arguments, &sent);
   const std::string peer = name_of(socket, ::getpeername);
   const std::string local = name_of(socket, ::getsockname);
   const std::string greeting = read_line(socket);
@@ -215,7 +215,7 @@ void run_connect(const Arguments& arguments) {
 
 // Connects one socket, dissolves the connection (connect(2): AF_UNSPEC), connects it elsewhere: <address> <port> twice.
 void run_reconnect(const Arguments& arguments) {
-  const UniqueFd socket = open_connected(arguments);
+  const Fd socket = open_connected(arguments);
   read_line(socket);
   const sockaddr nowhere{AF_UNSPEC, {}};
   if (::connect(socket.get(), &nowhere, sizeof nowhere) != 0) fail("dissolve");
@@ -228,7 +228,7 @@ void run_reconnect(const Arguments& arguments) {
 
 // Sends one line and closes at once, as a client does that expects no answer.
 void run_fire(const Arguments& arguments) {
-  UniqueFd socket = open_connected(arguments);
+  Fd socket = open_connected(arguments);
   const std::string data = arguments.get("send", "ping\n");
   if (::send(socket.get(), data.data(), data.size(), MSG_NOSIGNAL) < 0) fail("write");
   socket.reset();
@@ -237,7 +237,7 @@ void run_fire(const Arguments& arguments) {
 
 // Keeps a connection: each line from stdin is sent and the answer printed.
 void run_hold(const Arguments& arguments) {
-  const UniqueFd socket = open_connected(arguments);
+  const Fd socket = open_connected(arguments);
   std::printf("{\"ok\":true,\"greeting\":\"%s\"}\n", read_line(socket).c_str());
   std::fflush(stdout);
   char line[256];
@@ -248,7 +248,7 @@ void run_hold(const Arguments& arguments) {
   }
 }
 
-void serve_connection(UniqueFd socket, const std::string& name) {
+void serve_connection(Fd socket, const std::string& name) {
   const std::string greeting = name + " sees " + name_of(socket, ::getpeername) + "\n";
   ::send(socket.get(), greeting.data(), greeting.size(), MSG_NOSIGNAL);
   char buffer[4096];
@@ -260,7 +260,7 @@ void serve_connection(UniqueFd socket, const std::string& name) {
 // Greets every client with its own name and the client's address, then echoes.
 void run_serve(const Arguments& arguments) {
   const IpEndpoint local = endpoint(arguments.rest.at(0), arguments.rest.at(1));
-  const UniqueFd socket(
+  const Fd socket(
       ::socket(local.family() == Family::kV4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP));
   const int one = 1;
   ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
@@ -275,7 +275,7 @@ void run_serve(const Arguments& arguments) {
   std::printf("{\"ok\":true}\n");
   std::fflush(stdout);
   for (;;) {
-    UniqueFd accepted(::accept4(socket.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    Fd accepted(::accept4(socket.get(), nullptr, nullptr, SOCK_CLOEXEC));
     if (!accepted.valid()) continue;
     std::thread(serve_connection, std::move(accepted), arguments.get("name", "server")).detach();
   }
@@ -289,7 +289,7 @@ void run_crr(const Arguments& arguments) {
   std::map<std::string, int> ends;
   for (int i = 0; i < count; i++) {
     const auto begin = std::chrono::steady_clock::now();
-    const UniqueFd socket(
+    const Fd socket(
         ::socket(destination.family() == Family::kV4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP));
     const timeval timeout{kTimeoutMs / 1000, 0};
     ::setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
@@ -360,7 +360,7 @@ void run_raw_syn(const Arguments& arguments) {
   append(&tcp, sizeof tcp);
   // --protocol: what the socket claims to be; the header says TCP all the same.
   const int protocol = std::atoi(arguments.get("protocol", std::to_string(IPPROTO_RAW)).c_str());
-  const UniqueFd socket(::socket(v4 ? AF_INET : AF_INET6, SOCK_RAW | SOCK_CLOEXEC, protocol));
+  const Fd socket(::socket(v4 ? AF_INET : AF_INET6, SOCK_RAW | SOCK_CLOEXEC, protocol));
   if (!socket.valid()) fail("socket");
   const int one = 1;
   if (::setsockopt(socket.get(), v4 ? IPPROTO_IP : IPPROTO_IPV6, v4 ? IP_HDRINCL : IPV6_HDRINCL, &one, sizeof one) !=

@@ -3,7 +3,7 @@
 #include <memory>
 #include <vector>
 
-#include "engine/base/fd.h"
+#include "base/fd.h"
 #include "engine/base/timer_wheel.h"
 #include "engine/core/pod.h"
 #include "engine/net/pollable.h"

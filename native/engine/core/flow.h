@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
+#include "base/fd.h"
 #include "engine/base/address.h"
 #include "engine/base/byte_queue.h"
-#include "engine/base/fd.h"
 #include "engine/base/intrusive_list.h"
 #include "engine/base/timer_wheel.h"
 #include "engine/core/decision.h"

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "engine/base/fd.h"
+#include "base/fd.h"
 #include "engine/base/timer_wheel.h"
 #include "engine/net/pollable.h"
 

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "base/fd.h"
 #include "engine/base/address.h"
-#include "engine/base/fd.h"
 #include "engine/base/intrusive_list.h"
 #include "engine/base/timer_wheel.h"
 #include "engine/core/events.h"

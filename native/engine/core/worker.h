@@ -10,9 +10,9 @@
 #include <thread>
 #include <vector>
 
+#include "base/fd.h"
 #include "engine/base/byte_queue.h"
 #include "engine/base/counters.h"
-#include "engine/base/fd.h"
 #include "engine/base/task.h"
 #include "engine/base/timer_wheel.h"
 #include "engine/core/acceptor.h"

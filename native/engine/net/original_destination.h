@@ -3,8 +3,8 @@
 #include <cstdint>
 #include <optional>
 
+#include "base/fd.h"
 #include "engine/base/address.h"
-#include "engine/base/fd.h"
 
 namespace warren::engine {
 

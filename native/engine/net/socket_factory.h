@@ -2,8 +2,8 @@
 
 #include <cstdint>
 
+#include "base/fd.h"
 #include "engine/base/address.h"
-#include "engine/base/fd.h"
 
 namespace warren::engine {
 
