@@ -30,8 +30,8 @@
 
 namespace {
 
-using warren::capture::Family;
 using warren::Fd;
+using warren::capture::Family;
 using warren::capture::IpEndpoint;
 
 constexpr int kProtocolMptcp = 262;
