@@ -9,6 +9,7 @@ import type { ServicePiece } from "./translate/service.ts";
 interface Candidate {
   readonly endpoint: ServiceEndpoint;
   readonly usable: "ready" | "draining" | "no";
+  readonly node: string;
 }
 
 /** The pods of a Service's namespace, by name. */
@@ -30,7 +31,13 @@ export function serviceEntry(
       ? fromSlices(service, piece, slices, pods.all, cluster)
       : fromPods(service, piece, pods.selected, cluster);
   const endpoints = new Map<number, readonly ServiceEndpoint[]>();
-  for (const { port } of service.ports) endpoints.set(port, choose(candidates.get(port) ?? []));
+  // Where clients take those of their own node alone, each node is a choice of its own: ready ones elsewhere are no help to it.
+  const byNode = service.traffic?.mode === "strict" && service.traffic.scopes.includes("node");
+  for (const { port } of service.ports) {
+    const all = candidates.get(port) ?? [];
+    const choices = byNode ? [...Map.groupBy(all, ({ node }) => node).values()] : [all];
+    endpoints.set(port, withoutDoubles(choices.flatMap(choose)));
+  }
   const hinted = slices.flatMap((slice) => slice.endpoints);
   const traffic = service.traffic ?? (hinted.every((endpoint) => endpoint.hinted) ? piece.hintedTraffic : undefined);
   return {
@@ -40,11 +47,17 @@ export function serviceEntry(
   };
 }
 
-/** Ready endpoints; while there are none, those that still serve though they terminate (KEP-1669). Slices may overlap. */
-function choose(candidates: readonly Candidate[]): readonly ServiceEndpoint[] {
+/** Ready endpoints; while there are none, those that still serve though they terminate (KEP-1669). */
+function choose(candidates: readonly Candidate[]): readonly Candidate[] {
   const ready = candidates.filter(({ usable }) => usable === "ready");
-  const chosen = ready.length > 0 ? ready : candidates.filter(({ usable }) => usable === "draining");
-  return [...new Map(chosen.map(({ endpoint }) => [`${endpoint.address} ${endpoint.targetPort}`, endpoint])).values()];
+  return ready.length > 0 ? ready : candidates.filter(({ usable }) => usable === "draining");
+}
+
+/** Slices may overlap. */
+function withoutDoubles(candidates: readonly Candidate[]): readonly ServiceEndpoint[] {
+  return [
+    ...new Map(candidates.map(({ endpoint }) => [`${endpoint.address} ${endpoint.targetPort}`, endpoint])).values(),
+  ];
 }
 
 function fromSlices(
@@ -70,6 +83,7 @@ function fromSlices(
             weight: 1,
           },
           usable: usableSlice(endpoint, piece.publishNotReadyAddresses),
+          node: endpoint.node,
         });
       }
     }
@@ -100,7 +114,11 @@ function fromPods(
         if (targetPort === undefined) return [];
         return pod.addresses.map((address): Candidate => {
           const workload = podWorkloadUid(cluster, pod.namespace, pod.name);
-          return { endpoint: { workload, address, targetPort, weight: 1 }, usable: usablePod(pod, piece) };
+          return {
+            endpoint: { workload, address, targetPort, weight: 1 },
+            usable: usablePod(pod, piece),
+            node: pod.node,
+          };
         });
       }),
     );

@@ -99,6 +99,33 @@ describe("endpoints from slices", () => {
     expect(cluster.endpoints("api", 80)).toEqual(["10.0.0.2:8080 -"]);
   });
 
+  test("are chosen for each node by itself where clients take those of their own node alone", () => {
+    const local = serviceObject("api", { internalTrafficPolicy: "Local", ports: [{ name: "http", port: 80 }] });
+    const draining = (address: string, nodeName: string) => ({
+      addresses: [address],
+      conditions: { ready: false, serving: true, terminating: true },
+      nodeName,
+    });
+    const endpoints = [
+      draining("10.0.0.1", "n1"),
+      { addresses: ["10.0.0.2"], nodeName: "n2" },
+      draining("10.0.0.3", "n2"),
+    ];
+    const slice = sliceObject("api-1", "api", { ports, endpoints });
+    expect(new Cluster().put(local, slice).endpoints("api", 80)).toEqual(["10.0.0.1:8080 -", "10.0.0.2:8080 -"]);
+    expect(new Cluster().put(service, slice).endpoints("api", 80)).toEqual(["10.0.0.2:8080 -"]);
+  });
+
+  test("leave out a pod that has finished, though a slice still lists it", () => {
+    const slice = sliceObject("api-1", "api", { ports, endpoints: [{ addresses: ["10.0.0.1"], ...pod }] });
+    for (const phase of ["Succeeded", "Failed"]) {
+      const labels = { app: "api" };
+      const cluster = new Cluster().put(service, podObject({ name: "api", labels }), slice);
+      expect(cluster.endpoints("api", 80)).toEqual([`10.0.0.1:8080 ${api}`]);
+      expect(cluster.put(podObject({ name: "api", labels, phase })).endpoints("api", 80)).toEqual([]);
+    }
+  });
+
   test("include the unready when the Service publishes them", () => {
     const publishing = serviceObject("api", { publishNotReadyAddresses: true, ports: [{ name: "http", port: 80 }] });
     const endpoints = [{ addresses: ["10.0.0.2"], conditions: { ready: false } }];
@@ -190,6 +217,19 @@ describe("endpoints where no controller writes slices", () => {
     cluster.state.delete("shop", "slow", "Pod");
     cluster.state.flush();
     expect(cluster.endpoints("api", 80)).not.toContain("10.0.0.2:8080 c1//Pod/shop/slow");
+  });
+
+  test("are pods that terminate only while no other is ready, and the unready where the Service publishes them", () => {
+    const labels = { app: "api" };
+    const going = { labels, spec, metadata: { deletionTimestamp: "2026-01-01T00:00:00Z" } };
+    const cluster = new Cluster().put(service, podObject({ name: "api", ...going }));
+    expect(cluster.endpoints("api", 80)).toEqual([`10.0.0.1:8080 ${api}`]);
+    cluster.put(podObject({ name: "next", labels, spec, ips: ["10.0.0.2"] }));
+    expect(cluster.endpoints("api", 80)).toEqual(["10.0.0.2:8080 c1//Pod/shop/next"]);
+    const [selector, named] = [{ app: "api" }, [{ name: "http", port: 80, targetPort: "web" }]];
+    cluster.put(serviceObject("api", { selector, publishNotReadyAddresses: true, ports: named }));
+    cluster.put(podObject({ name: "next", labels, spec, ips: ["10.0.0.2"], ready: false }));
+    expect(cluster.endpoints("api", 80)?.length).toBe(2);
   });
 
   test("give way to the first slice", () => {

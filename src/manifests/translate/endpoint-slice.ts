@@ -34,6 +34,7 @@ const sliceSchema = z.looseObject({
             forNodes: z.array(z.looseObject({ name: z.string() })).nullish(),
           })
           .nullish(),
+        nodeName: z.string().nullish(),
         targetRef: z
           .looseObject({ kind: z.string().nullish(), namespace: z.string().nullish(), name: z.string().nullish() })
           .nullish(),
@@ -47,6 +48,8 @@ export interface SliceEndpoint {
   readonly ready: boolean;
   readonly serving: boolean;
   readonly terminating: boolean;
+  /** Empty where the slice does not say. */
+  readonly node: string;
   /** A controller said for which zones or nodes this endpoint is meant. */
   readonly hinted: boolean;
   /** Name of the pod in the slice's namespace. */
@@ -68,32 +71,32 @@ export function translateEndpointSlice(object: KubernetesObject, namespace: stri
   const service = object.metadata.labels.get(serviceNameLabel);
   if (service === undefined || addressType === "FQDN") return ignored();
   const problems: FieldProblem[] = [];
-  const translated = (endpoints ?? []).flatMap(({ addresses, conditions, hints, targetRef }, index): SliceEndpoint[] =>
+  const translated = (endpoints ?? []).flatMap((endpoint, index): SliceEndpoint[] => {
+    const { addresses, conditions, hints, nodeName, targetRef } = endpoint;
     // "Clients should only use the first address": the others are for one release of history.
-    addresses.slice(0, 1).flatMap((text): SliceEndpoint[] => {
-      const address = canonicalIp(text);
-      if (address === undefined) {
-        problems.push({
-          field: `endpoints[${index}].addresses[0]`,
-          message: `${JSON.stringify(text)} is not an IP address`,
-        });
-        return [];
-      }
-      // Unset conditions mean: ready unless said otherwise, serving as ready, not terminating.
-      const ready = conditions?.ready ?? true;
-      const pod = targetRef?.kind === "Pod" ? (targetRef.name ?? undefined) : undefined;
-      return [
-        {
-          address,
-          ready,
-          serving: conditions?.serving ?? ready,
-          terminating: conditions?.terminating ?? false,
-          hinted: (hints?.forZones ?? []).length > 0 || (hints?.forNodes ?? []).length > 0,
-          pod,
-        },
-      ];
-    }),
-  );
+    const [text] = addresses;
+    if (text === undefined) return [];
+    const address = canonicalIp(text);
+    if (address === undefined) {
+      const message = `${JSON.stringify(text)} is not an IP address`;
+      problems.push({ field: `endpoints[${index}].addresses[0]`, message });
+      return [];
+    }
+    // Unset conditions mean: ready unless said otherwise, serving as ready, not terminating.
+    const ready = conditions?.ready ?? true;
+    const pod = targetRef?.kind === "Pod" ? (targetRef.name ?? undefined) : undefined;
+    return [
+      {
+        address,
+        ready,
+        serving: conditions?.serving ?? ready,
+        terminating: conditions?.terminating ?? false,
+        node: nodeName ?? "",
+        hinted: (hints?.forZones ?? []).length > 0 || (hints?.forNodes ?? []).length > 0,
+        pod,
+      },
+    ];
+  });
   if (problems.length > 0) return rejected(problems);
   const tcp = (ports ?? []).filter(({ protocol }) => (protocol ?? "TCP") === "TCP");
   return ok({
