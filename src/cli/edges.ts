@@ -41,10 +41,10 @@ async function edges(reference: string | undefined, flags: EdgesFlags): Promise<
   const { namespace, node: nodes = [], timeout: timeoutMs, since: window } = flags;
   return runListing(edgesListing, flags, async (mesh, signal) => {
     const view = await mesh.mesh(signal);
-    const { rows, outcome } = await gatherTraffic(mesh, { nodes, timeoutMs, window }, signal);
+    const { rows, refusedRequests, outcome } = await gatherTraffic(mesh, { nodes, timeoutMs, window }, signal);
     const meant = reference && findWorkloads(view, reference, namespace ?? mesh.defaultNamespace);
     const owners = meant && new Set(meant.map((one) => `${one.namespace}/${one.owner.kind}/${one.owner.name}`));
-    const found = edgeRows(view, rows).filter(({ source, destination }) => {
+    const found = edgeRows(view, rows, refusedRequests).filter(({ source, destination }) => {
       const ends = [source, destination];
       if (owners) return ends.some((end) => owners.has(`${end.namespace}/${end.owner}`));
       return namespace === undefined || ends.some((end) => end.namespace === namespace);

@@ -3,9 +3,10 @@ import type { Command } from "commander";
 import type { Exit } from "./exit.ts";
 import { addMeshOptions, exitHelp, type ListFormat, type MeshFlags } from "./output/mesh-flags.ts";
 import { addOutputOption, printAnswer } from "./query/output.ts";
+import type { QuestionFlags } from "./query/question.ts";
 import { duration } from "./tls-check.ts";
 
-interface WhyFlags extends MeshFlags {
+interface WhyFlags extends MeshFlags, Pick<QuestionFlags, "method" | "path" | "host" | "header"> {
   readonly since: number;
   readonly output: ListFormat;
 }
@@ -16,13 +17,15 @@ SRC and DST are workloads: deploy/x, pod/x (also sts/, ds/, job/, cronjob/) or x
 SRC may be plaintext, for a client outside the mesh.
 
 What policy says now is joined with what both agents have seen: refusals with their reasons (docs/reasons.md), enrolment, certificates,
-clocks, what listens, and connections from before enrolment.
+clocks, what listens, and connections from before enrolment. Where policy reads requests the connection alone is let in: the answer is
+DEPENDS, requests that were refused are told with their policy, and --method, --path, --host and --header ask about one.
 ${exitHelp}
-  1 is returned when the connection would be refused, or a sure cause for trouble was found.
+  1 is returned when the connection or request would be refused, or a sure cause for trouble was found.
 
 Examples:
   warren why deploy/frontend deploy/api
   warren why client.outside deploy/api:8080
+  warren why deploy/frontend deploy/api --method POST --path /orders
   warren why plaintext api.production:8080 -o json | jq '.answers[].causes[].text'`;
 
 export function registerWhy(program: Command, exit: Exit): void {
@@ -32,6 +35,10 @@ export function registerWhy(program: Command, exit: Exit): void {
     .argument("<src>", "the client, for example deploy/frontend, or plaintext")
     .argument("<dst>", "the destination, for example deploy/api:8080")
     .option("--since <duration>", "how far back agents look, at most 7d", duration, 24 * 3_600_000)
+    .option("--method <method>", "of a request to ask about")
+    .option("--path <path>", "of the request; normalised as the agent does")
+    .option("--host <host>", "of the request")
+    .option("--header <name=value...>", "headers of the request")
     .option("-n, --namespace <namespace>", "of what names none");
   addMeshOptions(addOutputOption(command))
     .addHelpText("after", help)
@@ -47,7 +54,15 @@ async function why(from: string, to: string, flags: WhyFlags): Promise<number> {
   ];
   return withMesh(flags, async (mesh, signal) => {
     const { namespace = mesh.defaultNamespace, since: window, timeout: timeoutMs } = flags;
-    const { answers, outcome } = await explainPair(mesh, { from, to, namespace, window, timeoutMs }, signal);
+    const { method, path, host, header } = flags;
+    const request = {
+      ...(method !== undefined && { method }),
+      ...(path !== undefined && { path }),
+      ...(host !== undefined && { host }),
+      ...(header !== undefined && { header }),
+    };
+    const asked = { from, to, namespace, window, timeoutMs, request };
+    const { answers, outcome } = await explainPair(mesh, asked, signal);
     await printAnswer(
       {
         schema: "warren.why/v1",

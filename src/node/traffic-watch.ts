@@ -9,6 +9,7 @@ import type { MeshView } from "../model/mesh.ts";
 import type { LocalPod } from "../model/workload.ts";
 import type { FlowRecord } from "../telemetry/flow-record.ts";
 import { ObservedTraffic } from "../telemetry/observed/observed-traffic.ts";
+import { RefusedRequests } from "../telemetry/observed/refused-requests.ts";
 import type { RequestRecord } from "../telemetry/request-record.ts";
 import { TapSource } from "../telemetry/tap/tap-source.ts";
 import type { Driver } from "../tunnel/driver.ts";
@@ -27,29 +28,28 @@ export interface TrafficWatchDeps {
 
 /** About 6 MB when full, some 1.5 KB a row: 250 pods with 16 ports-and-peers each. */
 const observedLimits = { rows: 4096, peersPerPort: 256 };
+/** About 1 MB when full. */
+const refusedLimits = { rows: 512, peersPerPort: 64 };
 /** A queue of 4096 events is about 2 MB. */
 const tapLimits = { maxRate: 10_000, queue: 4096, taps: 8, lookEvery: 250 };
 
 export class TrafficWatch {
   readonly answers: Answers;
   readonly #observed: ObservedTraffic;
+  readonly #refused: RefusedRequests;
   readonly #taps: TapSource;
   readonly #namespaces: PodNamespaces;
 
   constructor(deps: TrafficWatchDeps) {
     const { now, view, driver } = deps;
     this.#observed = new ObservedTraffic({ now }, observedLimits);
-    this.#taps = new TapSource(
-      {
-        now,
-        openFlows: () => driver()?.flows() ?? [],
-        workloadByAddress: (address) => view().workloadByAddress(address),
-      },
-      tapLimits,
-    );
+    const workloadByAddress = (address: string) => view().workloadByAddress(address);
+    this.#refused = new RefusedRequests({ now, workloadByAddress }, refusedLimits);
+    this.#taps = new TapSource({ now, openFlows: () => driver()?.flows() ?? [], workloadByAddress }, tapLimits);
     this.#namespaces = new PodNamespaces({ reader: deps.podSockets });
     this.answers = trafficAnswers({
       observed: this.#observed,
+      refused: this.#refused,
       taps: this.#taps,
       sockets: this.#namespaces,
       driver,
@@ -63,6 +63,7 @@ export class TrafficWatch {
   }
 
   requestEnded(record: RequestRecord, pod: LocalPod | undefined): void {
+    this.#refused.requestEnded(record, pod);
     this.#taps.requestEnded(record, pod);
   }
 

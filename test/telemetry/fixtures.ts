@@ -1,8 +1,10 @@
+import type { SocketAddress } from "../../src/model/address.ts";
 import type { FlowLabel } from "../../src/model/flow-label.ts";
 import type { Identity } from "../../src/model/identity.ts";
 import type { Service } from "../../src/model/service.ts";
 import type { LocalPod, Workload, WorkloadUid } from "../../src/model/workload.ts";
 import type { FlowRecord } from "../../src/telemetry/flow-record.ts";
+import type { RequestRecord } from "../../src/telemetry/request-record.ts";
 
 export const webIdentity = "spiffe://cluster.local/ns/production/sa/web" as Identity;
 export const apiIdentity = "spiffe://cluster.local/ns/production/sa/api" as Identity;
@@ -81,6 +83,31 @@ export function record(over: Partial<FlowRecord> = {}): FlowRecord {
     arrivedAt: 1_700_000_000_000,
     connectedMs: 2.4,
     durationMs: 31.7,
+    ...over,
+  };
+}
+
+/** A POST to the api that its policy refused. */
+export function requestRecord(
+  source: SocketAddress,
+  peer: Identity | "" = "",
+  over: Partial<RequestRecord> = {},
+): RequestRecord {
+  return {
+    flow: { flow: 7, peer, source, destination: { address: "10.244.2.8", port: 8080 } },
+    protocol: "HTTP/1.1",
+    method: "POST",
+    host: "api",
+    path: "/orders",
+    status: 403,
+    reason: "policy-denied",
+    detail: "",
+    policy: "production/api-authz",
+    rule: -1,
+    shadow: [],
+    bytesSent: 5,
+    bytesReceived: 0,
+    durationMs: 0.6,
     ...over,
   };
 }

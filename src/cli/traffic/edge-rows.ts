@@ -3,7 +3,7 @@ import type { MeshView } from "../../model/mesh.ts";
 import type { Column, Listing } from "../output/listing.ts";
 import { bytesText, spanText } from "../output/words.ts";
 import type { SecurityWord } from "../query/connection-rows.ts";
-import type { SeenRow } from "./gather.ts";
+import type { SeenRefusedRequests, SeenRow } from "./gather.ts";
 import { nodeAddressesOf, ownerText, type PeerRow, peerRow } from "./peer.ts";
 
 export interface EdgeEnd {
@@ -24,6 +24,8 @@ export interface EdgeRow {
   readonly connections: number;
   readonly open: number;
   readonly refused: number;
+  /** Requests on its connections that the destination's agent answered instead of the application, where policy reads requests. */
+  readonly requestsRefused: number;
   /** From source to destination, and back, since `firstSeen`. */
   readonly bytesSent: number;
   readonly bytesReceived: number;
@@ -37,8 +39,19 @@ export interface EdgeRow {
 }
 
 /** Where both ends' agents saw it, the destination's counts: it knows what was refused, and clients outside the mesh have no agent. */
-export function edgeRows(view: MeshView, rows: readonly SeenRow[]): EdgeRow[] {
+export function edgeRows(
+  view: MeshView,
+  rows: readonly SeenRow[],
+  requests: readonly SeenRefusedRequests[] = [],
+): EdgeRow[] {
   const nodes = nodeAddressesOf(view);
+  const refusals = requests.map((row) => ({
+    source: nameOf(endOf(peerRow(view, nodes, row.peer))),
+    destination: nameOf(localEnd(view, row, "")),
+    proven: row.peer.identity !== "",
+    port: row.port,
+    requests: row.requests,
+  }));
   const ends = new Map<string, { inbound: EdgeRow | undefined; outbound: EdgeRow | undefined }>();
   for (const row of rows) {
     const edge = edgeOf(view, nodes, row);
@@ -53,20 +66,20 @@ export function edgeRows(view: MeshView, rows: readonly SeenRow[]): EdgeRow[] {
     const told = inbound ?? outbound;
     if (told === undefined) continue;
     const both = inbound !== undefined && outbound !== undefined;
-    found.push(both ? { ...told, reporters: ["source", "destination"] } : told);
+    const [source, destination] = [nameOf(told.source), nameOf(told.destination)];
+    const proven = told.security === "mutual_tls" || told.security === "local";
+    const requestsRefused = refusals
+      .filter((one) => one.source === source && one.destination === destination && one.port === told.port)
+      .reduce((sum, one) => (one.proven === proven ? sum + one.requests : sum), 0);
+    found.push({ ...told, requestsRefused, ...(both && { reporters: ["source", "destination"] as const }) });
   }
   return found.sort((one, other) => (sortKey(one) < sortKey(other) ? -1 : 1));
 }
 
 function edgeOf(view: MeshView, nodes: ReturnType<typeof nodeAddressesOf>, row: SeenRow): EdgeRow {
-  const own = view.workload(row.workload);
   const far = endOf(peerRow(view, nodes, row.peer));
-  const local: EdgeEnd = {
-    namespace: row.namespace,
-    owner: own === undefined ? `Pod/${row.pod}` : `${own.owner.kind}/${own.owner.name}`,
-    address: "",
-    identity: row.security === "mutual_tls" || row.security === "local" ? (own?.identity ?? "") : "",
-  };
+  const proven = row.security === "mutual_tls" || row.security === "local";
+  const local = localEnd(view, row, proven ? (view.workload(row.workload)?.identity ?? "") : "");
   const inbound = row.direction === "inbound";
   return {
     source: inbound ? far : local,
@@ -76,6 +89,7 @@ function edgeOf(view: MeshView, nodes: ReturnType<typeof nodeAddressesOf>, row: 
     connections: row.connections,
     open: row.open,
     refused: row.refused,
+    requestsRefused: 0,
     bytesSent: row.bytesSent,
     bytesReceived: row.bytesReceived,
     firstSeen: new Date(row.firstSeen).toISOString(),
@@ -83,6 +97,21 @@ function edgeOf(view: MeshView, nodes: ReturnType<typeof nodeAddressesOf>, row: 
     lastReason: row.lastReason,
     lastPolicy: row.lastPolicy,
     reporters: [inbound ? "destination" : "source"],
+  };
+}
+
+/** The pod whose agent tells. */
+function localEnd(
+  view: MeshView,
+  { workload, namespace, pod }: Pick<SeenRow, "workload" | "namespace" | "pod">,
+  identity: string,
+): EdgeEnd {
+  const own = view.workload(workload);
+  return {
+    namespace,
+    owner: own === undefined ? `Pod/${pod}` : `${own.owner.kind}/${own.owner.name}`,
+    address: "",
+    identity,
   };
 }
 
@@ -161,6 +190,7 @@ const columns: readonly Column<EdgeRow>[] = [
   { title: "CONNECTIONS", cell: ({ connections }) => String(connections) },
   { title: "OPEN", cell: ({ open }) => String(open), wide: true },
   { title: "REFUSED", cell: ({ refused }) => String(refused), wide: true },
+  { title: "REQUESTS REFUSED", cell: ({ requestsRefused }) => String(requestsRefused), wide: true },
   { title: "SENT", cell: ({ bytesSent }) => bytesText(bytesSent), wide: true },
   { title: "RECEIVED", cell: ({ bytesReceived }) => bytesText(bytesReceived), wide: true },
   { title: "LAST SEEN", cell: ({ lastSeen }) => spanText(Date.now() - Date.parse(lastSeen)), wide: true },

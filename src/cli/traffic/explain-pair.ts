@@ -7,9 +7,16 @@ import { type AskOptions, type Outcome, rowsOf } from "../query/asked.ts";
 import { certificateLine } from "../query/certificate-rows.ts";
 import type { MeshClient } from "../query/mesh-client.ts";
 import { type NodeStatus, nodeStatuses } from "../query/node-statuses.ts";
-import { answer, type ExplainedAnswer } from "../query/question.ts";
+import { answer, type ExplainedAnswer, type QuestionFlags } from "../query/question.ts";
 import { findWorkloads } from "../query/workload-reference.ts";
-import { gatherSockets, gatherTraffic, type SeenRow, type SeenSockets } from "./gather.ts";
+import {
+  gatherSockets,
+  gatherTraffic,
+  type SeenPeer,
+  type SeenRefusedRequests,
+  type SeenRow,
+  type SeenSockets,
+} from "./gather.ts";
 import { type Cause, type CauseFacts, likelyCauses, type RememberedRefusal, type SideFacts } from "./likely-causes.ts";
 
 export interface PairAnswer {
@@ -40,6 +47,8 @@ export interface PairOptions extends AskOptions {
   readonly to: string;
   readonly namespace: string;
   readonly window: number;
+  /** What a request says, where one is asked about. */
+  readonly request: Pick<QuestionFlags, "method" | "path" | "host" | "header">;
 }
 
 export async function explainPair(
@@ -47,7 +56,7 @@ export async function explainPair(
   options: PairOptions,
   signal: AbortSignal,
 ): Promise<{ readonly answers: readonly PairAnswer[]; readonly outcome: Outcome }> {
-  const { from, to, namespace, window, ...asking } = options;
+  const { from, to, namespace, window, request, ...asking } = options;
   const view = await mesh.mesh(signal);
   const [, reference = to, digits = ""] = /^(.+):(\d{1,5})$/.exec(to) ?? [];
   const [source] = from === "plaintext" ? [undefined] : findWorkloads(view, from, namespace);
@@ -85,14 +94,15 @@ export async function explainPair(
         from: source?.tunnel === "none" ? "plaintext" : asked,
         to: `pod/${destination.name}:${port}`,
         ...(source?.addresses[0] === undefined ? {} : { sourceIp: source.addresses[0] }),
+        ...request,
       });
       if (explained === undefined) continue;
       const between = rowsBetween(traffic.rows, source, destination, port);
       const facts: CauseFacts = {
         source: source === undefined ? stranger : side(source),
         destination: { ...side(destination), port, listening: listensOn(sockets.pods, destination, port) },
-        verdict: verdictOf(explained),
-        refusals: refusalsOf(between),
+        verdict: { ...verdictOf(explained), request: requestText(request) },
+        refusals: [...refusalsOf(between), ...refusedRequests(traffic.refusedRequests, source, destination, port)],
         uncarried: uncarriedBetween(sockets.pods, source, destination),
         blocked: [...blockedAt("source", source, findings), ...blockedAt("destination", destination, findings)],
       };
@@ -203,13 +213,42 @@ function rowsBetween(
 ): Between[] {
   return rows.flatMap((row): Between[] => {
     if (row.workload === destination.uid && row.direction === "inbound" && row.port === port) {
-      const mine = source === undefined ? row.peer.identity === "" : row.peer.workload === source.uid;
-      return mine ? [{ row, side: "destination" }] : [];
+      return isFrom(source, row.peer) ? [{ row, side: "destination" }] : [];
     }
     // The client may have asked for a Service's port, which is another one.
     const mine = row.workload === source?.uid && row.direction === "outbound" && row.peer.workload === destination.uid;
     return mine ? [{ row, side: "source" }] : [];
   });
+}
+
+function isFrom(source: Workload | undefined, peer: SeenPeer): boolean {
+  return source === undefined ? peer.identity === "" : peer.workload === source.uid;
+}
+
+/** Answers of the destination's agent to requests: the connections that they came on count as let in. */
+function refusedRequests(
+  rows: readonly SeenRefusedRequests[],
+  source: Workload | undefined,
+  destination: Workload,
+  port: number,
+): RememberedRefusal[] {
+  return rows
+    .filter((row) => row.workload === destination.uid && row.port === port && isFrom(source, row.peer))
+    .map(({ requests: count, lastSeen, last: { reason, policy, detail, ...request } }) => ({
+      side: "destination",
+      reason,
+      policy,
+      detail,
+      count,
+      request,
+      lastSeen,
+    }));
+}
+
+/** `POST /orders`, empty without a request; what is left out of one is as for `authz explain`. */
+function requestText({ method, path, host, header }: PairOptions["request"]): string {
+  const asked = [method, path, host, header].some((one) => one !== undefined);
+  return asked ? `${method ?? "GET"} ${path ?? "/"}` : "";
 }
 
 function refusalsOf(between: readonly Between[]): RememberedRefusal[] {
@@ -235,7 +274,14 @@ function uncarriedBetween(pods: readonly SeenSockets[], source: Workload | undef
   return Math.max(count(source, destination), count(destination, source));
 }
 
-function verdictOf({ outcome, enforced, reason, decidedBy, mode, arrives }: ExplainedAnswer): CauseFacts["verdict"] {
+function verdictOf({
+  outcome,
+  enforced,
+  reason,
+  decidedBy,
+  mode,
+  arrives,
+}: ExplainedAnswer): Omit<CauseFacts["verdict"], "request"> {
   return {
     allowed: !enforced || outcome !== "deny",
     reason,

@@ -1,6 +1,6 @@
 /** What the agents of the mesh have seen, as plain rows: wire messages are read here and nowhere else in the traffic verbs. */
 import type { WorkloadUid } from "../../model/workload.ts";
-import type { PodSockets, TrafficRow } from "../../xds/gen/warren/inspect/v1/inspect_pb.ts";
+import type { PodSockets, RefusedRequests, TrafficRow } from "../../xds/gen/warren/inspect/v1/inspect_pb.ts";
 import { ipText, socketText, unixMs, type WireTime } from "../output/words.ts";
 import type { AskOptions, Outcome } from "../query/asked.ts";
 import { type SecurityWord, securityWord } from "../query/connection-rows.ts";
@@ -52,6 +52,28 @@ export interface SeenRow {
   readonly lastDetail: string;
 }
 
+/** Requests of one peer to one port of one pod that its agent answered in the application's stead. */
+export interface SeenRefusedRequests {
+  readonly namespace: string;
+  readonly pod: string;
+  readonly workload: WorkloadUid;
+  readonly port: number;
+  readonly peer: SeenPeer;
+  /** In the window. */
+  readonly requests: number;
+  /** Unix time in milliseconds. */
+  readonly lastSeen: number;
+  readonly last: {
+    readonly method: string;
+    readonly host: string;
+    readonly path: string;
+    readonly status: number;
+    readonly reason: string;
+    readonly policy: string;
+    readonly detail: string;
+  };
+}
+
 /** What must be known before absence is taken for proof. */
 export interface Coverage {
   readonly node: string;
@@ -64,6 +86,7 @@ export interface Coverage {
 
 export interface SeenTraffic {
   readonly rows: readonly SeenRow[];
+  readonly refusedRequests: readonly SeenRefusedRequests[];
   /** Nodes by their own addresses. */
   readonly hosts: ReadonlyMap<string, string>;
   readonly coverage: readonly Coverage[];
@@ -85,6 +108,7 @@ export async function gatherTraffic(
   const { window, namespace = "", ...rest } = options;
   const asked = mesh.ask({ case: "listTraffic", value: { window: BigInt(window), namespace } }, rest, signal);
   const found: SeenRow[] = [];
+  const requests: SeenRefusedRequests[] = [];
   const coverage: Coverage[] = [];
   const hosts = new Map<string, string>();
   for await (const { node, kind } of asked) {
@@ -101,10 +125,15 @@ export async function gatherTraffic(
       });
     }
     for (const row of kind.value.rows) found.push(seenRow(node, row));
+    requests.push(...kind.value.refusedRequests.map(seenRefusedRequests));
   }
   // A node's address may be seen from any other node.
-  const rows = found.map((row) => ({ ...row, peer: { ...row.peer, hostNode: hosts.get(row.peer.address) ?? "" } }));
-  return { rows, hosts, coverage: coverage.sort(byNode), outcome: asked.outcome };
+  const placed = <Row extends { readonly peer: SeenPeer }>(row: Row): Row => ({
+    ...row,
+    peer: { ...row.peer, hostNode: hosts.get(row.peer.address) ?? "" },
+  });
+  const [rows, refusedRequests] = [found.map(placed), requests.map(placed)];
+  return { rows, refusedRequests, hosts, coverage: coverage.sort(byNode), outcome: asked.outcome };
 }
 
 /** Everything that is remembered, with what is counted in the window: who came last may have come before it. */
@@ -186,6 +215,20 @@ function seenRow(node: string, row: TrafficRow): SeenRow {
     lastReason: row.lastReason,
     lastPolicy: row.lastPolicy,
     lastDetail: row.lastDetail,
+  };
+}
+
+function seenRefusedRequests(row: RefusedRequests): SeenRefusedRequests {
+  const { method = "", host = "", path = "", status = 0 } = row.last ?? {};
+  return {
+    namespace: row.podNamespace,
+    pod: row.podName,
+    workload: row.podWorkload as WorkloadUid,
+    port: row.port,
+    peer: seenPeer(row.peer),
+    requests: Number(row.requests),
+    lastSeen: milliseconds(row.lastSeen),
+    last: { method, host, path, status, reason: row.lastReason, policy: row.lastPolicy, detail: row.lastDetail },
   };
 }
 

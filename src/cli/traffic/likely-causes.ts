@@ -3,6 +3,7 @@
  * first; what was only seen in the past says when. Codes are stable.
  */
 import { isReason, reasonInfo } from "../../model/reason.ts";
+import { counted } from "../output/words.ts";
 
 export interface SideFacts {
   /** `namespace/pod` or what was asked for. */
@@ -31,6 +32,8 @@ export interface RememberedRefusal {
   readonly policy: string;
   readonly detail: string;
   readonly count: number;
+  /** Of requests on connections that were let in: the last one. */
+  readonly request?: { readonly method: string; readonly host: string; readonly path: string; readonly status: number };
   /** Unix time in milliseconds. */
   readonly lastSeen: number;
 }
@@ -45,6 +48,8 @@ export interface CauseFacts {
     readonly policy: string;
     readonly mode: string;
     readonly arrives: "mtls" | "plaintext";
+    /** `METHOD /path`, where a request was asked about; else the connection alone. */
+    readonly request: string;
   };
   readonly refusals: readonly RememberedRefusal[];
   /** Connections between them that the mesh does not carry. */
@@ -130,7 +135,7 @@ function sides({ source, destination, verdict }: CauseFacts): Cause[] {
 }
 
 function policies({ verdict, source }: CauseFacts): Cause[] {
-  const { allowed, reason, policy, mode, arrives } = verdict;
+  const { allowed, reason, policy, mode, arrives, request } = verdict;
   if (allowed) return [];
   const who = policy === "" ? "the default" : policy;
   if (reason === "strict-plaintext") {
@@ -154,7 +159,7 @@ function policies({ verdict, source }: CauseFacts): Cause[] {
     {
       code: isReason(reason) ? reason : "policy-denied",
       certainty: "sure",
-      text: `${who} refuses it (${reason}; the port is ${mode}, the client arrives ${arrives === "mtls" ? "with mutual TLS" : "in plaintext"})`,
+      text: `${who} refuses ${request === "" ? "it" : request} (${reason}; the port is ${mode}, the client arrives ${arrives === "mtls" ? "with mutual TLS" : "in plaintext"})`,
       fix: "warren authz explain shows which rule",
     },
   ];
@@ -215,10 +220,24 @@ function notListening({ destination, refusals }: CauseFacts): Cause[] {
 
 /** Reasons that the causes above have not said yet, in the agents' own words. */
 function remembered({ refusals, source, destination }: CauseFacts): Cause[] {
-  return refusals.map(({ side, reason, policy, detail, count }) => {
+  return refusals.map(({ side, reason, policy, detail, count, request }) => {
     const info = isReason(reason) ? reasonInfo(reason) : undefined;
     const who = side === "source" ? source : destination;
     const named = policy === "" ? "" : ` by ${policy}`;
+    if (request !== undefined) {
+      const { method, path, status } = request;
+      const answered = status === 0 ? "ended without an answer" : `answered ${status}`;
+      const because = detail === "" ? reason : `${reason}: ${detail}`;
+      return {
+        code: reason,
+        certainty: "seen",
+        text: `the agent of ${who.node || side} refused ${counted(count, "request")} on connections that were let in, the last ${method} ${path}, ${answered}${named} (${because})`,
+        fix:
+          info?.flags === "DENY" && policy !== ""
+            ? `ask again: warren why ${referenceOf(source)} ${referenceOf(destination)}:${destination.port} --method ${method} --path ${path}`
+            : (info?.hint ?? ""),
+      };
+    }
     return {
       code: reason,
       certainty: "seen",
@@ -226,6 +245,12 @@ function remembered({ refusals, source, destination }: CauseFacts): Cause[] {
       fix: info?.hint ?? "",
     };
   });
+}
+
+/** As a command line takes it. */
+function referenceOf({ name }: SideFacts): string {
+  const [namespace, pod] = name.split("/");
+  return pod === undefined ? "plaintext" : `pod/${pod}.${namespace}`;
 }
 
 function uncarried({ uncarried: count, source }: CauseFacts): Cause[] {

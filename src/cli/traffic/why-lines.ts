@@ -17,8 +17,9 @@ export function answerLines(one: PairAnswer, colours: Colours): string[] {
   ];
   const arrives = verdict.arrives === "mtls" ? "with mutual TLS" : "in plaintext";
   const mode = verdict.mode === "" ? "not enrolled" : verdict.mode;
+  const asked = verdict.request === "" ? "" : `  ${verdict.request}`;
   return [
-    `${word}  ${source.name} -> ${destination.name}:${port}  arrives ${arrives}; the port is ${mode}${verdict.policy === "" ? "" : `; ${verdict.policy} decides`}`,
+    `${word}  ${source.name} -> ${destination.name}:${port}${asked}  arrives ${arrives}; the port is ${mode}${verdict.policy === "" ? "" : `; ${verdict.policy} decides`}`,
     ...seen.map(
       (row) =>
         `  ${row.side.padEnd(11)} saw ${counted(row.connections, "connection")} (${securityWords[row.security] ?? row.security}), ${row.refused} refused, ${row.open} open, the last ${spanText(Date.now() - Date.parse(row.lastSeen))} ago`,
@@ -28,6 +29,10 @@ export function answerLines(one: PairAnswer, colours: Colours): string[] {
       `  ${certainty.padEnd(11)} ${text}  ${colours.dim(`[${code}]`)}`,
       ...(fix === "" ? [] : [`  ${"".padEnd(11)} ${colours.dim(`-> ${fix}`)}`]),
     ]),
-    ...(causes.length === 0 ? ["  nothing stands in the way"] : []),
+    ...(outcome === "DEPENDS"
+      ? ["  depends     each request is judged; ask about one with --method, --path, --host, --header"]
+      : causes.length === 0
+        ? ["  nothing stands in the way"]
+        : []),
   ];
 }

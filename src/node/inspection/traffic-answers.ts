@@ -8,12 +8,20 @@ import { MeshError, messageOf } from "../../lib/errors.ts";
 import { pause } from "../../lib/pause.ts";
 import type { LocalPod } from "../../model/workload.ts";
 import type { ObservedTraffic } from "../../telemetry/observed/observed-traffic.ts";
+import type { RefusedRequests } from "../../telemetry/observed/refused-requests.ts";
 import { longestWindow } from "../../telemetry/observed/sliding-count.ts";
 import type { TapSource } from "../../telemetry/tap/tap-source.ts";
 import type { Driver } from "../../tunnel/driver.ts";
 import type { CutConnections, ListSockets, ListTraffic, Tap } from "../../xds/gen/warren/inspect/v1/inspect_pb.ts";
 import type { AnswerKind, Answers } from "./inspection-session.ts";
-import { tapFilterOf, wireCoverage, wirePodSockets, wireTapEvent, wireTrafficRow } from "./traffic-messages.ts";
+import {
+  tapFilterOf,
+  wireCoverage,
+  wirePodSockets,
+  wireRefusedRequests,
+  wireTapEvent,
+  wireTrafficRow,
+} from "./traffic-messages.ts";
 
 export interface PodSocketsSource {
   list(pod: LocalPod): Promise<PodSocketList>;
@@ -23,6 +31,7 @@ export interface PodSocketsSource {
 
 export interface TrafficSources {
   readonly observed: ObservedTraffic;
+  readonly refused: RefusedRequests;
   readonly taps: TapSource;
   readonly sockets: PodSocketsSource;
   /** The node's own, as they are now. */
@@ -50,17 +59,23 @@ export function trafficAnswers(
 }
 
 async function* listTraffic(
-  { observed, driver, hostAddresses }: TrafficSources,
+  { observed, refused, driver, hostAddresses }: TrafficSources,
   ask: ListTraffic,
 ): AsyncGenerator<AnswerKind> {
   const addresses = await hostAddresses();
   observed.countOpen(driver()?.flows() ?? []);
   const window = ask.window === 0n ? longestWindow : Math.min(Number(ask.window), longestWindow);
-  const rows = [...observed.rows(window)].filter(({ pod }) => ask.namespace === "" || pod.namespace === ask.namespace);
+  const wanted = ({ pod }: { readonly pod: LocalPod }) => ask.namespace === "" || pod.namespace === ask.namespace;
+  const rows = [...observed.rows(window)].filter(wanted);
+  const requests = [...refused.rows(window)].filter(wanted);
   const coverage = wireCoverage(observed, addresses);
   yield { case: "traffic", value: { coverage, rows: rows.slice(0, pageRows).map(wireTrafficRow) } };
   for (let first = pageRows; first < rows.length; first += pageRows) {
     yield { case: "traffic", value: { rows: rows.slice(first, first + pageRows).map(wireTrafficRow) } };
+  }
+  for (let first = 0; first < requests.length; first += pageRows) {
+    const refusedRequests = requests.slice(first, first + pageRows).map(wireRefusedRequests);
+    yield { case: "traffic", value: { refusedRequests } };
   }
 }
 

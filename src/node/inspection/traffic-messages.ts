@@ -5,7 +5,8 @@ import type { PodSocketList } from "../../capture/pod-sockets.ts";
 import type { Service } from "../../model/service.ts";
 import type { LocalPod, Workload } from "../../model/workload.ts";
 import type { securityOf } from "../../telemetry/flow-record.ts";
-import type { ObservedRow, ObservedTraffic } from "../../telemetry/observed/observed-traffic.ts";
+import type { ObservedPeer, ObservedRow, ObservedTraffic } from "../../telemetry/observed/observed-traffic.ts";
+import type { RefusedRequestsRow } from "../../telemetry/observed/refused-requests.ts";
 import { longestWindow } from "../../telemetry/observed/sliding-count.ts";
 import type { TapEndpoint, TapEvent } from "../../telemetry/tap/tap-event.ts";
 import type { TapFilter, TapParty } from "../../telemetry/tap/tap-filter.ts";
@@ -14,10 +15,12 @@ import {
   type FlowFilter,
   FlowRole,
   type PodSocketsSchema,
+  type RefusedRequestsSchema,
   Security,
   type Tap,
   type TapEventSchema,
   type TrafficCoverageSchema,
+  type TrafficRow_PeerSchema,
   type TrafficRowSchema,
   Verdict,
 } from "../../xds/gen/warren/inspect/v1/inspect_pb.ts";
@@ -59,7 +62,7 @@ export function wireCoverage(
 }
 
 export function wireTrafficRow(row: ObservedRow): MessageInitShape<typeof TrafficRowSchema> {
-  const { pod, peer, lastRefusal } = row;
+  const { pod, lastRefusal } = row;
   return {
     podUid: pod.uid,
     podNamespace: pod.namespace,
@@ -68,15 +71,7 @@ export function wireTrafficRow(row: ObservedRow): MessageInitShape<typeof Traffi
     outbound: row.direction === "outbound",
     port: row.port,
     security: securities[row.security],
-    peer: {
-      workload: peer.workload?.uid ?? "",
-      namespace: peer.workload?.namespace ?? "",
-      name: peer.workload?.name ?? "",
-      owner: ownerOf(peer.workload),
-      ...(peer.address === "" ? {} : { address: wireAddress(peer.address) }),
-      identity: peer.identity,
-      enrolled: peer.workload?.tunnel === "hbone",
-    },
+    peer: wirePeer(row.peer),
     service: serviceName(row.service),
     connections: BigInt(row.connections),
     refused: BigInt(row.refused),
@@ -90,6 +85,39 @@ export function wireTrafficRow(row: ObservedRow): MessageInitShape<typeof Traffi
     lastReason: lastRefusal?.reason ?? "",
     lastPolicy: lastRefusal?.policy ?? "",
     lastDetail: lastRefusal?.detail ?? "",
+  };
+}
+
+export function wireRefusedRequests(row: RefusedRequestsRow): MessageInitShape<typeof RefusedRequestsSchema> {
+  const { pod, last } = row;
+  const { method, host, path, status } = last;
+  return {
+    podUid: pod.uid,
+    podNamespace: pod.namespace,
+    podName: pod.name,
+    podWorkload: pod.workload,
+    port: row.port,
+    peer: wirePeer(row.peer),
+    requests: BigInt(row.requests),
+    requestsTotal: BigInt(row.requestsTotal),
+    firstSeen: wireTime(row.firstSeen),
+    lastSeen: wireTime(row.lastSeen),
+    last: { method, host, path, status },
+    lastReason: last.reason,
+    lastPolicy: last.policy,
+    lastDetail: last.detail,
+  };
+}
+
+function wirePeer({ workload, address, identity }: ObservedPeer): MessageInitShape<typeof TrafficRow_PeerSchema> {
+  return {
+    workload: workload?.uid ?? "",
+    namespace: workload?.namespace ?? "",
+    name: workload?.name ?? "",
+    owner: ownerOf(workload),
+    ...(address === "" ? {} : { address: wireAddress(address) }),
+    identity,
+    enrolled: workload?.tunnel === "hbone",
   };
 }
 

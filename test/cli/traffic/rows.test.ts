@@ -137,6 +137,32 @@ describe("edges", () => {
     ]);
   });
 
+  it("counts requests that were refused on its connections, proven and not apart", () => {
+    const last = {
+      method: "POST",
+      host: "api",
+      path: "/",
+      status: 403,
+      reason: "policy-denied",
+      policy: "",
+      detail: "",
+    };
+    const place = { namespace: "shop", pod: "api", workload: api.uid, port: 8080, lastSeen: start, last };
+    const found = edgeRows(
+      meshOf(),
+      [row(identified, mtls), row(peerOf(web)), row(identified, { ...mtls, port: 9090 })],
+      [
+        { ...place, peer: identified, requests: 4 },
+        { ...place, peer: peerOf(stranger), requests: 2 },
+      ],
+    );
+    expect(found.map(({ security, port, requestsRefused }) => [security, port, requestsRefused]).sort()).toEqual([
+      ["mutual_tls", 8080, 4],
+      ["mutual_tls", 9090, 0],
+      ["none", 8080, 0],
+    ]);
+  });
+
   it("says whether an edge is secured, and why not", () => {
     const view = meshOf();
     const texts = [
@@ -194,14 +220,14 @@ describe("likely causes", () => {
   const facts = (change: Partial<CauseFacts> = {}): CauseFacts => ({
     source: side(),
     destination: { ...side({ name: "shop/api", node: "n2" }), listening: true, port: 8080 },
-    verdict: { allowed: true, reason: "ok", policy: "", mode: "PERMISSIVE", arrives: "mtls" },
+    verdict: { allowed: true, reason: "ok", policy: "", mode: "PERMISSIVE", arrives: "mtls", request: "" },
     refusals: [],
     uncarried: 0,
     blocked: [],
     ...change,
   });
   const denied = (reason: string, policy: string, arrives: "mtls" | "plaintext" = "mtls") => ({
-    verdict: { allowed: false, reason, policy, mode: "STRICT", arrives },
+    verdict: { allowed: false, reason, policy, mode: "STRICT", arrives, request: "" },
   });
   const refusal = (reason: string, detail = "") => ({
     refusals: [{ side: "source" as const, reason, policy: "", detail, count: 1, lastSeen: start }],
@@ -280,6 +306,22 @@ describe("likely causes", () => {
   it("tells what is sure before what was only seen", () => {
     const all = likelyCauses(facts({ ...denied("policy-denied", "shop/deny"), ...refusal("policy-denied") }));
     expect(all.map(({ certainty }) => certainty)).toEqual(["sure", "seen"]);
+  });
+
+  it("tells of requests that were refused on connections that were let in, and how to ask again", () => {
+    const request = { method: "POST", host: "api", path: "/orders", status: 403 };
+    const refused = { side: "destination", reason: "policy-denied", policy: "shop/api-authz", detail: "" } as const;
+    expect(likelyCauses(facts({ refusals: [{ ...refused, count: 2, lastSeen: start, request }] }))).toEqual([
+      {
+        code: "policy-denied",
+        certainty: "seen",
+        text: "the agent of n2 refused 2 requests on connections that were let in, the last POST /orders, answered 403 by shop/api-authz (policy-denied)",
+        fix: "ask again: warren why pod/web.shop pod/api.shop:8080 --method POST --path /orders",
+      },
+    ]);
+    const verdict = { allowed: false, reason: "policy-denied", policy: "shop/api-authz", mode: "STRICT" };
+    const [sure] = likelyCauses(facts({ verdict: { ...verdict, arrives: "mtls", request: "POST /orders" } }));
+    expect(sure?.text).toMatch(/^shop\/api-authz refuses POST \/orders \(policy-denied/);
   });
 
   it("does not call a clock wrong that may be right", () => {

@@ -2,8 +2,10 @@ import { describe, expect, it, vi } from "vitest";
 import type { Answer, AnswerKind } from "../../../src/node/inspection/inspection-session.ts";
 import { trafficAnswers } from "../../../src/node/inspection/traffic-answers.ts";
 import { ObservedTraffic } from "../../../src/telemetry/observed/observed-traffic.ts";
+import { RefusedRequests } from "../../../src/telemetry/observed/refused-requests.ts";
 import { TapSource } from "../../../src/telemetry/tap/tap-source.ts";
 import type { CutConnections, ListTraffic, Tap } from "../../../src/xds/gen/warren/inspect/v1/inspect_pb.ts";
+import { requestRecord } from "../../telemetry/fixtures.ts";
 import { closed, label, localPod } from "../../telemetry/support.ts";
 
 const limits = { maxRate: 1000, queue: 100, taps: 1, lookEvery: 1000 };
@@ -11,16 +13,21 @@ const limits = { maxRate: 1000, queue: 100, taps: 1, lookEvery: 1000 };
 function agent() {
   const taps = new TapSource({ now: Date.now, openFlows: () => [], workloadByAddress: () => undefined }, limits);
   const observed = new ObservedTraffic({ now: Date.now }, { rows: 1000, peersPerPort: 1000 });
+  const refused = new RefusedRequests(
+    { now: Date.now, workloadByAddress: () => undefined },
+    { rows: 1000, peersPerPort: 1000 },
+  );
   const cut = vi.fn(async () => 2);
   const sockets = { list: async () => ({ uncarried: [], listening: [] }), cut };
   const answers = trafficAnswers({
     taps,
     observed,
+    refused,
     sockets,
     driver: () => undefined,
     hostAddresses: async () => ["10.244.1.1"],
   });
-  return { taps, observed, cut, answers };
+  return { taps, observed, refused, cut, answers };
 }
 
 async function all(answer: Answer | undefined): Promise<AnswerKind[]> {
@@ -55,6 +62,26 @@ describe("what an agent answers about traffic", () => {
     ]);
     const other = await all(answers.listTraffic?.({ window: 0n, namespace: "elsewhere" } as ListTraffic, never));
     expect(other).toMatchObject([{ case: "traffic", value: { rows: [] } }]);
+  });
+
+  it("tells of refused requests after the connections, in pages of their own", async () => {
+    const { refused, answers } = agent();
+    for (let n = 0; n < 201; n++) {
+      refused.requestEnded(requestRecord({ address: `192.0.2.${n % 250}`, port: 40_000 }), localPod("api"));
+    }
+    const pages = await all(answers.listTraffic?.({ window: 0n, namespace: "production" } as ListTraffic, never));
+    const told = pages.map((page) => (page.case === "traffic" ? (page.value.refusedRequests ?? []) : []));
+    expect(told.map((rows) => rows.length)).toEqual([0, 200, 1]);
+    expect(told[2]?.[0]).toMatchObject({
+      podName: "api",
+      port: 8080,
+      requests: 1n,
+      last: { method: "POST", host: "api", path: "/orders", status: 403 },
+      lastReason: "policy-denied",
+      lastPolicy: "production/api-authz",
+    });
+    const other = await all(answers.listTraffic?.({ window: 0n, namespace: "elsewhere" } as ListTraffic, never));
+    expect(other).toHaveLength(1);
   });
 
   it("ends a tap with its ask, and leaves nothing behind", async () => {
