@@ -1,7 +1,19 @@
 /** A Helm chart of the same objects: holes refer to `.Values`. */
 import { Document, stringify } from "yaml";
 import { z } from "zod";
-import { Because, Json, Knob, ReleaseNamespace, type Templated, type TemplatedObject, Text, When } from "./knob.ts";
+import {
+  Because,
+  Commas,
+  Json,
+  Knob,
+  ReleaseNamespace,
+  releaseNamespace,
+  type Templated,
+  type TemplatedObject,
+  Text,
+  When,
+} from "./knob.ts";
+import { plainNamespace } from "./plain.ts";
 import { defaultValues, valuesSchema } from "./values.ts";
 
 /** Marks survive YAML's printer as plain words and are found again in its output; no value of ours looks like one. */
@@ -38,6 +50,8 @@ function marked(part: Templated): unknown {
 
 function expression(piece: Text["parts"][number]): string {
   if (piece instanceof Json) return `{{ toJson .Values.${piece.path} }}`;
+  // Backquotes, because YAML's printer puts such a text into quotes.
+  if (piece instanceof Commas) return `{{ join \`,\` .Values.${piece.path} }}`;
   if (piece instanceof Knob) return `{{ .Values.${piece.path} }}`;
   return piece instanceof ReleaseNamespace ? piece.expression : piece;
 }
@@ -60,9 +74,9 @@ export function chartTemplate(objects: readonly Templated[], heading: string): s
   return `${heading}${documents.join("")}`;
 }
 
-/** Text that Helm must hand on as it is. */
+/** Text that Helm must hand on as it is, but for the namespace that Warren is installed in. */
 export function escaped(yaml: string): string {
-  return yaml.replaceAll("{{", '{{ "{{" }}');
+  return yaml.replaceAll("{{", '{{ "{{" }}').replaceAll(plainNamespace, releaseNamespace.expression);
 }
 
 export function chartValues(): string {
@@ -71,8 +85,9 @@ export function chartValues(): string {
   return `# Every value with its default; values.schema.json checks what you set.\n${document.toString({ lineWidth: 130 })}`;
 }
 
+/** Helm checks what somebody sets over the defaults: a value can be missing only where it was set to null. Older Helms read no later draft. */
 export function chartSchema(): string {
-  return `${JSON.stringify(z.toJSONSchema(valuesSchema, { io: "input" }), undefined, 2)}\n`;
+  return `${JSON.stringify(z.toJSONSchema(valuesSchema, { io: "output", target: "draft-7" }), undefined, 2)}\n`;
 }
 
 export function chartFile(version: string): string {

@@ -135,7 +135,27 @@ const network: Templated = {
   },
 };
 
+/** Bounds nothing: some clusters let pods of these classes in only where a quota speaks of them. */
+const priorities: Templated = {
+  apiVersion: "v1",
+  kind: "ResourceQuota",
+  metadata: metadata("warren", "control"),
+  spec: {
+    hard: { pods: "1G" },
+    scopeSelector: {
+      matchExpressions: [
+        {
+          scopeName: "PriorityClass",
+          operator: "In",
+          values: ["system-node-critical", "system-cluster-critical"],
+        },
+      ],
+    },
+  },
+};
+
 export const controlObjects: readonly Templated[] = [
+  when("priorityQuota", priorities),
   {
     apiVersion: "v1",
     kind: "ConfigMap",

@@ -21,6 +21,15 @@ export class Json {
   }
 }
 
+/** A knob's list of words inside of a text, with commas between them. */
+export class Commas {
+  readonly path: string;
+
+  constructor(path: string) {
+    this.path = path;
+  }
+}
+
 /** The namespace that Warren is installed in. */
 export class ReleaseNamespace {
   readonly expression = "{{ .Release.Namespace }}";
@@ -28,7 +37,7 @@ export class ReleaseNamespace {
 
 /** Text with knobs in it. */
 export class Text {
-  readonly parts: readonly (string | Knob | Json | ReleaseNamespace)[];
+  readonly parts: readonly (string | Knob | Json | Commas | ReleaseNamespace)[];
 
   constructor(parts: Text["parts"]) {
     this.parts = parts;
@@ -59,6 +68,7 @@ export class Because {
 
 export const knob = (path: string): Knob => new Knob(path);
 export const json = (path: string): Json => new Json(path);
+export const commas = (path: string): Commas => new Commas(path);
 export const releaseNamespace = new ReleaseNamespace();
 export const because = (value: string, reason: string): Because => new Because(value, reason);
 export const when = <T>(path: string, item: T): When<T> => new When(path, item);

@@ -1,6 +1,6 @@
 /** The agents: one pod on every node. They hold no right on the Kubernetes API; their token is good for control alone. */
 import { stringify } from "yaml";
-import { because, knob, releaseNamespace, type Templated, Text, text, when } from "./knob.ts";
+import { because, commas, knob, releaseNamespace, type Templated, Text, text, when } from "./knob.ts";
 import { controlName, labels, metadata, nodeName } from "./labels.ts";
 
 const runDirectory = "/run/warren";
@@ -87,6 +87,14 @@ const container: Templated = {
     when(cni, environment("WARREN_CNI_SOCKET", `${runDirectory}/cni.sock`)),
     when(cni, environment("WARREN_CNI_BIN_DIR", "/host/cni/bin")),
     when(cni, environment("WARREN_CNI_CONF_DIR", "/host/cni/conf")),
+    // Our own pods among them, wherever Warren is installed: agents must start while there is no agent that the plugin could ask.
+    when(
+      cni,
+      environment(
+        "WARREN_CNI_EXCLUDE_NAMESPACES",
+        new Text([releaseNamespace, ",", commas("node.cni.excludeNamespaces")]),
+      ),
+    ),
   ],
   ports: [
     { name: "metrics", containerPort: 15020 },
@@ -104,6 +112,7 @@ const container: Templated = {
     allowPrivilegeEscalation: true,
     readOnlyRootFilesystem: true,
     capabilities: { drop: ["ALL"], add: capabilities },
+    seLinuxOptions: when<Templated>("node.seLinuxType", { type: knob("node.seLinuxType") }),
   },
   volumeMounts: [
     ...volumes.map(([name, , mount]) => ({ name, ...(mount as object) })),

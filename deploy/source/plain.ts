@@ -1,6 +1,16 @@
 /** Plain manifests: every hole filled with its default. */
 import { Document } from "yaml";
-import { Because, Json, Knob, ReleaseNamespace, type Templated, type TemplatedObject, Text, When } from "./knob.ts";
+import {
+  Because,
+  Commas,
+  Json,
+  Knob,
+  ReleaseNamespace,
+  type Templated,
+  type TemplatedObject,
+  Text,
+  When,
+} from "./knob.ts";
 import type { Values } from "./values.ts";
 
 export const plainNamespace = "warren-system";
@@ -36,7 +46,8 @@ export function fill(part: Templated, values: Values): unknown {
 }
 
 function textOf(piece: Text["parts"][number], values: Values): string {
-  return piece instanceof Json ? JSON.stringify(valueAt(values, piece.path)) : String(fill(piece, values));
+  if (piece instanceof Json) return JSON.stringify(valueAt(values, piece.path));
+  return piece instanceof Commas ? String(valueAt(values, piece.path)) : String(fill(piece, values));
 }
 
 /** One YAML stream. */

@@ -11,6 +11,9 @@ const resources = (cpu: string, memory: string, limit: string) =>
     })
     .prefault({})
     .describe("What its container asks for. No CPU limit: throttling would be felt by every connection.");
+/** What is written here is read by a process that would not start with anything else: Helm says so sooner. */
+const duration = z.string().regex(/^(\d+(\.\d+)?(ms|s|m|h))+$/);
+const folder = z.string().regex(/^\//);
 const toleration = z.looseObject({});
 const level = z
   .enum(["trace", "debug", "info", "warn", "error"])
@@ -51,7 +54,7 @@ export const valuesSchema = z.strictObject({
       accessLog: z
         .enum(["all", "failures", "off"])
         .prefault("all")
-        .describe("Which connections get a line at their end."),
+        .describe(`Which connections get a line at their end: all, failures, or "off", which YAML wants in quotes.`),
       resources: resources("100m", "128Mi", "1Gi"),
       nodeSelector: z.record(z.string(), z.string()).prefault({ "kubernetes.io/os": "linux" }),
       tolerations: z
@@ -65,11 +68,16 @@ export const valuesSchema = z.strictObject({
         .describe(
           "Longer than drainDeadline: open connections may end in that time while the next agent takes new ones.",
         ),
-      drainDeadline: z.string().prefault("30s"),
+      drainDeadline: duration.prefault("30s"),
+      seLinuxType: z
+        .string()
+        .prefault("")
+        .describe("SELinux type of the agent where nodes enforce one, such as spc_t; empty: the runtime's own."),
       cri: z
         .strictObject({
           directory: z
             .string()
+            .regex(/^(\/|$)/)
             .prefault("")
             .describe(
               "Folder of the container runtime's socket, such as /run/containerd; empty: pods are found by /proc.",
@@ -83,8 +91,15 @@ export const valuesSchema = z.strictObject({
             .boolean()
             .prefault(true)
             .describe("Chain a CNI plugin, so that a pod is captured before its first instruction."),
-          binDir: z.string().prefault("/opt/cni/bin").describe("Where the container runtime looks for plugins."),
-          confDir: z.string().prefault("/etc/cni/net.d").describe("Where it looks for network configurations."),
+          binDir: folder.prefault("/opt/cni/bin").describe("Where the container runtime looks for plugins."),
+          confDir: folder.prefault("/etc/cni/net.d").describe("Where it looks for network configurations."),
+          excludeNamespaces: z
+            .array(z.string().min(1))
+            .min(1)
+            .prefault(["kube-system"])
+            .describe(
+              "Whose pods start without being asked about, beside Warren's own: what a cluster needs to come up.",
+            ),
         })
         .prefault({}),
     })
@@ -107,6 +122,12 @@ export const valuesSchema = z.strictObject({
     .prefault(true)
     .describe(
       "Install the two policy kinds; off where Istio's are installed, which have the same names and are understood.",
+    ),
+  priorityQuota: z
+    .boolean()
+    .prefault(false)
+    .describe(
+      "A ResourceQuota that lets system-critical pods into the namespace, which GKE asks for outside of kube-system.",
     ),
   admission: z
     .boolean()

@@ -1,4 +1,4 @@
-/** The little of Helm's template language that the chart uses: conditions, values, `toJson`, the release's namespace, and a literal. */
+/** The little of Helm's template language that the chart uses: conditions, values, `toJson`, `join`, the release's namespace, and a literal. */
 
 import { isOn, valueAt } from "../../deploy/source/plain.ts";
 import type { Values } from "../../deploy/source/values.ts";
@@ -24,6 +24,8 @@ function expression(text: string, values: Values, namespace: string): string {
   if (text === '"{{"') return "{{";
   const json = /^toJson \.Values\.([\w.]+)$/.exec(text)?.[1];
   if (json !== undefined) return JSON.stringify(valueAt(values, json));
+  const list = /^join `,` \.Values\.([\w.]+)$/.exec(text)?.[1];
+  if (list !== undefined) return String(valueAt(values, list));
   const plain = /^\.Values\.([\w.]+)$/.exec(text)?.[1];
   if (plain !== undefined) return String(valueAt(values, plain));
   throw new Error(`the chart uses {{ ${text} }}`);

@@ -1,11 +1,9 @@
 /** What a cluster is given: the manifests and the chart say the same, are what the source renders, and ask for no more than they need. */
-import { execFile } from "node:child_process";
 import { access, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
 import { describe, expect, it } from "vitest";
-import { parse, parseAllDocuments } from "yaml";
+import { parse } from "yaml";
 import type { z } from "zod";
 import { nodeObjects } from "../../deploy/source/node.ts";
 import { reasonsIn } from "../../deploy/source/plain.ts";
@@ -16,41 +14,12 @@ import { loadConfig } from "../../src/lib/config.ts";
 import { nodeConfigSchema } from "../../src/node/config.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
 import { helmTemplate } from "./helm-template.ts";
+import { type Container, type KubernetesObject, objectsIn, type PodSpec } from "./kubernetes-objects.ts";
 
-const run = promisify(execFile);
 const deploy = fileURLToPath(new URL("../../deploy", import.meta.url));
-
-interface KubernetesObject {
-  readonly apiVersion: string;
-  readonly kind: string;
-  readonly metadata: { readonly name: string; readonly namespace?: string; readonly labels?: Record<string, string> };
-  readonly data?: Record<string, string>;
-  readonly roleRef?: { readonly name: string };
-  readonly subjects?: readonly { readonly name: string }[];
-  readonly spec?: { readonly template?: { readonly spec: PodSpec } };
-}
-interface PodSpec {
-  readonly containers: readonly Container[];
-  readonly volumes: readonly { readonly name: string; readonly configMap?: { readonly name: string } }[];
-  readonly [key: string]: unknown;
-}
-interface Container {
-  readonly command: readonly string[];
-  readonly env: readonly { readonly name: string; readonly value?: string }[];
-  readonly securityContext: Readonly<Record<string, unknown>>;
-  readonly volumeMounts: readonly { readonly name: string; readonly mountPath: string }[];
-  readonly [key: string]: unknown;
-}
 
 async function file(path: string): Promise<string> {
   return readFile(join(deploy, path), "utf8");
-}
-
-function objectsIn(yaml: string): KubernetesObject[] {
-  const documents = parseAllDocuments(yaml);
-  return "empty" in documents
-    ? []
-    : documents.map((one) => one.toJS({ maxAliasCount: -1 }) as KubernetesObject | null).filter((one) => one !== null);
 }
 
 async function workload(
@@ -98,35 +67,6 @@ describe("the manifests in deploy/", () => {
     expect(fromChart.flatMap(objectsIn)).toEqual(plainText.flatMap(objectsIn));
   });
 
-  it("leave out of the chart what its values turn off", async () => {
-    const { node, control } = defaultValues;
-    const values: Values = {
-      ...defaultValues,
-      node: { ...node, cni: { ...node.cni, enabled: false } },
-      control: { ...control, networkPolicy: false },
-      crds: false,
-      admission: false,
-    };
-    const chart = async (path: string) =>
-      objectsIn(helmTemplate(await file(`chart/templates/${path}`), values, "mesh"));
-    expect(await chart("crd-peerauthentications.yaml")).toEqual([]);
-    expect(await chart("admission.yaml")).toEqual([]);
-    expect((await chart("control.yaml")).map(({ kind }) => kind)).not.toContain("NetworkPolicy");
-    expect(JSON.stringify(await chart("node.yaml"))).not.toContain("cni");
-    for (const { metadata } of await chart("node.yaml")) expect(metadata.namespace).toBe("mesh");
-  });
-
-  it("ask the container runtime where its folder is named", async () => {
-    const values: Values = {
-      ...defaultValues,
-      node: { ...defaultValues.node, cri: { directory: "/run/containerd", socket: "containerd.sock" } },
-    };
-    const text = JSON.stringify(objectsIn(helmTemplate(await file("chart/templates/node.yaml"), values, "mesh")));
-    expect(text).toContain('{"name":"WARREN_CAPTURE_CRI_SOCKET","value":"/host/cri/containerd.sock"}');
-    expect(text).toContain('"path":"/run/containerd"');
-    expect(await file("daemonset.yaml")).not.toContain("/host/cri");
-  });
-
   it("are all in the kustomization", async () => {
     const { resources } = parse(await file("kustomization.yaml")) as { resources: string[] };
     // The rules need the Prometheus operator's CRD, the dashboard a Grafana: neither is every cluster's.
@@ -136,37 +76,7 @@ describe("the manifests in deploy/", () => {
     );
     await Promise.all(resources.map((path) => access(join(deploy, path))));
   });
-
-  it("are read by kubectl or kustomize, and helm, where these are", async () => {
-    const expected = (await Promise.all([...parse(await file("kustomization.yaml")).resources].map(file))).flatMap(
-      objectsIn,
-    );
-    const built =
-      (await outputOf("kubectl", ["kustomize", deploy])) ?? (await outputOf("kustomize", ["build", deploy]));
-    const charted = await outputOf("helm", [
-      "template",
-      "warren",
-      join(deploy, "chart"),
-      "--namespace",
-      "warren-system",
-    ]);
-    const names = (objects: readonly KubernetesObject[]) =>
-      objects.map(({ kind, metadata }) => `${kind}/${metadata.name}`).toSorted();
-    if (built !== undefined) expect(names(objectsIn(built))).toEqual(names(expected));
-    const inChart = expected.filter(({ kind }) => kind !== "Namespace");
-    if (charted !== undefined) expect(names(objectsIn(charted))).toEqual(names(inChart));
-  });
 });
-
-/** Undefined where there is no such program. */
-async function outputOf(program: string, args: readonly string[]): Promise<string | undefined> {
-  try {
-    return (await run(program, args, { maxBuffer: 64 * 1024 * 1024 })).stdout;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-    throw error;
-  }
-}
 
 describe("the agents' DaemonSet", () => {
   it("gives agents a configuration that they take", async () => {
