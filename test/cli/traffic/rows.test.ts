@@ -156,10 +156,10 @@ describe("edges", () => {
         { ...place, peer: peerOf(stranger), requests: 2 },
       ],
     );
-    expect(found.map(({ security, port, requestsRefused }) => [security, port, requestsRefused]).sort()).toEqual([
-      ["mutual_tls", 8080, 4],
-      ["mutual_tls", 9090, 0],
-      ["none", 8080, 0],
+    expect(found.map((one) => `${one.security} ${one.port} ${one.requestsRefused}`).sort()).toEqual([
+      "mutual_tls 8080 4",
+      "mutual_tls 9090 0",
+      "none 8080 0",
     ]);
   });
 
