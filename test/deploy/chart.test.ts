@@ -25,7 +25,7 @@ type Given = z.input<typeof valuesSchema>;
 /** What a chart becomes; throws for values that it refuses. */
 interface Renderer {
   readonly name: string;
-  render(given: Given, namespace: string): Promise<readonly KubernetesObject[]>;
+  readonly render: (given: Given, namespace: string) => Promise<readonly KubernetesObject[]>;
 }
 
 const own: Renderer = {
