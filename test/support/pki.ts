@@ -15,6 +15,8 @@ import {
 import { toPem } from "../../src/lib/pem.ts";
 
 const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as const;
+const rsa = (modulusLength: number) =>
+  ({ name: "RSASSA-PKCS1-v1_5", modulusLength, publicExponent: Uint8Array.of(1, 0, 1), hash: "SHA-256" }) as const;
 const hour = 3_600_000;
 
 export interface Party {
@@ -34,13 +36,22 @@ export interface PartyOptions {
   readonly notBefore?: number;
   readonly notAfter?: number;
   readonly serial?: string;
+  /** Of its key, which is ECDSA's on P-256 otherwise. */
+  readonly rsaBits?: number;
+  /** That it is signed with; an RSA key signs with SHA-256. */
+  readonly hash?: "SHA-1" | "SHA-256";
   /** Absent: no such extension. */
   readonly usages?: readonly ("keyCertSign" | "cRLSign")[];
 }
 
 /** A certificate as nobody but a test would make it: every field as asked, good or bad. Without an issuer it signs itself. */
 export async function makeParty(options: PartyOptions, issuer?: Party): Promise<Party> {
-  const keys = await webcrypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
+  const { rsaBits, hash = "SHA-256" } = options;
+  const keys = await webcrypto.subtle.generateKey(rsaBits === undefined ? algorithm : rsa(rsaBits), true, [
+    "sign",
+    "verify",
+  ]);
+  const signingKey = (issuer?.keys ?? keys).privateKey;
   const extensions: Extension[] = [new BasicConstraintsExtension(options.authority ?? false, options.pathLength, true)];
   if (options.names !== undefined) extensions.push(new SubjectAlternativeNameExtension(options.names, true));
   if (options.purposes !== undefined) {
@@ -57,8 +68,8 @@ export async function makeParty(options: PartyOptions, issuer?: Party): Promise<
     notBefore: new Date(options.notBefore ?? Date.now() - hour),
     notAfter: new Date(options.notAfter ?? Date.now() + hour),
     publicKey: keys.publicKey,
-    signingKey: (issuer?.keys ?? keys).privateKey,
-    signingAlgorithm: algorithm,
+    signingKey,
+    signingAlgorithm: signingKey.algorithm.name === algorithm.name ? { ...algorithm, hash } : signingKey.algorithm,
     extensions,
     ...(options.serial === undefined ? {} : { serialNumber: options.serial }),
   });

@@ -206,6 +206,9 @@ function authorityProblems(certificate: X509Certificate, below: number, { now }:
   // Nobody verifies a root's own signature.
   if (!selfSigned && hash !== undefined && ["SHA-1", "MD5"].includes(hash.name))
     found.push(`${who} is signed with ${hash.name}, which TLS peers refuse; have it issued with SHA-256`);
+  const { asymmetricKeyType: kind, asymmetricKeyDetails: details } = certificate.publicKey;
+  if (kind?.startsWith("rsa") === true && (details?.modulusLength ?? 0) < 2048)
+    found.push(`${who} has an RSA key of ${details?.modulusLength} bits, which TLS peers refuse; 2048 are the least`);
   return found;
 }
 

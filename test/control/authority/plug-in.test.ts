@@ -162,6 +162,11 @@ describe("a set that is refused, with the file and what to do", () => {
       () => makeParty({ subject: "CN=mute", authority: true, usages: ["cRLSign"], ...long }, middle),
       /^ca-cert\.pem CN=mute may not sign certificates/,
     ],
+    [
+      "that is signed with SHA-1",
+      () => makeParty({ subject: "CN=ancient", authority: true, hash: "SHA-1", ...long }, middle),
+      /^ca-cert\.pem CN=ancient is signed with SHA-1, which TLS peers refuse/,
+    ],
   ])("with an authority %s", async (_what, make, message) => {
     const other = await make();
     const material = {
@@ -171,6 +176,18 @@ describe("a set that is refused, with the file and what to do", () => {
       "cert-chain.pem": other.pem + middle.pem,
     };
     expect(told(material)).toMatch(message);
+  });
+
+  test("with a root whose own key is too weak, though everything below it is not", async () => {
+    const weak = await makeParty({ subject: "CN=weak", authority: true, rsaBits: 1024, ...long });
+    const below = await makeParty({ subject: "CN=below", authority: true, ...long }, weak);
+    const material = {
+      "ca-cert.pem": below.pem,
+      "ca-key.pem": below.key,
+      "cert-chain.pem": below.pem,
+      "root-cert.pem": weak.pem,
+    };
+    expect(told(material)).toMatch(/^root-cert\.pem CN=weak has an RSA key of 1024 bits, which TLS peers refuse/);
   });
 
   test("with too many authorities below one that limits them", async () => {

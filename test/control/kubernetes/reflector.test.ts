@@ -136,6 +136,7 @@ describe("whatever a server does to a watch, nothing is lost, and nothing is lis
     ["half of an event", { kind: "watch-half-line", after: 1 }],
     ["a line that is no JSON", { kind: "watch-garbage", after: 1 }],
     ["each event twice", { kind: "watch-duplicate" }],
+    ["a trickle that cuts lines and letters", { kind: "watch-slow", bytes: 3 }],
     ["a silence", { kind: "watch-stall", after: 1 }],
     ["429", { kind: "status", code: 429, reason: "TooManyRequests" }],
     ["500", { kind: "status", code: 500, reason: "InternalError" }],
@@ -148,8 +149,8 @@ describe("whatever a server does to a watch, nothing is lost, and nothing is lis
     const { reflector, objects } = await reflect(api, {}, 300);
     await reflector.synced;
     for (let round = 1; round <= 6; round += 1) {
-      api.apply(configMap("a", `r${round}`), configMap(`new-${round}`));
-      await expect.poll(() => objects.get("default/a"), until).toBe(`r${round}`);
+      api.apply(configMap("a", `ründe ${round} 中`), configMap(`new-${round}`));
+      await expect.poll(() => objects.get("default/a"), until).toBe(`ründe ${round} 中`);
     }
     api.delete("v1", "ConfigMap", "default", "b");
     await expect.poll(() => names(objects), until).toEqual(["a", ...[1, 2, 3, 4, 5, 6].map((n) => `new-${n}`)]);

@@ -23,7 +23,9 @@ export type WatchFault =
   /** A line that is no JSON at all. */
   | { readonly kind: "watch-garbage"; readonly after: number }
   /** Each event twice. */
-  | { readonly kind: "watch-duplicate" };
+  | { readonly kind: "watch-duplicate" }
+  /** Events come in pieces of so many bytes, one in a turn of the event loop: lines, and letters, are cut anywhere. */
+  | { readonly kind: "watch-slow"; readonly bytes: number };
 
 export interface FaultTarget {
   /** `list`, `watch`, `get`, `create`, `update`, `patch`, `delete`. */

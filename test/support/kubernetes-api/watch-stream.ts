@@ -23,6 +23,8 @@ export class WatchStream {
   readonly #store: Store;
   #sent = 0;
   #over = false;
+  /** Of a slow watch, what is still to be written. */
+  #pieces: Buffer[] = [];
   #forget: () => void = () => {};
 
   constructor(store: Store, response: ServerResponse, options: WatchOptions) {
@@ -104,7 +106,8 @@ export class WatchStream {
   /** True when the watch is over, or dead, by its fault. */
   #misbehave(): boolean {
     const { fault } = this.#options;
-    if (fault === undefined || fault.kind === "watch-duplicate" || this.#sent !== fault.after) return false;
+    if (fault === undefined || fault.kind === "watch-duplicate" || fault.kind === "watch-slow") return false;
+    if (this.#sent !== fault.after) return false;
     switch (fault.kind) {
       case "watch-reset":
         // What was written before must arrive first: the reset is about what comes after.
@@ -130,6 +133,22 @@ export class WatchStream {
   }
 
   #line(value: object): void {
-    this.#response.write(`${JSON.stringify(value)}\n`);
+    const { fault } = this.#options;
+    const line = Buffer.from(`${JSON.stringify(value)}\n`);
+    if (fault?.kind !== "watch-slow") return void this.#response.write(line);
+    const idle = this.#pieces.length === 0;
+    for (let at = 0; at < line.length; at += fault.bytes) this.#pieces.push(line.subarray(at, at + fault.bytes));
+    if (idle) this.#dribble();
+  }
+
+  #dribble(): void {
+    const [piece] = this.#pieces;
+    if (piece === undefined || this.#over) return;
+    this.#response.write(piece, () =>
+      setImmediate(() => {
+        this.#pieces.shift();
+        this.#dribble();
+      }),
+    );
   }
 }
