@@ -145,6 +145,8 @@ export class Control {
         expiry: { ...this.#authority.signer.expiry, serving: this.#serving.notAfter },
         agents,
         view: deps.source.view,
+        untold: this.#resources.untold,
+        clients: this.#discovery.clients(),
       });
     this.#operators = new OperatorService(
       {

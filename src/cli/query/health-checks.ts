@@ -81,6 +81,14 @@ function controlChecks({ controls, nodes, now }: HealthFacts): Check[] {
     ...nodes.flatMap((one) => (one.answered ? [one.version] : [])),
   ];
   const others = [...new Set(versions)].filter((one) => one !== ownVersion);
+  // Replicas of control find the same.
+  const found = (wanted: string) => [
+    ...new Set(
+      controls.flatMap(({ findings }) =>
+        findings.filter(({ code }) => code === wanted).map(({ object, message }) => `${object}: ${message}`),
+      ),
+    ),
+  ];
   return [
     checkOf(
       { code: "control-ready", group, name: "the control plane is ready" },
@@ -106,8 +114,20 @@ function controlChecks({ controls, nodes, now }: HealthFacts): Check[] {
     checkOf(
       { code: "network-policies", group, name: "no NetworkPolicy is in the way of tunnels" },
       "failure",
-      [...new Set(controls.flatMap(({ findings }) => findings.map(({ object, message }) => `${object}: ${message}`)))],
+      found("network-policy-blocks-hbone"),
       "allow TCP 15008 to and from the pods that it selects, beside the application's ports",
+    ),
+    checkOf(
+      { code: "resources-told", group, name: "every object of the mesh can be told to agents" },
+      "warning",
+      found("resource-untold"),
+      "its last good version stays in force, a policy that had none refuses: repair the object that is named; warren lint says what is wrong with policies",
+    ),
+    checkOf(
+      { code: "clients-accept", group, name: "other discovery clients take what they are told" },
+      "warning",
+      found("client-rejects"),
+      "a client that is no agent of this mesh keeps its last good version: see its log, and interoperability in the documentation",
     ),
   ];
 }
@@ -135,7 +155,7 @@ function agentChecks({ nodes }: HealthFacts): Check[] {
     checkOf(
       { code: "mesh-state", group, name: "agents can use all of the mesh's state" },
       "warning",
-      answered.flatMap(({ node, problems }) => problems.map((problem) => `${node}: ${problem}`)),
+      answered.flatMap(({ node, problems }) => problems.map((problem) => `${node}: ${problemText(problem)}`)),
       "what was last good stays in force; warren lint finds what is wrong with policies",
     ),
     checkOf(
@@ -150,6 +170,17 @@ function agentChecks({ nodes }: HealthFacts): Check[] {
         : `within ${Math.max(0, ...answered.map(({ clock }) => Math.abs(clock.aheadMs) + clock.uncertainMs))} ms`,
     ),
   ];
+}
+
+/** Agents tell of problems as JSON, of a shape that is their source's. */
+function problemText(problem: string): string {
+  try {
+    const told = JSON.parse(problem) as { readonly object?: unknown; readonly message?: unknown };
+    if (typeof told.message !== "string") return problem;
+    return typeof told.object === "string" ? `${told.object}: ${told.message}` : told.message;
+  } catch {
+    return problem;
+  }
 }
 
 /** The least that it must be off, whatever the answer's way took. */

@@ -33,6 +33,8 @@ export interface TypeStatus {
   /** Milliseconds that the response on its way has waited for an answer; 0 when none is. */
   readonly unansweredMs: number;
   readonly lastRejection: string;
+  /** Milliseconds since then; absent without one. */
+  readonly rejectedMs?: number;
 }
 
 export interface ClientStatus {
@@ -40,6 +42,8 @@ export interface ClientStatus {
   readonly peer: string;
   /** What the client calls itself. */
   readonly id: string;
+  /** Takes responses in parts: an agent of ours, which tells of its state itself. */
+  readonly agent: boolean;
   readonly connectedMs: number;
   readonly types: Readonly<Partial<Record<ResourceType, TypeStatus>>>;
 }
@@ -52,6 +56,7 @@ interface TypeState {
   acknowledged: number;
   rejected: number;
   lastRejection: string;
+  rejectedAt: number | undefined;
 }
 
 /** Settings and policy first: what they forbid is known when the workloads come, which wait for them. */
@@ -90,7 +95,7 @@ export class DiscoveryStream {
     if (state === undefined) {
       const subscription = new Subscription(store, type, this.#options.node);
       const none = { gathered: undefined, outstanding: undefined };
-      state = { subscription, ...none, acknowledged: 0, rejected: 0, lastRejection: "" };
+      state = { subscription, ...none, acknowledged: 0, rejected: 0, lastRejection: "", rejectedAt: undefined };
       this.#types.set(type, state);
       state.subscription.request(request);
     } else if (namesSomething(request) || request.responseNonce === "") {
@@ -117,12 +122,14 @@ export class DiscoveryStream {
   status(): ClientStatus {
     const now = this.#deps.clock.now();
     const types = [...this.#types].map(([type, state]): [ResourceType, TypeStatus] => {
-      const { subscription, outstanding, acknowledged, rejected, lastRejection } = state;
+      const { subscription, outstanding, acknowledged, rejected, lastRejection, rejectedAt } = state;
       const unansweredMs = outstanding === undefined ? 0 : now - outstanding.at;
-      return [type, { ...subscription.status, acknowledged, rejected, unansweredMs, lastRejection }];
+      const ago = rejectedAt === undefined ? {} : { rejectedMs: now - rejectedAt };
+      return [type, { ...subscription.status, acknowledged, rejected, unansweredMs, lastRejection, ...ago }];
     });
     const { node, peer } = this.#options;
-    return { node, peer, id: this.#id, connectedMs: now - this.#connectedAt, types: Object.fromEntries(types) };
+    const connectedMs = now - this.#connectedAt;
+    return { node, peer, id: this.#id, agent: this.#chunked, connectedMs, types: Object.fromEntries(types) };
   }
 
   /** A nonce that is not the last one's answers something that was overtaken, and means nothing any more. */
@@ -134,6 +141,7 @@ export class DiscoveryStream {
       return;
     }
     state.rejected++;
+    state.rejectedAt = this.#deps.clock.now();
     state.lastRejection = errorDetail.message.slice(0, longestText);
     const { node, peer } = this.#options;
     this.#deps.metrics.discoveryRejected();

@@ -6,8 +6,11 @@ import { readAes } from "../../lib/machine.ts";
 import { version } from "../../lib/version.ts";
 import { type Control, ControlSchema } from "../../xds/gen/warren/operator/v1/operator_pb.ts";
 import { wireTime } from "../../xds/wire-time.ts";
+import type { ClientStatus } from "../discovery/discovery-stream.ts";
+import type { Untold } from "../discovery/resource-encoder.ts";
 import type { AgentRegistry } from "../inspection/agent-registry.ts";
 import { type ClusterView, clusterFindings } from "./cluster-findings.ts";
+import { discoveryFindings } from "./discovery-findings.ts";
 
 export interface ControlFacts {
   /** Unix times in milliseconds. */
@@ -19,10 +22,12 @@ export interface ControlFacts {
   readonly expiry: Readonly<Record<string, number>>;
   readonly agents: AgentRegistry;
   readonly view: ClusterView;
+  readonly untold: readonly Untold[];
+  readonly clients: readonly ClientStatus[];
 }
 
 export function describeControl(facts: ControlFacts): Control {
-  const { startedAt, now, trustDomain, blockers, expiry, agents, view } = facts;
+  const { startedAt, now, trustDomain, blockers, expiry, agents, view, untold, clients } = facts;
   return create(ControlSchema, {
     version,
     name: hostname(),
@@ -38,7 +43,7 @@ export function describeControl(facts: ControlFacts): Control {
       connectedAt: wireTime(connectedAt),
     })),
     nodes: agents.nodes(),
-    findings: clusterFindings(view),
+    findings: [...clusterFindings(view), ...discoveryFindings(untold, clients)],
     runtime: {
       node: process.version,
       openssl: process.versions.openssl ?? "",

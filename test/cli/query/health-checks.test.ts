@@ -112,6 +112,16 @@ describe("is found:", () => {
       },
       ["network-policies failure"],
     ],
+    [
+      "an object that control can't tell of",
+      { controls: [control({ findings: [{ code: "resource-untold", object: "policy a/p", message: "odd" }] })] },
+      ["resources-told warning"],
+    ],
+    [
+      "a client that rejects what it is told",
+      { controls: [control({ findings: [{ code: "client-rejects", object: "w1/ztunnel", message: "odd" }] })] },
+      ["clients-accept warning"],
+    ],
     ["an agent that is silent", { nodes: [node({ answered: false, version: "" })] }, ["agents-answer failure"]],
     ["an agent that is not ready", { nodes: [node({ blockers: ["capture"] })] }, ["agents-ready failure"]],
     ["an object that an agent can't use", { nodes: [node({ problems: ["{}"] })] }, ["mesh-state warning"]],
@@ -173,6 +183,14 @@ describe("is found:", () => {
     ["no AES instructions", { nodes: [node({ runtime: { ...runtime, aes: "none" } })] }, ["aes warning"]],
   ])("%s", (_what, facts, expected) => {
     expect(wrong(facts)).toEqual(expected);
+  });
+
+  test("and named in words, with what to do", () => {
+    const problem = JSON.stringify({ object: "policy AuthorizationPolicy/a/p", message: "field 9 is not known" });
+    const facts = { ...healthy, nodes: [node({ problems: [problem, "a folder's own words"] })] };
+    const found = judge(facts).find(({ code }) => code === "mesh-state");
+    expect(found?.detail).toBe("w1: policy AuthorizationPolicy/a/p: field 9 is not known; w1: a folder's own words");
+    expect(found?.hint).toContain("warren lint");
   });
 
   test("nothing where the answer's own way may be the difference, and a certificate is still on its way", () => {

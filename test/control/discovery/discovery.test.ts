@@ -195,11 +195,12 @@ it("shows who rejected what, and does not send it again until it changes", async
     .toMatchObject({
       rejected: 1,
       lastRejection: "web is odd",
+      rejectedMs: expect.any(Number) as number,
       resources: 1,
       pending: 0,
       wildcard: true,
     });
-  expect(await clientsOf(plane)).toMatchObject([{ node: "w1", id: "ztunnel~10.0.0.9~z.ns~ns.svc" }]);
+  expect(await clientsOf(plane)).toMatchObject([{ node: "w1", id: "ztunnel~10.0.0.9~z.ns~ns.svc", agent: false }]);
   expect(plane.lines.some(({ why }) => why === "web is odd")).toBe(true);
   await plane.apply(...podManifest("web", "w1", { address: "10.0.0.7" }));
   expect(namesIn(await client.response(2))).toEqual([uid("web")]);

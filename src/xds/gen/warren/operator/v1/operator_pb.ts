@@ -380,20 +380,20 @@ export const AgentSchema: GenMessage<Agent> = /*@__PURE__*/
   messageDesc(file_warren_operator_v1_operator, 9);
 
 /**
- * Something about the cluster that works against the mesh, found by control because agents can't see it.
+ * Something that works against the mesh, found by control because agents can't see it.
  *
  * @generated from message warren.operator.v1.Finding
  */
 export type Finding = Message<"warren.operator.v1.Finding"> & {
   /**
-   * Stable, e.g. `network-policy-blocks-hbone`.
+   * Stable: `network-policy-blocks-hbone`, `resource-untold` (clients cannot be told of it), `client-rejects` (one that is no agent).
    *
    * @generated from field: string code = 1;
    */
   code: string;
 
   /**
-   * `namespace/name` of a workload.
+   * `namespace/name` of a workload; type and name of a resource; `node/name` of a client.
    *
    * @generated from field: string object = 2;
    */
