@@ -21,6 +21,7 @@ import {
   settings,
   workload,
 } from "../../mesh/build.ts";
+import { FakeClock } from "../../support/fake-clock.ts";
 
 const log = { warn: () => undefined, error: () => undefined };
 const authority = { addTo: <T>(settings: T) => settings, onChange: () => () => undefined };
@@ -249,3 +250,27 @@ function heldIn(store: ResourceStore, type: ResourceType, name: string): { reado
   const { resources } = fromBinary(DeltaDiscoveryResponseSchema, encodeResponse({ ...head, frames: [frame] }));
   return { bytes: resources[0]?.resource?.value ?? new Uint8Array() };
 }
+
+it("tells changes that come within a moment of each other as one", async () => {
+  const clock = new FakeClock();
+  const view = mesh({ workloads: [workload("web", "10.0.0.1")] });
+  const store = new ResourceStore();
+  const told: StoreChange[] = [];
+  store.onChange((change) => told.push(change));
+  const source = { view, onChange: (listener: Parameters<typeof view.onChange>[0]) => view.onChange(listener) };
+  const resources = new MeshResources({ source, store, authority, clock, log }, { debounceMs: 5 });
+  onTestFinished(() => resources.stop());
+  await resources.start();
+  expect(told.length).toBe(1);
+  for (let at = 2; at < 10; at++) view.apply({ workloads: [workload(`w${at}`, `10.0.0.${at}`)] });
+  await clock.advance(4);
+  view.apply({ workloads: [workload("web", "10.0.0.100")] });
+  expect(told.length).toBe(1);
+  await clock.advance(1);
+  await expect.poll(() => told.length).toBe(2);
+  expect(told[1]?.get("address")?.size).toBe(9);
+  // What never stops changing is told all the same: the moment is counted from the first change.
+  view.apply({ workloads: [workload("web", "10.0.0.101")] });
+  await clock.advance(5);
+  await expect.poll(() => told.length).toBe(3);
+});

@@ -118,3 +118,14 @@ it("looks at what a client has in parts, and tells what is gone at the end", () 
   ]);
   expect(taken.flatMap(({ removed }) => removed).sort()).toEqual(["gone", "r4999", "went"]);
 });
+
+it("sends every client the same bytes: a resource is encoded once, however many want it", () => {
+  const store = new ResourceStore();
+  store.set("address", { name: "r", aliases: ["/10.0.0.1"], bytes: Uint8Array.of(1) });
+  const [all, named] = [new Subscription(store, "address", "n1"), new Subscription(store, "address", "n2")];
+  all.request(nothing);
+  named.request({ ...nothing, resourceNamesSubscribe: ["/10.0.0.1"] });
+  const frame = store.get("address", "r")?.frame;
+  expect(frame?.length).toBeGreaterThan(0);
+  for (const subscription of [all, named]) expect(subscription.take(2000)?.frames.get("r")).toBe(frame);
+});
