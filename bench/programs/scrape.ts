@@ -16,7 +16,7 @@ import type { Identity } from "../../src/model/identity.ts";
 import { metricsAnswer } from "../../src/node/reporting.ts";
 import type { FlowRecord } from "../../src/telemetry/flow-record.ts";
 import { Metrics } from "../../src/telemetry/metrics.ts";
-import type { Engine, FlowRow } from "../../src/tunnel/engine.ts";
+import type { Engine } from "../../src/tunnel/engine.ts";
 import { engines } from "../../test/conformance/support/engines.ts";
 import { addon, freshAddress, listen, netns, ports } from "../../test/conformance/support/loopback.ts";
 import { engineOptions } from "../../test/conformance/support/options.ts";
@@ -107,9 +107,7 @@ engine.addPod({
 metrics.start({
   engineKind: engine.kind,
   *openFlows() {
-    const rows: FlowRow[] = [];
-    engine.flows({}, (row) => rows.push({ ...row }));
-    for (const row of rows) yield { ...row, context };
+    for (const row of engine.flowRows({})) yield { ...row, context };
   },
   engine: () => ({ ...engine.stats() }),
   driver: () => ({}),

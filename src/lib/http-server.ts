@@ -12,7 +12,7 @@ export interface HttpAnswer {
   /** The whole content-type. */
   readonly type: string;
   /** Whole, or in pieces that are made as the reader takes them; pieces that fail cut the answer short, so that it is no whole one. */
-  readonly body: string | AsyncIterable<string>;
+  readonly body: string | AsyncIterable<string | Uint8Array>;
 }
 
 /** `GET /path` → its answer. */

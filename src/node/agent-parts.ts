@@ -53,7 +53,7 @@ export interface OtlpDeps {
   readonly log: Logger;
   readonly version: string;
   /** The page of metrics, in the classic format. */
-  readonly page: () => AsyncIterable<string>;
+  readonly page: () => AsyncIterable<string | Buffer>;
 }
 
 export interface RunningExport extends AccessExport {

@@ -136,7 +136,7 @@ export function metricsSources(parts: {
   const { capture, driver, enrolment, store, sinks, mesh } = parts;
   return {
     *openFlows() {
-      for (const flow of driver.flows()) yield { ...flow, context: { label: flow.judged, pod: flow.localPod } };
+      for (const flow of driver.openFlows()) yield { ...flow, context: { label: flow.judged, pod: flow.localPod } };
     },
     engineKind: parts.engineKind,
     engine: () => ({ ...driver.engineStats() }),

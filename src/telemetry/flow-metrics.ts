@@ -3,7 +3,7 @@
  * when they end, and the open ones once per scrape, so that long-lived connections count while they live.
  *
  * Label sets are bounded: unused ones are dropped, and above the limit new ones share a series whose labels read `other`. Each
- * series keeps its label text ready-made, so that a scrape of thousands of them is string concatenation.
+ * series keeps its label text as the bytes that a scraper is sent, so that a scrape of thousands of them copies memory and no more.
  */
 import type { FlowLabel } from "../model/flow-label.ts";
 import { reasonInfo } from "../model/reason.ts";
@@ -40,14 +40,18 @@ const families = {
 type Family = keyof typeof families;
 const familyNames = Object.keys(families) as Family[];
 
-/** Label sets looked at for one piece of text. Some 700 bytes each: a fraction of a millisecond, and one write to a socket. */
-const seriesPerPiece = 128;
+/** One write to a socket. Some forty samples, which are written in a hundredth of a millisecond; the write takes ten times that. */
+const pieceBytes = 32 * 1024;
+/** Label sets looked at for a piece, however few of them have a value to tell. */
+const seriesPerPiece = 1024;
+/** A number as the format has it, with what stands around it. */
+const valueBytes = 40;
 
-/** Open flows counted before the event loop turns. */
-const flowsPerTurn = 256;
+/** Open flows counted before the event loop turns: a tenth of a millisecond. */
+const flowsPerTurn = 64;
 
 interface Series extends Record<Family, number> {
-  readonly labels: string;
+  readonly labels: Buffer;
   /** Flows that are open: while there are any it is in use, whatever its age. */
   open: number;
   usedAt: number;
@@ -115,21 +119,37 @@ export class FlowMetrics {
     }
   }
 
-  /** The families in Prometheus' text format, in pieces of whole lines, so that the reader can rest between them. */
-  *pieces(): Generator<string, void, void> {
+  /**
+   * The families in Prometheus' text format, in pieces of whole lines, so that the reader can rest between them: what says what a family
+   * is as text, because it differs between formats, and samples, which do not, as bytes.
+   */
+  *pieces(): Generator<string | Buffer, void, void> {
     this.#evict();
     for (const family of familyNames) {
       const [name, help] = families[family];
-      let text = familyHead(name, help, "counter");
-      let visited = 0;
-      for (const series of this.#series.values()) {
-        if (series[family] > 0) text += `${name}{${series.labels}} ${series[family]}\n`;
-        if (++visited % seriesPerPiece !== 0) continue;
-        if (text !== "") yield text;
-        text = "";
-      }
-      if (text !== "") yield text;
+      yield familyHead(name, help, "counter");
+      yield* this.#samples(family, Buffer.from(`${name}{`));
     }
+  }
+
+  *#samples(family: Family, start: Buffer): Generator<Buffer, void, void> {
+    let piece = Buffer.allocUnsafe(pieceBytes);
+    let length = 0;
+    let visited = 0;
+    for (const { labels, [family]: value } of this.#series.values()) {
+      const most = start.length + labels.length + valueBytes;
+      if (length + most > piece.length || ++visited % seriesPerPiece === 0) {
+        yield piece.subarray(0, length);
+        piece = Buffer.allocUnsafe(Math.max(pieceBytes, most));
+        length = 0;
+      }
+      if (value === 0) continue;
+      piece.set(start, length);
+      piece.set(labels, length + start.length);
+      length += start.length + labels.length;
+      length += piece.write(`} ${value}\n`, length, "latin1");
+    }
+    yield piece.subarray(0, length);
   }
 
   stats(): Readonly<Record<"series" | "evictedTotal" | "overflowedTotal", number>> {
@@ -191,7 +211,7 @@ export class FlowMetrics {
 
   #create(labels: string): Series {
     const series: Series = {
-      labels,
+      labels: Buffer.from(labels),
       open: 0,
       opened: 0,
       closed: 0,

@@ -2,7 +2,7 @@
  * All metrics of an agent, declared once. Events (a flow or a tunnel ended, a certificate was renewed, a pod was enrolled) are
  * counted as they happen; everything that has a present state is read from its owner when a scrape asks.
  */
-import { setImmediate, setTimeout } from "node:timers/promises";
+import { setImmediate } from "node:timers/promises";
 import { Counter, Histogram, Registry } from "prom-client";
 import type { FlowLabel } from "../model/flow-label.ts";
 import { type Reason, reasonInfo } from "../model/reason.ts";
@@ -11,6 +11,7 @@ import { familyHead, labelledText, labelsText, statsText } from "./exposition.ts
 import { type FlowContext, FlowMetrics, type FlowMetricsOptions } from "./flow-metrics.ts";
 import { type FlowProgress, type FlowRecord, reporterOf, securityOf, type TunnelRecord } from "./flow-record.ts";
 import { type ExpositionFormat, expositionEnds, openMetricsText } from "./open-metrics.ts";
+import { Pace } from "./pace.ts";
 import { plaintextCause } from "./plaintext.ts";
 import { ProcessMetrics } from "./process-metrics.ts";
 import type { RequestRecord } from "./request-record.ts";
@@ -44,9 +45,8 @@ export interface MetricsOptions extends FlowMetricsOptions {
   readonly policies: number;
 }
 
-/** Text written before the thread rests: about half a millisecond of work. 10 000 samples are some 8 MB, so that they take a quarter of a second. */
-const restAfter = 64 * 1024;
-const restMs = 1;
+/** Bytes written before the thread rests: a piece of samples with its write to the socket, an eighth of a millisecond. */
+const restAfter = 24 * 1024;
 
 export class Metrics {
   readonly #deps: MetricsDeps;
@@ -54,6 +54,8 @@ export class Metrics {
   readonly #registry = new Registry();
   readonly #flows: FlowMetrics;
   readonly #process = new ProcessMetrics();
+  /** One for all scrapes: many at once take longer, and leave as much to everything else as one does. */
+  readonly #pace = new Pace();
   readonly #policies = new Set<string>();
   /** Tunnels that came up: one that goes down without having been here is a failed handshake. */
   readonly #up = new Set<number>();
@@ -240,24 +242,25 @@ export class Metrics {
    * so that a scrape of thousands of series holds up no connection. A thread that never rests is also one that the kernel makes wait for
    * others, and with it the connections that it decides: hence the pauses.
    */
-  async *pieces(format: ExpositionFormat): AsyncGenerator<string, void, void> {
+  async *pieces(format: ExpositionFormat): AsyncGenerator<string | Buffer, void, void> {
     let written = 0;
     for await (const piece of this.#classic()) {
-      yield format === "classic" ? piece : openMetricsText(piece);
+      if (piece.length === 0) continue;
+      yield format === "classic" || typeof piece !== "string" ? piece : openMetricsText(piece);
       written += piece.length;
       if (written < restAfter) await setImmediate();
       else {
-        await setTimeout(restMs);
+        await this.#pace.rest();
         written = 0;
       }
     }
     if (expositionEnds[format] !== "") yield expositionEnds[format];
   }
 
-  async *#classic(): AsyncGenerator<string, void, void> {
+  async *#classic(): AsyncGenerator<string | Buffer, void, void> {
     const sources = this.#sources;
     if (sources !== undefined) {
-      for (const _ of this.#flows.countOpen(sources.openFlows())) await setImmediate();
+      for (const _ of this.#flows.countOpen(sources.openFlows())) await this.#pace.rest();
     }
     const { version } = this.#options;
     const build = labelsText([
@@ -271,7 +274,7 @@ export class Metrics {
     yield* this.#flows.pieces();
     yield statsText("warren_metric", "Label sets of the istio_tcp families", this.#flows.stats());
     if (sources !== undefined) yield this.#present(sources);
-    yield this.#process.text();
+    yield await this.#process.text();
     for (const { name } of this.#registry.getMetricsAsArray()) {
       yield `${await this.#registry.getSingleMetricAsString(name)}\n`;
     }

@@ -139,6 +139,8 @@ export interface Driver {
   reviseCredential(identity: Identity, spec: CredentialSpec): boolean;
 
   flows(filter?: FlowFilter): OpenFlow[];
+  /** The same without a list: of the flows that are open at the first step, each as it is when the caller comes to it, or was at its end. */
+  openFlows(filter?: FlowFilter): Iterable<OpenFlow>;
   tunnels(): OpenTunnel[];
   closeFlows(flows: readonly FlowId[], reason: Reason): void;
   closeTunnels(tunnels: readonly TunnelId[], reason: Reason): void;

@@ -283,6 +283,8 @@ export interface EngineLimits {
   readonly tunnelsPerGroup: number;
   /** Inbound tunnels per pod, handshaking ones included. */
   readonly inboundTunnelsPerPod: number;
+  /** Unfinished ones included. A pod with more than half of them keeps none that is idle; at the limit flows that need another one fail. */
+  readonly outboundTunnelsPerPod: number;
   /** HTTP/2 windows and frame size in bytes. */
   readonly streamWindow: number;
   readonly connectionWindow: number;
@@ -355,6 +357,7 @@ export interface PodLoad {
   readonly flows: number;
   /** Handshaking ones included. */
   readonly inboundTunnels: number;
+  readonly outboundTunnels: number;
   /** Bytes that wait for slow readers. */
   readonly bufferedBytes: number;
 }
@@ -402,6 +405,8 @@ export interface Engine {
 
   /** Calls `each` for every open flow; the row object may be reused. */
   flows(filter: FlowFilter, each: (row: FlowRow) => void): void;
+  /** The flows that are open at the call, each read when the caller comes to it; the caller may take its time, and some end meanwhile. */
+  flowRows(filter: FlowFilter): Iterable<FlowRow>;
   /** Calls `each` for every set of open flows that are alike to policy, outbound ones only if asked for; the row may be reused. */
   flowClasses(filter: { readonly outbound: boolean }, each: (alike: FlowClass) => void): void;
   closeFlows(flows: readonly FlowId[], reason: Reason): void;

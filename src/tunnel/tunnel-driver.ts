@@ -221,14 +221,16 @@ export class TunnelDriver implements Driver, EngineEvents {
   }
 
   flows(filter: FlowFilter = {}): OpenFlow[] {
-    const flows: OpenFlow[] = [];
-    this.#engine.flows(filter, (row) => {
+    return [...this.openFlows(filter)];
+  }
+
+  *openFlows(filter: FlowFilter = {}): Generator<OpenFlow, void, void> {
+    for (const row of this.#engine.flowRows(filter)) {
       const localPod = this.#byHandle.get(row.pod)?.local;
       const judged = this.#labels.resolve(row.label, row.target);
       const peer = judged.local === true ? (judged.destination?.identity ?? row.peer) : row.peer;
-      flows.push({ ...row, peer, judged, localPod });
-    });
-    return flows;
+      yield { ...row, peer, judged, localPod };
+    }
   }
 
   tunnels(): OpenTunnel[] {

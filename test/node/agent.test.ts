@@ -193,6 +193,7 @@ class FakeAgent {
       forgetCredential: () => undefined,
       reviseCredential: () => false,
       flows: () => [],
+      openFlows: () => [],
       tunnels: () => [],
       closeFlows: () => undefined,
       closeTunnels: () => undefined,

@@ -185,12 +185,42 @@ describe("the agent's metrics", () => {
     setImmediate(turn);
     const sizes: number[] = [];
     for await (const piece of it.pieces("openmetrics")) {
-      sizes.push(piece.split("\n").filter((line) => line !== "" && !line.startsWith("#")).length);
+      sizes.push(
+        String(piece)
+          .split("\n")
+          .filter((line) => line !== "" && !line.startsWith("#")).length,
+      );
     }
     done = true;
     expect(sizes.reduce((sum, size) => sum + size, 0)).toBeGreaterThan(10_000);
     expect(Math.max(...sizes)).toBeLessThanOrEqual(128);
     expect(turns).toBeGreaterThanOrEqual(sizes.length - 1);
+  });
+
+  it("read open flows a few at a time, and the event loop turns between", async () => {
+    const it = metrics();
+    const turnsAt: number[] = [];
+    let turns = 0;
+    let done = false;
+    const turn = () => {
+      turns++;
+      if (!done) setImmediate(turn);
+    };
+    setImmediate(turn);
+    it.start({
+      ...sources,
+      *openFlows() {
+        for (let flow = 1; flow <= 1000; flow++) {
+          turnsAt.push(turns);
+          yield { ...record({ flow }), context: { label: label(), pod: localPod("web") } };
+        }
+      },
+    });
+    onTestFinished(() => it.stop());
+    await has(it, /^istio_tcp_connections_opened_total\{.*\} 1000$/);
+    done = true;
+    const perTurn = Map.groupBy(turnsAt, (at) => at);
+    expect(Math.max(...Array.from(perTurn.values(), ({ length }) => length))).toBeLessThanOrEqual(64);
   });
 });
 

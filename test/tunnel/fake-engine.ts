@@ -112,6 +112,10 @@ export class FakeEngine implements Engine {
     }
   }
 
+  *flowRows(filter: FlowFilter): Generator<FlowRow, void, void> {
+    for (const row of this.rows.values()) if (filter.pod === undefined || filter.pod === row.pod) yield row;
+  }
+
   flowClasses({ outbound }: { readonly outbound: boolean }, each: (alike: FlowClass) => void): void {
     const rows = [...this.rows.values()].filter(({ role }) => outbound || role !== "outbound");
     for (const alike of classesOf(rows)) each(alike);

@@ -57,12 +57,12 @@ export class ExpositionPoints {
   }
 
   /** Pieces are whole lines of the classic text format; a family may go on in the next piece. */
-  async read(pieces: AsyncIterable<string>, nowMs: number): Promise<MetricData[]> {
+  async read(pieces: AsyncIterable<string | Buffer>, nowMs: number): Promise<MetricData[]> {
     this.#readings++;
     const families: Family[] = [];
     let help = "";
     for await (const piece of pieces) {
-      for (const line of piece.split("\n")) {
+      for (const line of piece.toString().split("\n")) {
         if (line.startsWith("# HELP ")) help = textAfter(line, 2);
         else if (line.startsWith("# TYPE ")) {
           const [, , name = "", type = ""] = line.split(" ");

@@ -20,7 +20,7 @@ export interface OtlpExportDeps {
   /** Uniform in [0, 1). */
   readonly random: () => number;
   /** The page of metrics in the classic format. */
-  readonly page: () => AsyncIterable<string>;
+  readonly page: () => AsyncIterable<string | Buffer>;
 }
 
 export interface OtlpExportOptions extends CollectorOptions {

@@ -18,7 +18,7 @@ export interface OtlpMetricsDeps {
   readonly now: () => number;
   readonly log: Pick<Logger, "warn" | "info">;
   /** The page in the classic format, as a scraper gets it. */
-  readonly page: () => AsyncIterable<string>;
+  readonly page: () => AsyncIterable<string | Buffer>;
 }
 
 export interface OtlpMetricsOptions {

@@ -146,11 +146,15 @@ class NativeEngineDriver implements Engine {
   }
 
   flows(filter: FlowFilter, each: (row: FlowRow) => void): void {
+    for (const row of this.flowRows(filter)) each(row);
+  }
+
+  flowRows(filter: FlowFilter): Iterable<FlowRow> {
     // What was decided is shown as judged.
     this.#flush();
     const { pod = 0, tunnel = 0, peer = "" } = filter;
     const role = filter.role === undefined ? -1 : roles.indexOf(filter.role);
-    eachRecord(this.#native.flows({ pod, tunnel, role, peer }), (record) => each(readFlowRow(record)));
+    return flowRowsOf(this.#native.flows({ pod, tunnel, role, peer }));
   }
 
   flowClasses({ outbound }: { readonly outbound: boolean }, each: (alike: FlowClass) => void): void {
@@ -259,7 +263,16 @@ class NativeEngineDriver implements Engine {
 }
 
 function eachRecord(bytes: Uint8Array, each: (record: RecordReader) => void): void {
+  for (const record of recordsIn(bytes)) each(record);
+}
+
+function* flowRowsOf(bytes: Uint8Array): Generator<FlowRow, void, void> {
+  for (const record of recordsIn(bytes)) yield readFlowRow(record);
+}
+
+/** The same reader each time, one record further. */
+function* recordsIn(bytes: Uint8Array): Generator<RecordReader, void, void> {
   const record = new RecordReader();
   record.bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  for (; record.at < bytes.length; record.at += record.size()) each(record);
+  for (; record.at < bytes.length; record.at += record.size()) yield record;
 }

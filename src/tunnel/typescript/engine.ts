@@ -42,6 +42,7 @@ import { Conditions } from "./conditions.ts";
 import { type EngineContext, newCounters } from "./context.ts";
 import { Credential } from "./credential.ts";
 import { EventBatch } from "./event-batch.ts";
+import type { Flow } from "./flow.ts";
 import { countBuffered, FlowTable } from "./flow-table.ts";
 import { Groups } from "./groups.ts";
 import { Intake } from "./intake.ts";
@@ -191,6 +192,10 @@ class TypeScriptEngine implements Engine {
     for (const flow of this.#flows.matching(filter)) each(flow.row());
   }
 
+  flowRows(filter: FlowFilter): Iterable<FlowRow> {
+    return rowsOf([...this.#flows.matching(filter)]);
+  }
+
   flowClasses({ outbound }: { readonly outbound: boolean }, each: (alike: FlowClass) => void): void {
     const seen = [...this.#flows.values()].filter(({ role }) => outbound || role !== "outbound");
     for (const alike of classesOf(seen.map((flow) => flow.row()))) each(alike);
@@ -238,10 +243,11 @@ class TypeScriptEngine implements Engine {
   }
 
   podLoads(): readonly PodLoad[] {
-    return [...this.#pods.values()].map(({ handle, flows, inboundTunnels, handshakes }) => ({
+    return [...this.#pods.values()].map(({ handle, flows, inboundTunnels, handshakes, outboundTunnels }) => ({
       pod: handle,
       flows: flows.size,
       inboundTunnels: inboundTunnels.size + handshakes.size,
+      outboundTunnels,
       bufferedBytes: countBuffered(flows),
     }));
   }
@@ -335,4 +341,8 @@ class TypeScriptEngine implements Engine {
     this.#lastHandle += 1;
     return this.#lastHandle;
   }
+}
+
+function* rowsOf(flows: readonly Flow[]): Generator<FlowRow, void, void> {
+  for (const flow of flows) yield flow.row();
 }

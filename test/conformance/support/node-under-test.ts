@@ -98,9 +98,7 @@ export class NodeUnderTest {
   }
 
   rows(): FlowRow[] {
-    const rows: FlowRow[] = [];
-    this.engine.flows({}, (row) => rows.push({ ...row }));
-    return rows;
+    return [...this.engine.flowRows({})];
   }
 
   tunnels(): (TunnelInfo & { openedAt: number; flows: number })[] {
