@@ -479,13 +479,21 @@ spec: {podSelector: {matchLabels: {app: web}}, ingress: [{ports: [{port: 8080}, 
     expect(lab.mesh?.agent("node-1").running).toBe(true);
     const planned = await document<{ removed: boolean }>("uninstall");
     expect(planned).toMatchObject({ code: 0, removed: false });
-    const done = await document<{ removed: boolean; steps: { step: string }[] }>("uninstall", "--yes");
+    // The test before has enrolled the Deployment by its template, whose change replaces pods.
+    const template = await document<{ removed: boolean; steps: { step: string }[] }>("uninstall", "--yes");
+    expect(template).toMatchObject({ code: 1, removed: false });
+    expect(template.steps[0]?.step).toBe("the pod template of deploy/web.production carries the label");
+    expect(lab.labelled("warren.dev/mode")).not.toEqual([]);
+    const done = await document<{ removed: boolean; steps: { step: string }[] }>("uninstall", "--yes", "--restart");
     expect(done).toMatchObject({ code: 0, removed: true });
     const steps = done.steps.map(({ step }) => step);
     expect(steps.indexOf("no pod is captured any more")).toBeGreaterThan(
       steps.indexOf("took the label from ns/production"),
     );
+    expect(steps).toContain("took the label from the pod template of deploy/web.production");
     expect(lab.labelled("warren.dev/mode")).toEqual([]);
+    const deployment = readFileSync(join(lab.folder, "cluster", "deployment_production_web.yaml"), "utf8");
+    expect(deployment).not.toContain("warren.dev/mode");
     expect(lab.nodes().map((node) => lab.mesh?.agent(node).running)).toEqual([false, false]);
   });
 });

@@ -33,6 +33,8 @@ export interface ClusterObjects {
   podGround(object: Exclude<EnrollableObject, { kind: "Namespace" }>, signal: AbortSignal): Promise<PodGround>;
   /** Namespaces and pods that carry the label. */
   labelled(signal: AbortSignal): Promise<readonly LabelledObject[]>;
+  /** Workloads whose pod template enrols the pods that it makes. */
+  enrolledTemplates(signal: AbortSignal): Promise<readonly WorkloadObject[]>;
   /** Takes Warren's own parts away, agents first; tells each. What policies were written in stays. */
   removeMesh(told: (step: string) => void, signal: AbortSignal): Promise<void>;
 }

@@ -1,8 +1,14 @@
 /** A cluster's objects through its API, with the rights of whoever runs the verb. */
 import { z } from "zod";
 import type { KubernetesApi, RawObject } from "../../control/kubernetes/api.ts";
-import { modeLabel, partOfLabel, partOfWarren } from "../../manifests/translate/enrolment.ts";
-import { type ClusterObjects, type EnrollableObject, isWorkload, type LabelledObject } from "./cluster-objects.ts";
+import { type EnrolmentMode, modeLabel, partOfLabel, partOfWarren } from "../../manifests/translate/enrolment.ts";
+import {
+  type ClusterObjects,
+  type EnrollableObject,
+  isWorkload,
+  type LabelledObject,
+  type WorkloadObject,
+} from "./cluster-objects.ts";
 import { readPodGround } from "./pod-ground.ts";
 
 const meshNamespace = "warren-system";
@@ -60,6 +66,15 @@ export function kubernetesObjects(api: KubernetesApi): ClusterObjects {
       ...(await list("Namespace", "/api/v1/namespaces", signal)),
       ...(await list("Pod", "/api/v1/pods", signal)),
     ],
+    enrolledTemplates: async (signal) => {
+      const found: WorkloadObject[] = [];
+      for (const kind of ["Deployment", "StatefulSet", "DaemonSet"] as const) {
+        // What a template says can't be asked for, so all are read.
+        const all = await api.call({ method: "GET", path: collectionOf[kind].replace("/namespaces/NS", "") }, signal);
+        found.push(...itemsOf(all, enrolsPods).map(({ namespace, name }) => ({ kind, namespace, name })));
+      }
+      return found;
+    },
     removeMesh: async (told, signal) => {
       const query = { labelSelector: `${partOfLabel}=${partOfWarren}` };
       for (const { kind, group, plural, namespaced } of collections) {
@@ -86,9 +101,24 @@ function pathOf({ kind, namespace, name }: EnrollableObject): string {
   return `${collectionOf[kind].replace("NS", encodeURIComponent(namespace))}/${encodeURIComponent(name)}`;
 }
 
-function itemsOf(list: RawObject): { namespace: string; name: string }[] {
+const enrolling = z.looseObject({
+  spec: z.looseObject({
+    template: z.looseObject({
+      metadata: z.looseObject({ labels: z.looseObject({ [modeLabel]: z.literal("ambient" satisfies EnrolmentMode) }) }),
+    }),
+  }),
+});
+
+function enrolsPods(item: unknown): boolean {
+  return enrolling.safeParse(item).success;
+}
+
+function itemsOf(
+  list: RawObject,
+  wanted: (item: unknown) => boolean = () => true,
+): { namespace: string; name: string }[] {
   const items = Array.isArray(list["items"]) ? (list["items"] as unknown[]) : [];
-  return items.flatMap((item) => {
+  return items.filter(wanted).flatMap((item) => {
     const metadata = (item as { metadata?: { name?: unknown; namespace?: unknown } }).metadata;
     const { name, namespace = "" } = metadata ?? {};
     return typeof name === "string" && typeof namespace === "string" ? [{ namespace, name }] : [];

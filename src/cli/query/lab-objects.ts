@@ -1,11 +1,18 @@
 /** A running lab's objects: read from the folder that it renders them to, changed through its socket. */
-import { readFile } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parse, stringify } from "yaml";
 import { clientOf } from "../../lab/verbs/choose.ts";
 import { MeshError } from "../../lib/errors.ts";
-import { modeLabel } from "../../manifests/translate/enrolment.ts";
-import { type ClusterObjects, type EnrollableObject, isWorkload, referenceOf } from "./cluster-objects.ts";
+import { type EnrolmentMode, modeLabel } from "../../manifests/translate/enrolment.ts";
+import {
+  type ClusterObjects,
+  type EnrollableObject,
+  isWorkload,
+  referenceOf,
+  type WorkloadKind,
+  type WorkloadObject,
+} from "./cluster-objects.ts";
 import type { MeshGround } from "./mesh-client.ts";
 import { readPodGround } from "./pod-ground.ts";
 
@@ -14,6 +21,14 @@ interface Templated {
     readonly template: Record<string, unknown> & { readonly metadata?: { readonly labels?: Record<string, string> } };
   };
 }
+
+const enrolledMode: EnrolmentMode = "ambient";
+
+const workloadKinds: Readonly<Record<string, WorkloadKind>> = {
+  deployment: "Deployment",
+  statefulset: "StatefulSet",
+  daemonset: "DaemonSet",
+};
 
 export function labObjects({ name, folder }: Extract<MeshGround, { kind: "lab" }>): ClusterObjects {
   const lab = clientOf(name);
@@ -57,6 +72,18 @@ export function labObjects({ name, folder }: Extract<MeshGround, { kind: "lab" }
       return readPodGround(isWorkload(object) ? (found as unknown as Templated).spec.template : found, object, home);
     },
     labelled: async () => (await lab.labelled(modeLabel)).objects,
+    enrolledTemplates: async () => {
+      const found: WorkloadObject[] = [];
+      for (const file of (await readdir(join(folder, "cluster"))).sort()) {
+        const [, word = "", namespace = "", object = ""] = /^([a-z]+)_([^_]+)_([^_]+)\.yaml$/.exec(file) ?? [];
+        const kind = workloadKinds[word];
+        if (kind === undefined) continue;
+        const one = { kind, namespace, name: object };
+        const { spec } = ((await read(one)) ?? {}) as Partial<Templated>;
+        if (spec?.template.metadata?.labels?.[modeLabel] === enrolledMode) found.push(one);
+      }
+      return found;
+    },
     removeMesh: async (told) => {
       for (const { name: node } of (await lab.status()).nodes) {
         await lab.agent(node, "stop");

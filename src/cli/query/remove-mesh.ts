@@ -4,12 +4,14 @@ import { tellPartial } from "../output/listing.ts";
 import { type StepFlags, StepLog } from "../output/step-log.ts";
 import { counted } from "../output/words.ts";
 import { type Outcome, rowsOf } from "./asked.ts";
-import { type ClusterObjects, clusterObjects, referenceOf } from "./cluster-objects.ts";
+import { type ClusterObjects, clusterObjects, type LabelledObject, referenceOf } from "./cluster-objects.ts";
 import type { MeshClient } from "./mesh-client.ts";
 
 export interface RemoveFlags extends StepFlags {
   readonly yes?: true;
   readonly unlabel: boolean;
+  /** Pods whose template carries the label may be replaced. */
+  readonly restart?: true;
   readonly wait: number;
   readonly timeout: number;
 }
@@ -46,10 +48,15 @@ export async function removeWith(
     return code;
   };
   const labelled = await objects.labelled(signal);
+  const templates = flags.unlabel ? await objects.enrolledTemplates(signal) : [];
   const before = await held();
   if (flags.yes !== true) {
     log.tell(`${origin}: ${counted(before.pods.length, "pod is", "pods are")} captured; this would be done:`);
     if (flags.unlabel) for (const object of labelled) log.tell(`take the label from ${referenceOf(object)}`);
+    for (const object of templates)
+      log.tell(`take the label from the pod template of ${referenceOf(object)}, which replaces its pods`, {
+        detail: "with --restart",
+      });
     log.tell("wait until no pod is captured, then remove agents and control", { detail: "with --yes" });
     return end(tellPartial(before.outcome), false, before.pods);
   }
@@ -63,10 +70,20 @@ export async function removeWith(
     log.tell("nothing was removed: without an agent their connections would be refused", { ok: false });
     return end(1, false, before.pods);
   }
+  if (templates.length > 0 && flags.restart !== true) {
+    for (const object of templates)
+      log.tell(`the pod template of ${referenceOf(object)} carries the label`, { ok: false });
+    log.tell("nothing was removed: a change of a template replaces its pods, which --restart allows", { ok: false });
+    return end(1, false, before.pods);
+  }
   if (flags.unlabel) {
-    for (const object of labelled) {
+    // Templates first: what they make from now on is not enrolled, and old pods may have gone before their turn comes.
+    for (const object of templates) {
       await objects.setMode(object, undefined, signal);
-      log.tell(`took the label from ${referenceOf(object)}`);
+      log.tell(`took the label from the pod template of ${referenceOf(object)}`);
+    }
+    for (const object of labelled) {
+      if (await takenFrom(objects, object, signal)) log.tell(`took the label from ${referenceOf(object)}`);
     }
   }
   const left = await waitUntilFree(held, flags.wait, signal);
@@ -79,6 +96,18 @@ export async function removeWith(
   log.tell("no pod is captured any more");
   await objects.removeMesh((step) => log.tell(step), signal);
   return end(0, true, []);
+}
+
+/** False for what has gone meanwhile. */
+async function takenFrom(objects: ClusterObjects, object: LabelledObject, signal: AbortSignal): Promise<boolean> {
+  try {
+    await objects.setMode(object, undefined, signal);
+    return true;
+  } catch (error) {
+    const still = await objects.labelled(signal);
+    if (still.some((one) => referenceOf(one) === referenceOf(object))) throw error;
+    return false;
+  }
 }
 
 async function waitUntilFree(held: () => Promise<Held>, waitMs: number, signal: AbortSignal): Promise<Held> {

@@ -167,6 +167,12 @@ test("uninstall takes labels and parts away through the API, and leaves policies
       metadata: { name: "shop", labels: { "warren.dev/mode": "ambient" } },
     }),
     draft(podObject({ name: "cart", namespace: "shop", labels: { "warren.dev/mode": "none" } })),
+    draft({
+      apiVersion: "apps/v1",
+      kind: "Deployment",
+      metadata: { name: "web", namespace: "shop" },
+      spec: { template: { metadata: { labels: { app: "web", "warren.dev/mode": "ambient" } } } },
+    }),
     ...deployed.map(draft),
     draft({ apiVersion: "apps/v1", kind: "DaemonSet", metadata: { name: "another", namespace: system } }),
     draft({ apiVersion: "v1", kind: "Secret", metadata: { name: "warren-ca", namespace: system, labels: ours } }),
@@ -180,8 +186,10 @@ test("uninstall takes labels and parts away through the API, and leaves policies
   onTestFinished(() => out.mockRestore());
   expect(await removeWith({ objects, held, origin: "test" }, { ...flags, unlabel: false, yes: true }, signal)).toBe(1);
   expect(await objects.labelled(signal)).toHaveLength(2);
-  expect(await removeWith({ objects, held, origin: "test" }, { ...flags, yes: true }, signal)).toBe(0);
-  expect(await objects.labelled(signal)).toEqual([]);
+  const parts = { objects, held, origin: "test" };
+  expect(await removeWith(parts, { ...flags, yes: true }, signal)).toBe(1);
+  expect(await removeWith(parts, { ...flags, yes: true, restart: true }, signal)).toBe(0);
+  expect([await objects.labelled(signal), await objects.enrolledTemplates(signal)]).toEqual([[], []]);
   const names = async (path: string) => {
     const { items } = (await client.call({ method: "GET", path }, signal)) as unknown as {
       items: { metadata: { name: string } }[];

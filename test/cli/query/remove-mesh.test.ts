@@ -8,16 +8,22 @@ const flags = { yes: true, unlabel: true, wait: 0, timeout: 1000, output: "json"
 const signal = new AbortController().signal;
 
 /** A cluster in which un-labelling frees pods, unless it is `stuck`; every act is written down. */
-function cluster(options: { stuck?: true; silent?: true } = {}) {
+function cluster(options: { stuck?: true; silent?: true; template?: true } = {}) {
   const acts: string[] = [];
   let labels: LabelledObject[] = [{ kind: "Namespace", namespace: "", name: "a" }];
   const objects: ClusterObjects = {
-    setMode: async ({ name }, mode) => {
+    setMode: async ({ kind, name }, mode) => {
+      if (kind === "Pod") {
+        labels = labels.filter((object) => object.name !== name);
+        throw new ApiError("it has gone", { status: 404 });
+      }
       acts.push(`${name} ${mode ?? "unlabelled"}`);
       labels = labels.filter((object) => object.name !== name);
     },
     podGround: () => Promise.reject(new Error("nobody asks")),
     labelled: async () => labels,
+    enrolledTemplates: async () =>
+      options.template === true ? [{ kind: "Deployment", namespace: "a", name: "d" }] : [],
     removeMesh: async () => void acts.push("removed"),
   };
   const held = async () => {
@@ -68,6 +74,26 @@ describe("uninstall", () => {
     const { code, document } = await quietly(() => removeWith(parts, flags, signal));
     expect({ code, captured: document["captured"] }).toEqual({ code: 4, captured: ["a/p"] });
     expect(acts).toEqual(["a unlabelled"]);
+  });
+
+  test("changes a template, which replaces pods, only when that is allowed, and before what its pods carry", async () => {
+    const { acts, parts } = cluster({ template: true });
+    const refused = await quietly(() => removeWith(parts, flags, signal));
+    expect(refused.code).toBe(1);
+    expect(JSON.stringify(refused.document["steps"])).toMatch(/pod template of deploy\/d\.a.*--restart/);
+    expect(acts).toEqual([]);
+    expect(await quietly(() => removeWith(parts, { ...flags, restart: true }, signal))).toMatchObject({ code: 0 });
+    expect(acts).toEqual(["d unlabelled", "a unlabelled", "removed"]);
+  });
+
+  test("takes no offence at a pod that has gone before its label", async () => {
+    const { acts, parts } = cluster();
+    const pod = { kind: "Pod", namespace: "a", name: "old" } as const;
+    const { objects } = parts;
+    const first = vi.fn(objects.labelled).mockResolvedValueOnce([pod, ...(await objects.labelled(signal))]);
+    const all = { ...parts, objects: { ...objects, labelled: first } };
+    expect(await quietly(() => removeWith(all, flags, signal))).toMatchObject({ code: 0 });
+    expect(acts).toEqual(["a unlabelled", "removed"]);
   });
 
   test("refuses at once with --no-unlabel when a pod is captured", async () => {
@@ -126,6 +152,29 @@ describe("objects of a Kubernetes cluster", () => {
     expect(calls.map(({ query }) => query)).toEqual([
       { labelSelector: "warren.dev/mode" },
       { labelSelector: "warren.dev/mode" },
+    ]);
+  });
+
+  test("whose template enrols its pods are found among all", async () => {
+    const template = (mode?: string) => ({
+      spec: {
+        template: { metadata: { labels: { app: "x", ...(mode === undefined ? {} : { "warren.dev/mode": mode }) } } },
+      },
+    });
+    const { calls, objects } = api(({ path }) => ({
+      items: path.endsWith("deployments")
+        ? [
+            { metadata: { name: "in", namespace: "a" }, ...template("ambient") },
+            { metadata: { name: "out", namespace: "a" }, ...template("none") },
+            { metadata: { name: "plain", namespace: "a" }, ...template() },
+          ]
+        : [],
+    }));
+    expect(await objects.enrolledTemplates(signal)).toEqual([{ kind: "Deployment", namespace: "a", name: "in" }]);
+    expect(calls.map(({ path }) => path)).toEqual([
+      "/apis/apps/v1/deployments",
+      "/apis/apps/v1/statefulsets",
+      "/apis/apps/v1/daemonsets",
     ]);
   });
 

@@ -47,6 +47,7 @@ export const resources: readonly Resource[] = [
   resource("events.k8s.io/v1", "events", "Event"),
   resource("apps/v1", "deployments", "Deployment", { status: true }),
   resource("apps/v1", "daemonsets", "DaemonSet", { status: true }),
+  resource("apps/v1", "statefulsets", "StatefulSet", { status: true }),
   resource("batch/v1", "jobs", "Job", { status: true }),
   resource("policy/v1", "poddisruptionbudgets", "PodDisruptionBudget", { status: true }),
   resource("discovery.k8s.io/v1", "endpointslices", "EndpointSlice"),
