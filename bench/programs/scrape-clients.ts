@@ -3,6 +3,7 @@ import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
 import { get } from "node:http";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
+import { setTimeout } from "node:timers/promises";
 import { quantile } from "../statistics.ts";
 
 export interface ScrapeClients {
@@ -17,7 +18,7 @@ export interface ScrapeClients {
   readonly connections: number;
 }
 
-const conditions = ["alone", "classic", "openmetrics"] as const;
+const conditions = ["alone", "each-second", "classic", "openmetrics"] as const;
 export type ScrapeCondition = (typeof conditions)[number];
 
 interface Times {
@@ -35,10 +36,19 @@ export interface ScrapeReport {
   readonly newMs: Readonly<Record<ScrapeCondition, Times>>;
 }
 
-const accepts: Readonly<Record<string, string>> = {
-  classic: "text/plain",
-  openmetrics: "application/openmetrics-text",
+/** How it is scraped; 0 for back to back. */
+interface Scraping {
+  readonly accept: string;
+  readonly everyMs: number;
+}
+
+const scrapings: Readonly<Record<Exclude<ScrapeCondition, "alone">, Scraping>> = {
+  "each-second": { accept: "application/openmetrics-text", everyMs: 1000 },
+  classic: { accept: "text/plain", everyMs: 0 },
+  openmetrics: { accept: "application/openmetrics-text", everyMs: 0 },
 };
+/** Between connections: a turn has to last as long as a scrape and longer, or it would see but a part of one. */
+const connectEveryMs = 5;
 /** Scrapes that are begun and not ended would not be seen in a turn that is too short. */
 const atOnce = 64;
 
@@ -78,9 +88,12 @@ async function measure({ pod, url, open, rounds, messages, connections }: Scrape
   let seen: Scraped = { scrapes: 0, samples: 0 };
   for (let round = 0; round < rounds; round++) {
     for (const condition of conditions) {
-      if (condition !== "alone") await tell(scraper, { url, accept: accepts[condition] });
-      times.open[condition].push(...(await pings(held, messages)));
-      times.new[condition].push(...(await connects(pod, connections)));
+      if (condition !== "alone") await tell(scraper, { url, ...scrapings[condition] });
+      for (let connection = 0; connection < connections; connection++) {
+        times.open[condition].push(...(await pings(held, messages / connections)));
+        times.new[condition].push(...(await connects(pod, 1)));
+        await setTimeout(connectEveryMs);
+      }
       if (condition === "alone") continue;
       const { scrapes, samples } = await tell(scraper, "stop");
       seen = { scrapes: seen.scrapes + scrapes, samples };
@@ -92,13 +105,18 @@ async function measure({ pod, url, open, rounds, messages, connections }: Scrape
 }
 
 function byCondition(): Record<ScrapeCondition, number[]> {
-  return { alone: [], classic: [], openmetrics: [] };
+  return { alone: [], "each-second": [], classic: [], openmetrics: [] };
 }
 
 function summary(times: Record<ScrapeCondition, number[]>): Record<ScrapeCondition, Times> {
   const at = (values: number[], share: number) => Number((quantile(values, share) ?? 0).toFixed(3));
   const of = (values: number[]) => ({ p50: at(values, 0.5), p99: at(values, 0.99), max: at(values, 1) });
-  return { alone: of(times.alone), classic: of(times.classic), openmetrics: of(times.openmetrics) };
+  return {
+    alone: of(times.alone),
+    "each-second": of(times["each-second"]),
+    classic: of(times.classic),
+    openmetrics: of(times.openmetrics),
+  };
 }
 
 /** Open as far as the application: a byte has come back. */
@@ -142,10 +160,10 @@ async function tell(scraper: ChildProcess, what: unknown): Promise<Scraped> {
   return told;
 }
 
-/** One scrape after the other from an order to "stop"; answers when the first has been answered, and with the count at the end. */
+/** One scrape after the other, or one each second, from an order to "stop"; answers when the first has been answered, and with the count at the end. */
 function scrapeWhenTold(): void {
   let stopping = new AbortController();
-  process.on("message", (told: "stop" | { readonly url: string; readonly accept: string }) => {
+  process.on("message", (told: "stop" | (Scraping & { readonly url: string })) => {
     stopping.abort();
     if (told === "stop") return;
     stopping = new AbortController();
@@ -154,8 +172,10 @@ function scrapeWhenTold(): void {
       const seen = { scrapes: 0, samples: await scrape(told.url, told.accept) };
       process.send?.(seen);
       while (!signal.aborted) {
+        const next = setTimeout(told.everyMs, undefined, { signal }).catch(() => {});
         seen.samples = await scrape(told.url, told.accept);
         seen.scrapes++;
+        if (told.everyMs > 0) await next;
       }
       process.send?.(seen);
     })();

@@ -1,11 +1,11 @@
 /**
  * Whether scrapes of many series disturb traffic. A real engine carries connections of a pod to an application; its decisions, its closing
  * records and the answers to scrapes share one thread, as in an agent. Bytes of a connection that is open, and connections that are made
- * one after the other, are timed in turns: without scrapes, with scrapes back to back in the classic format, and in OpenMetrics. The
- * application with the clients, and the scraper, are processes of their own, so that reading the answers delays no byte. Prints one JSON
+ * one after the other, are timed in turns: without scrapes, with one each second, and with scrapes back to back in the classic format and
+ * in OpenMetrics. The application with the clients, and the scraper, are processes of their own, so that reading the answers delays no byte. Prints one JSON
  * document.
  *
- *   node bench/programs/scrape.ts [--engine native] [--series 10000] [--open 1000] [--rounds 10] [--messages 1000] [--connections 200]
+ *   node bench/programs/scrape.ts [--engine native] [--series 10000] [--open 1000] [--rounds 6] [--messages 1000] [--connections 200]
  */
 import { fork } from "node:child_process";
 import { once } from "node:events";
@@ -27,7 +27,7 @@ const { values: options } = parseArgs({
     engine: { type: "string", default: "native" },
     series: { type: "string", default: "10000" },
     open: { type: "string", default: "1000" },
-    rounds: { type: "string", default: "10" },
+    rounds: { type: "string", default: "6" },
     messages: { type: "string", default: "1000" },
     connections: { type: "string", default: "200" },
   },

@@ -82,6 +82,7 @@ export function plotList({ document, samples }: Report): string[] {
         "ms",
         [
           ...group(`scrape_${which}_alone_p99`, "no scrape"),
+          ...group(`scrape_${which}_each_second_p99`, "each second"),
           ...group(`scrape_${which}_classic_p99`, "classic"),
           ...group(`scrape_${which}_openmetrics_p99`, "OpenMetrics"),
         ],

@@ -61,7 +61,7 @@ test.each(["typescript", "native"])(
     const result = await runProgram<ScrapeReport>("scrape", [...args, "--connections", "20"], options);
     expect(result.samples).toBeGreaterThan(400);
     for (const times of [result.openMs, result.newMs]) {
-      for (const condition of ["alone", "classic", "openmetrics"] as const) {
+      for (const condition of ["alone", "each-second", "classic", "openmetrics"] as const) {
         expect(times[condition].p50).toBeGreaterThan(0);
         expect(times[condition].p99).toBeGreaterThanOrEqual(times[condition].p50);
       }
