@@ -151,7 +151,13 @@ const table = {
     "the captured connection's destination is not known any more",
     "the capture map is too small for the SYN backlog",
   ],
-  "limit-flows": [28, 503, "CONNECT", "the limit of open flows is reached", "raise limits.flowsPerPod or limits.flows"],
+  "limit-flows": [
+    28,
+    503,
+    "CONNECT",
+    "the limit of open flows, or of tunnels for them, is reached",
+    "see the detail; raise limits.flowsPerPod, limits.flows, limits.tunnelsPerGroup or limits.outboundTunnelsPerPod",
+  ],
   "limit-memory": [
     29,
     503,

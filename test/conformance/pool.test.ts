@@ -252,6 +252,54 @@ describe.each(engines)("a tunnel group of the $name engine", (kind: EngineKind) 
     await expect.poll(() => peer.sessions[0]?.destroyed, { interval: 5 }).toBe(true);
   });
 
+  it("opens no more tunnels than a pod may, and keeps none idle once they are more than half of that", async () => {
+    const { node, pod } = await start({
+      limits: { outboundTunnelsPerPod: 4 },
+      timeouts: { peerBackoff: 10, peerBackoffMax: 10 },
+      workers: 1,
+    });
+    const peers = await Promise.all(Array.from({ length: 5 }, () => rawServer(papers, echoStream)));
+    const load = () => node.engine.podLoads().find((each) => each.pod === pod.handle)?.outboundTunnels;
+    const to = (peer: number) => {
+      node.decideFlow = () => carry(node.group(pod, peers[peer] as SocketAddress, server));
+      return dialApp(pod.outbound);
+    };
+    const visit = async (peer: number) => {
+      const socket = await to(peer);
+      expect(await ping(socket)).toBe("ping");
+      socket.end();
+      await closeCode(socket);
+    };
+    // Whoever goes through all peers has a tunnel to two of them in the end.
+    for (let peer = 0; peer < peers.length; peer += 1) {
+      await visit(peer);
+      await expect.poll(load, { interval: 5 }).toBe(Math.min(peer + 1, 2));
+    }
+    const held: Socket[] = [];
+    for (const peer of [2, 3]) {
+      const socket = await to(peer);
+      expect(await ping(socket)).toBe("ping");
+      held.push(socket);
+    }
+    expect(load()).toBe(4);
+    expect(await closeCode(await to(4))).toBe("ECONNRESET");
+    const closed = await node.closing(peers.length + 1);
+    expect(closed).toMatchObject({
+      reason: "limit-flows",
+      detail: expect.stringContaining("the pod has as many tunnels as it may open"),
+    });
+    // What is there serves on, and there is room again as soon as a tunnel is idle.
+    await visit(0);
+    held[0]?.end();
+    await expect.poll(load, { interval: 5 }).toBeLessThan(4);
+    await expect
+      .poll(async () => {
+        const socket = await to(4);
+        return Promise.race([ping(socket), closeCode(socket)]);
+      })
+      .toBe("ping");
+  });
+
   it("fails every flow that waits for a peer at once, and answers the next from memory", async () => {
     const { node, pod } = await start({
       timeouts: { tls: 300, peerBackoff: 60_000, peerBackoffMax: 60_000 },

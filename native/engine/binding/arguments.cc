@@ -102,6 +102,7 @@ Options optionsOf(const Napi::Object& object) {
   limits.streamsPerInboundTunnel = intField(bounds, "streamsPerInboundTunnel");
   limits.tunnelsPerGroup = intField(bounds, "tunnelsPerGroup");
   limits.inboundTunnelsPerPod = intField(bounds, "inboundTunnelsPerPod");
+  limits.outboundTunnelsPerPod = intField(bounds, "outboundTunnelsPerPod");
   limits.streamWindow = intField(bounds, "streamWindow");
   limits.connectionWindow = intField(bounds, "connectionWindow");
   limits.frameSize = intField(bounds, "frameSize");

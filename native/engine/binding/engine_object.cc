@@ -219,6 +219,7 @@ Napi::Value EngineObject::podLoads(const Napi::CallbackInfo& info) {
     set("pod", load.pod);
     set("flows", load.flows);
     set("inboundTunnels", load.inboundTunnels);
+    set("outboundTunnels", load.outboundTunnels);
     set("bufferedBytes", load.bufferedBytes);
     rows.Set(rows.Length(), row);
   }

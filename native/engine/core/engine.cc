@@ -273,7 +273,7 @@ std::vector<PodLoad> Engine::podLoads() const {
   loads.reserve(pods_.size());
   for (const auto& [handle, pod] : pods_) {
     const auto now = [](const std::atomic<int64_t>& count) { return count.load(std::memory_order_relaxed); };
-    loads.push_back({handle, now(pod->flows), now(pod->inboundTunnels), now(pod->buffered)});
+    loads.push_back({handle, now(pod->flows), now(pod->inboundTunnels), now(pod->outboundTunnels), now(pod->buffered)});
   }
   return loads;
 }

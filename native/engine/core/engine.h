@@ -62,6 +62,7 @@ struct PodLoad {
   uint64_t pod = 0;
   int64_t flows = 0;
   int64_t inboundTunnels = 0;
+  int64_t outboundTunnels = 0;
   int64_t bufferedBytes = 0;
 };
 

@@ -31,6 +31,7 @@ struct Limits {
   int64_t streamsPerInboundTunnel = 0;
   int64_t tunnelsPerGroup = 0;
   int64_t inboundTunnelsPerPod = 0;
+  int64_t outboundTunnelsPerPod = 0;
   int64_t streamWindow = 0;
   int64_t connectionWindow = 0;
   int64_t frameSize = 0;

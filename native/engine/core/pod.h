@@ -36,6 +36,7 @@ class Pod {
 
   mutable std::atomic<int64_t> flows{0};
   mutable std::atomic<int64_t> inboundTunnels{0};
+  mutable std::atomic<int64_t> outboundTunnels{0};
   // Bytes of its flows that wait for slow readers, whichever workers carry them.
   mutable std::atomic<int64_t> buffered{0};
   // Listeners, flows and tunnels that still exist; with `closing` set the pod is gone when it reaches zero.

@@ -29,6 +29,7 @@ Tunnel::Tunnel(Worker& worker, uint64_t id, std::shared_ptr<Group> group)
       idleTimer_(this, [](void* self) { static_cast<Tunnel*>(self)->onIdle(); }),
       startedMicros_(monotonicMicros()),
       capacity_(static_cast<uint32_t>(worker.engine().options().limits.flowsPerTunnel)) {
+  pod_->outboundTunnels.fetch_add(1, std::memory_order_relaxed);
   view.openedAt = wallMillis();
 }
 
@@ -69,7 +70,17 @@ void Tunnel::arm(int64_t milliseconds) {
   worker_.timers().arm(timer_, worker_.now() + milliseconds);
 }
 
+bool Tunnel::crowded(int64_t part) const {
+  return pod_->outboundTunnels.load(std::memory_order_relaxed) >
+         worker_.engine().options().limits.outboundTunnelsPerPod / part;
+}
+
 void Tunnel::open() {
+  if (outbound() && state_ == State::idle && crowded(1)) {
+    // That says nothing about the peer: the pause before the next attempt does not grow.
+    group_->forgetFailure();
+    return setupFailed(Reason::limitFlows, "the pod has as many tunnels as it may open");
+  }
   // Without a certificate the peer is not bothered yet.
   if (pod_->credential()->current() == nullptr) {
     state_ = State::waiting;
@@ -259,7 +270,8 @@ void Tunnel::retireIfIdle() {
     idleTimer_.cancel();
     return;
   }
-  const bool now = state_ == State::draining || (outbound() && group_->released());
+  // Nor is one of a pod that has many: a pod that goes through all others must not hold a tunnel to each.
+  const bool now = state_ == State::draining || (outbound() && (group_->released() || crowded(2)));
   // A client may have sent a CONNECT before it read our GOAWAY.
   if (now) return worker_.timers().arm(idleTimer_, worker_.now() + (outbound() ? 1 : kGoAwayGrace));
   if (!idleTimer_.armed()) {
@@ -326,7 +338,10 @@ void Tunnel::close(Reason reason, const std::string& detail) {
   timer_.cancel();
   idleTimer_.cancel();
   std::vector<Waiter> waiters;
-  if (outbound()) waiters = group_->remove(id_);
+  if (outbound()) {
+    waiters = group_->remove(id_);
+    pod_->outboundTunnels.fetch_sub(1, std::memory_order_relaxed);
+  }
   TunnelRecord down = record();
   if (wasUp) worker_.counters().tunnelsOpen.add(-1);
   down.reason = reason;

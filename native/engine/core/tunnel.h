@@ -105,6 +105,8 @@ class Tunnel final : public Pollable, public Runnable {
   void greet();
   void becomeReady();
   void arm(int64_t milliseconds);
+  // Its pod has more than the `part`-th part of the tunnels that it may open.
+  [[nodiscard]] bool crowded(int64_t part) const;
   void onTimer();
   void onIdle();
   void fail(Reason reason, std::string detail);

@@ -133,6 +133,14 @@ export const limits = z
       .max(100_000)
       .prefault(4096)
       .describe("Tunnels into one pod, handshaking ones included: bounds what strangers on 15008 can hold."),
+    outboundTunnelsPerPod: z
+      .int()
+      .min(2)
+      .max(100_000)
+      .prefault(4096)
+      .describe(
+        "Tunnels from one pod to all its peers. From half of it on none is kept idle, so that a pod that goes through all others does not hold one to each.",
+      ),
     streamWindow: byteSize({ min: "64KiB", max: "16MiB" })
       .prefault("4MiB")
       .describe(

@@ -26,6 +26,8 @@ export class Pod {
   readonly inboundTunnels = new Set<Tunnel>();
   /** Inbound connections that are not tunnels yet. */
   readonly handshakes = new Set<OpeningTunnel>();
+  /** Unfinished ones included; counted by the pools. */
+  outboundTunnels = 0;
   credential: Credential;
   /** True from `removePod` on: nothing new is opened for it. */
   removed = false;

@@ -5,6 +5,7 @@
  */
 import type { SocketAddress } from "../../model/address.ts";
 import type { Identity } from "../../model/identity.ts";
+import type { Reason } from "../../model/reason.ts";
 import type { GroupHandle } from "../engine.ts";
 import type { EngineContext } from "./context.ts";
 import type { Failure } from "./opening.ts";
@@ -94,10 +95,7 @@ export class Pool {
   /** New tunnels are needed (another credential): open ones end with their flows, unfinished ones begin again. */
   renew(): void {
     this.#failure = undefined;
-    for (const opening of this.#openings) {
-      this.#openings.delete(opening);
-      opening.abandon("no-certificate");
-    }
+    this.#abandonOpenings("no-certificate");
     for (const tunnel of this.tunnels) tunnel.drain();
     this.#serve();
   }
@@ -111,8 +109,7 @@ export class Pool {
   release(failure: Failure = { reason: "pod-removed", detail: "the group was released" }): void {
     if (this.#released) return;
     this.#released = true;
-    for (const opening of this.#openings) opening.abandon(failure.reason);
-    this.#openings.clear();
+    this.#abandonOpenings(failure.reason);
     this.#failAll(failure);
     for (const tunnel of this.tunnels) tunnel.drain();
     this.#checkEmpty();
@@ -159,12 +156,14 @@ export class Pool {
     if (this.#waiters.size === 0) return;
     const { limits } = this.#context.options;
     const wanted = this.#backingOff() ? 0 : Math.ceil(this.#waiters.size / limits.flowsPerTunnel);
-    while (this.#openings.size < wanted && this.#usableTunnels() + this.#openings.size < limits.tunnelsPerGroup) {
-      this.#open();
-    }
+    const mayOpen = () =>
+      this.#usableTunnels() + this.#openings.size < limits.tunnelsPerGroup &&
+      this.pod.outboundTunnels < limits.outboundTunnelsPerPod;
+    while (this.#openings.size < wanted && mayOpen()) this.#open();
     if (this.#openings.size > 0) return;
     if (this.#usableTunnels() === 0) {
-      this.#failAll(this.#failure ?? { reason: "limit-flows", detail: "no tunnel may be opened" });
+      const full = { reason: "limit-flows", detail: "the pod has as many tunnels as it may open" } as const;
+      this.#failAll(this.#backingOff() && this.#failure !== undefined ? this.#failure : full);
     } else {
       for (const waiter of this.#waiters) this.#boundWait(waiter);
     }
@@ -178,6 +177,7 @@ export class Pool {
         changed: () => this.#serve(),
         gone: (tunnel) => {
           this.tunnels.delete(tunnel);
+          this.pod.outboundTunnels -= 1;
           this.#serve();
           this.#watcher.changed();
           this.#checkEmpty();
@@ -191,13 +191,25 @@ export class Pool {
           this.#serve();
         },
         failed: (failure) => {
-          this.#openings.delete(opening);
+          this.#forget(opening);
           this.#remember(failure);
           this.#serve();
         },
       },
     );
     this.#openings.add(opening);
+    this.pod.outboundTunnels += 1;
+  }
+
+  #forget(opening: OutboundOpening): void {
+    if (this.#openings.delete(opening)) this.pod.outboundTunnels -= 1;
+  }
+
+  #abandonOpenings(reason: Reason): void {
+    for (const opening of this.#openings) {
+      this.#forget(opening);
+      opening.abandon(reason);
+    }
   }
 
   #remember({ reason, detail }: Failure): void {

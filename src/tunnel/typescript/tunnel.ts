@@ -204,8 +204,11 @@ export class Tunnel {
   }
 
   #watchIdle(): void {
-    const { tunnelIdle } = this.#context.options.timeouts;
+    const { timeouts, limits } = this.#context.options;
+    // A pod that goes through all others must not hold a tunnel to each.
+    const crowded =
+      this.info.direction === "outbound" && this.pod.outboundTunnels > Math.floor(limits.outboundTunnelsPerPod / 2);
     clearTimeout(this.#idleTimer);
-    this.#idleTimer = setTimeout(() => this.drain(), tunnelIdle);
+    this.#idleTimer = setTimeout(() => this.drain(), crowded ? 0 : timeouts.tunnelIdle);
   }
 }

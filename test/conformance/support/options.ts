@@ -36,6 +36,7 @@ const limits: EngineLimits = {
   streamsPerInboundTunnel: 200,
   tunnelsPerGroup: 4,
   inboundTunnelsPerPod: 64,
+  outboundTunnelsPerPod: 1_024,
   streamWindow: 4 * MiB,
   connectionWindow: 16 * MiB,
   frameSize: MiB,
