@@ -18,7 +18,12 @@ import { encodeAuthorization, encodeSettingsPolicies, isSelector } from "../../x
 import { encodeAuthorizationPolicy, encodePeerAuthentication } from "../../xds/resources/policy.ts";
 import { encodeService } from "../../xds/resources/service.ts";
 import { encodeSettings, settingsName } from "../../xds/resources/settings.ts";
-import { encodePlaintextRefusal, plaintextPolicyName, plaintextRefusal } from "../../xds/resources/strict-plaintext.ts";
+import {
+  encodePlaintextRefusal,
+  plaintextPolicyName,
+  plaintextRefusal,
+  takesTunnels,
+} from "../../xds/resources/strict-plaintext.ts";
 import { encodeExternalEndpoint, encodeWorkload } from "../../xds/resources/workload.ts";
 import { Dirty } from "./dirty.ts";
 import { LocalPods } from "./local-pods.ts";
@@ -248,7 +253,12 @@ export class MeshResources {
         continue;
       }
       this.#encoder.put("address", uid, () =>
-        encodeWorkload(workload, this.#memberships.of(uid), this.#attachedTo(workload, view, portsByNamespace)),
+        encodeWorkload(
+          workload,
+          this.#memberships.of(uid),
+          this.#attachedTo(workload, view, portsByNamespace),
+          takesTunnels(view, workload, portsByNamespace.in(workload.namespace)),
+        ),
       );
     }
   }

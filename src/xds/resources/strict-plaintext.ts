@@ -1,6 +1,7 @@
 /**
- * STRICT for clients that know only Istio's types: a DENY of everybody without an identity, which workloads name in their list of policies.
- * Workloads with the same effective modes share one, so there are few of them however many objects and workloads there are.
+ * Modes for clients that know only Istio's types. STRICT is a DENY of everybody without an identity, which workloads name in their list of
+ * policies. Workloads with the same effective modes share one, so there are few of them however many objects and workloads there are.
+ * DISABLE has no word: where it holds for all ports, such clients are told of a workload that speaks no HBONE.
  */
 import { create } from "@bufbuild/protobuf";
 import type { MeshView } from "../../model/mesh.ts";
@@ -27,6 +28,16 @@ export function plaintextRefusal(
   const except = refuses(0);
   const ports = [...namedPorts].filter((port) => refuses(port) !== except).sort((one, other) => one - other);
   return except || ports.length > 0 ? { except, ports } : undefined;
+}
+
+/** False where PeerAuthentication says DISABLE for all ports, asked for those that it names. */
+export function takesTunnels(
+  view: Pick<MeshView, "inboundMode">,
+  workload: Workload,
+  namedPorts: Iterable<number>,
+): boolean {
+  const takes = (port: number) => view.inboundMode(workload, port).mode !== "DISABLE";
+  return takes(0) || [...namedPorts].some(takes);
 }
 
 /** Parentheses: no object can have this name. */

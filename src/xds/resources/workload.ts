@@ -48,6 +48,8 @@ export function encodeWorkload(
   workload: Workload,
   memberships: Memberships = noMemberships,
   attached: readonly string[] = workload.attachedPolicies ?? [],
+  /** For clients that know only Istio's types: whether any port of it takes tunnels. */
+  tunnels = true,
 ): NamedResource {
   const { uid, hostNetwork, owner, labels } = workload;
   // The model gives host-network pods no address of their own; on the wire they have the node's, as endpoints show it.
@@ -65,13 +67,14 @@ export function encodeWorkload(
     ownerKind: ownerTypes.has(owner.kind) ? "" : owner.kind,
     endpoints,
     hostAddresses: (workload.hostAddresses ?? []).map(wireAddress),
+    hbone: workload.tunnel === "hbone" && !tunnels,
   });
   const message = create(WorkloadSchema, {
     uid,
     name: workload.name,
     namespace: workload.namespace,
     addresses,
-    tunnelProtocol: workload.tunnel === "hbone" ? TunnelProtocol.HBONE : TunnelProtocol.NONE,
+    tunnelProtocol: workload.tunnel === "hbone" && tunnels ? TunnelProtocol.HBONE : TunnelProtocol.NONE,
     trustDomain: workload.trustDomain,
     serviceAccount: workload.serviceAccount,
     node: workload.node,
@@ -164,7 +167,7 @@ export function decodeWorkload(message: WireWorkload, policies: PolicyAttachment
     owner,
     canonicalName: message.canonicalName,
     canonicalRevision: message.canonicalRevision,
-    tunnel: tunnelOf(message.tunnelProtocol),
+    tunnel: detail?.hbone === true ? "hbone" : tunnelOf(message.tunnelProtocol),
     ready: message.status === WorkloadStatus.HEALTHY,
     ...(policies === "by-name" && message.authorizationPolicies.length > 0
       ? { attachedPolicies: message.authorizationPolicies }

@@ -4,8 +4,9 @@ import { fromBinary } from "@bufbuild/protobuf";
 import { status } from "@grpc/grpc-js";
 import { expect, it } from "vitest";
 import { AuthorizationSchema } from "../../../src/xds/gen/istio/security/authorization_pb.ts";
-import { AddressSchema, type Workload } from "../../../src/xds/gen/istio/workload/workload_pb.ts";
+import { AddressSchema, TunnelProtocol, type Workload } from "../../../src/xds/gen/istio/workload/workload_pb.ts";
 import { LocalPodSchema, NetworkPolicy } from "../../../src/xds/gen/warren/node/v1/local_pod_pb.ts";
+import { decodeAddress } from "../../../src/xds/resources/address.ts";
 import { type ControlPlane, podManifest, startControlPlane } from "../../support/control-plane.ts";
 import { namesIn, XdsClient } from "../../support/xds-client.ts";
 
@@ -248,6 +249,34 @@ it("gives Istio's clients endpoints and the policies that select a workload, by 
       authorizationPolicies: ["warren-system/(strict)"],
       services: {},
     });
+});
+
+it("tells Istio's clients, who know no DISABLE, that such a workload speaks no HBONE, and our agents what it is", async () => {
+  const disable = (portLevelMtls?: object) =>
+    policy(
+      "plain",
+      { selector: { matchLabels: { app: "web" } }, mtls: { mode: "DISABLE" }, ...(portLevelMtls && { portLevelMtls }) },
+      "PeerAuthentication",
+    );
+  const [namespace, pod] = web as [object, { metadata: object }];
+  const labelled = { ...pod, metadata: { ...pod.metadata, labels: { app: "web" } } };
+  const plane = await startControlPlane([], [namespace, labelled, ...db, disable()]);
+  const client = await connect(plane);
+  client.send(address);
+  const told = () => {
+    for (const response of client.responses.splice(0)) client.acknowledge(response);
+    return ["web", "db"].map((name) => workload(client, name)?.tunnelProtocol);
+  };
+  await expect.poll(told).toEqual([TunnelProtocol.NONE, TunnelProtocol.HBONE]);
+  const decoded = decodeAddress(uid("web"), client.held.get(uid("web"))?.bytes ?? new Uint8Array());
+  expect(decoded).toMatchObject({ kind: "workload", workload: { name: "web", tunnel: "hbone" } });
+  // A port that takes tunnels needs them said: what they cannot tell apart is refused at the others.
+  await plane.apply(namespace, labelled, ...db, disable({ 8443: { mode: "STRICT" } }));
+  await expect.poll(told).toEqual([TunnelProtocol.HBONE, TunnelProtocol.HBONE]);
+  await plane.apply(namespace, labelled, ...db, disable());
+  await expect.poll(told).toEqual([TunnelProtocol.NONE, TunnelProtocol.HBONE]);
+  await plane.apply(namespace, labelled, ...db);
+  await expect.poll(told).toEqual([TunnelProtocol.HBONE, TunnelProtocol.HBONE]);
 });
 
 it("sends a state in parts to clients that say so", async () => {

@@ -263,14 +263,14 @@ it("tells changes that come within a moment of each other as one", async () => {
   await resources.start();
   expect(told.length).toBe(1);
   for (let at = 2; at < 10; at++) view.apply({ workloads: [workload(`w${at}`, `10.0.0.${at}`)] });
-  await clock.advance(4);
+  clock.advance(4);
   view.apply({ workloads: [workload("web", "10.0.0.100")] });
   expect(told.length).toBe(1);
-  await clock.advance(1);
+  clock.advance(1);
   await expect.poll(() => told.length).toBe(2);
   expect(told[1]?.get("address")?.size).toBe(9);
   // What never stops changing is told all the same: the moment is counted from the first change.
   view.apply({ workloads: [workload("web", "10.0.0.101")] });
-  await clock.advance(5);
+  clock.advance(5);
   await expect.poll(() => told.length).toBe(3);
 });

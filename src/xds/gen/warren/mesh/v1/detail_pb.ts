@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file warren/mesh/v1/detail.proto.
  */
 export const file_warren_mesh_v1_detail: GenFile = /*@__PURE__*/
-  fileDesc("Cht3YXJyZW4vbWVzaC92MS9kZXRhaWwucHJvdG8SDndhcnJlbi5tZXNoLnYxIswCCg5Xb3JrbG9hZERldGFpbBI6CgZsYWJlbHMYASADKAsyKi53YXJyZW4ubWVzaC52MS5Xb3JrbG9hZERldGFpbC5MYWJlbHNFbnRyeRISCgpvd25lcl9raW5kGAIgASgJEjoKCWVuZHBvaW50cxgDIAMoCzInLndhcnJlbi5tZXNoLnYxLldvcmtsb2FkRGV0YWlsLkVuZHBvaW50EhYKDmhvc3RfYWRkcmVzc2VzGAQgAygMGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEaZwoIRW5kcG9pbnQSDwoHc2VydmljZRgBIAEoCRIUCgxzZXJ2aWNlX3BvcnQYAiABKA0SEwoLdGFyZ2V0X3BvcnQYAyABKA0SDwoHYWRkcmVzcxgEIAEoDBIOCgZ3ZWlnaHQYBSABKA0ifAoNU2VydmljZURldGFpbBIxCgVwb3J0cxgBIAMoCzIiLndhcnJlbi5tZXNoLnYxLlNlcnZpY2VEZXRhaWwuUG9ydBo4CgRQb3J0EgwKBHBvcnQYASABKA0SDAoEbmFtZRgCIAEoCRIUCgxhcHBfcHJvdG9jb2wYAyABKAliBnByb3RvMw");
+  fileDesc("Cht3YXJyZW4vbWVzaC92MS9kZXRhaWwucHJvdG8SDndhcnJlbi5tZXNoLnYxItsCCg5Xb3JrbG9hZERldGFpbBI6CgZsYWJlbHMYASADKAsyKi53YXJyZW4ubWVzaC52MS5Xb3JrbG9hZERldGFpbC5MYWJlbHNFbnRyeRISCgpvd25lcl9raW5kGAIgASgJEjoKCWVuZHBvaW50cxgDIAMoCzInLndhcnJlbi5tZXNoLnYxLldvcmtsb2FkRGV0YWlsLkVuZHBvaW50EhYKDmhvc3RfYWRkcmVzc2VzGAQgAygMEg0KBWhib25lGAUgASgIGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEaZwoIRW5kcG9pbnQSDwoHc2VydmljZRgBIAEoCRIUCgxzZXJ2aWNlX3BvcnQYAiABKA0SEwoLdGFyZ2V0X3BvcnQYAyABKA0SDwoHYWRkcmVzcxgEIAEoDBIOCgZ3ZWlnaHQYBSABKA0ifAoNU2VydmljZURldGFpbBIxCgVwb3J0cxgBIAMoCzIiLndhcnJlbi5tZXNoLnYxLlNlcnZpY2VEZXRhaWwuUG9ydBo4CgRQb3J0EgwKBHBvcnQYASABKA0SDAoEbmFtZRgCIAEoCRIUCgxhcHBfcHJvdG9jb2wYAyABKAliBnByb3RvMw");
 
 /**
  * @generated from message warren.mesh.v1.WorkloadDetail
@@ -47,6 +47,14 @@ export type WorkloadDetail = Message<"warren.mesh.v1.WorkloadDetail"> & {
    * @generated from field: repeated bytes host_addresses = 4;
    */
   hostAddresses: Uint8Array[];
+
+  /**
+   * It speaks HBONE, though `tunnel_protocol` says NONE: PeerAuthentication DISABLE has no word in Istio's types, and a client that
+   * knows only those would open tunnels that are refused.
+   *
+   * @generated from field: bool hbone = 5;
+   */
+  hbone: boolean;
 };
 
 /**
