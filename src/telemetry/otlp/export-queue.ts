@@ -5,6 +5,7 @@
 import type { Clock } from "../../lib/clock.ts";
 import { messageOf } from "../../lib/errors.ts";
 import type { Logger } from "../log.ts";
+import { batchSize, lastWaitMs } from "./sending.ts";
 
 export interface ExportQueueDeps<Item> {
   readonly clock: Clock;
@@ -26,11 +27,6 @@ export interface ExportQueueStats {
   readonly exported: number;
   readonly dropped: number;
 }
-
-/** Items of one request: some 80 KiB. Encoding takes 10 to 25 µs each, and the thread that does it decides connections, too. */
-const batchSize = 128;
-/** A collector that is away must not hold up the end of the agent. */
-const lastWaitMs = 2000;
 
 export class ExportQueue<Item> {
   readonly #deps: ExportQueueDeps<Item>;

@@ -11,6 +11,7 @@ import { messageOf } from "../../lib/errors.ts";
 import type { Logger } from "../log.ts";
 import type { Collector } from "./collector.ts";
 import { ExpositionPoints } from "./exposition-points.ts";
+import { batchSize, lastWaitMs } from "./sending.ts";
 
 export interface OtlpMetricsDeps {
   readonly collector: Collector;
@@ -27,11 +28,6 @@ export interface OtlpMetricsOptions {
   /** Unix time in milliseconds since when counters count. */
   readonly countingSince: number;
 }
-
-/** Points of one request. Encoding takes some 20 µs each, of 25 attributes, and the thread that does it decides connections, too. */
-const batchSize = 128;
-/** A collector that is away must not hold up the end of the agent. */
-const lastWaitMs = 2000;
 
 type ExportDone = Parameters<PushMetricExporter["export"]>[1];
 
