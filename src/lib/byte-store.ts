@@ -8,7 +8,8 @@ const pageBytes = 1 << pageBits;
 const unitBits = 3;
 const unitsPerPage = pageBytes >> unitBits;
 const headerBytes = 2;
-const largestRecord = 0xffff;
+/** Bytes. */
+export const largestRecord = 0xffff;
 
 export class ByteStore {
   readonly #pages: Uint8Array[] = [];

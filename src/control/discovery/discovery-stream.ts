@@ -214,7 +214,8 @@ function gather(before: TypeState["gathered"], batch: Batch | undefined): NonNul
     removed.add(name);
   }
   for (const [name, frame] of batch?.frames ?? []) {
-    frames.set(name, frame);
+    // What is stored moves when it changes, and the response goes out later.
+    frames.set(name, frame.slice());
     removed.delete(name);
   }
   return { frames, removed };

@@ -176,7 +176,7 @@ export class Subscription {
     if (name === wildcard) {
       this.#wildcard = true;
       if (this.#everything) this.#sent.clear();
-      this.#all = this.#store.all(this.#type).keys();
+      this.#all = this.#store.all(this.#type).names();
       return;
     }
     this.#names.add(name);
