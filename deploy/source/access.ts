@@ -48,7 +48,7 @@ const ownRules: readonly Rule[] = [
     apiGroups: [""],
     resources: ["configmaps"],
     resourceNames: ["warren-ca-root"],
-    verbs: ["get", "list", "watch", "patch"],
+    verbs: ["list", "watch", "patch"],
   },
   {
     apiGroups: ["coordination.k8s.io"],

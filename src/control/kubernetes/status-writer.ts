@@ -202,8 +202,8 @@ export class StatusWriter {
     const body = {
       apiVersion: "events.k8s.io/v1",
       kind: "Event",
-      // Names of Events are free; this one is told once for each object and version.
-      metadata: { generateName: `${name.slice(0, 200)}.`, namespace },
+      // The API takes no prefix that ends in a dot, which a name that was cut may have before the dash.
+      metadata: { generateName: `${name.slice(0, 200).replace(/[-.]+$/, "")}-`, namespace },
       eventTime: now.replace("Z", "000Z"),
       type: "Warning",
       reason,

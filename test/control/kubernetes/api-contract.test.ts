@@ -51,6 +51,17 @@ describe.each(clusterKinds)("$name", clusterTimeout, ({ start }) => {
     expect((await api.call("GET", `${configMaps}/none`)).body).toMatchObject({ reason: "NotFound", code: 404 });
   });
 
+  test("makes up a name behind a prefix that a name can begin with, and refuses another", async () => {
+    const api = calls(await start());
+    const prefixed = (generateName: string) => {
+      const { metadata, ...rest } = configMap("");
+      return api.call("POST", configMaps, { ...rest, metadata: { namespace: metadata.namespace, generateName } });
+    };
+    const made = await prefixed("a.b-");
+    expect((made.body["metadata"] as { name: string }).name).toMatch(/^a\.b-[a-z0-9]+$/);
+    for (const wrong of ["a.", "A-", "a.-"]) expect((await prefixed(wrong)).code).toBe(422);
+  });
+
   test("refuses in plain text what it does not serve, as a kind whose CRD is missing", async () => {
     const api = calls(await start());
     const answer = await api.call("GET", "/apis/none.example/v1/things");
@@ -233,6 +244,8 @@ describe.each(clusterKinds)("$name", clusterTimeout, ({ start }) => {
   });
 });
 
+const expired = { type: "ERROR", object: { kind: "Status", status: "Failure", code: 410, reason: "Expired" } };
+
 test("a watch that lies further behind than the history goes is told 410", async () => {
   const server = await startApiServer({ historyLimit: 3 });
   const client = new ApiClient({
@@ -243,5 +256,18 @@ test("a watch that lies further behind than the history goes is told 410", async
   server.apply(...["a", "b", "c", "d"].map((name) => configMap(name)));
   const events: WatchEvent[] = [];
   await client.watch(configMaps, { resourceVersion }, (event) => events.push(event), AbortSignal.timeout(30_000));
-  expect(events).toMatchObject([{ type: "ERROR", object: { code: 410, reason: "Expired" } }]);
+  expect(events).toMatchObject([expired]);
+});
+
+test.each(clusterKinds.slice(1))("$name tells it in the same words", clusterTimeout, async ({ start }) => {
+  const cluster = await start();
+  const client = new ApiClient({
+    ...apiClientDefaults,
+    kubeconfig: await kubeconfig(cluster, { token: cluster.adminToken }),
+  });
+  const events: WatchEvent[] = [];
+  // Its kind is younger than that.
+  const [path, query] = ["/apis/security.istio.io/v1/peerauthentications", { resourceVersion: "1" }];
+  await client.watch(path, query, (event) => events.push(event), AbortSignal.timeout(30_000));
+  expect(events).toMatchObject([expired]);
 });

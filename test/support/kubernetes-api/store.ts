@@ -59,6 +59,13 @@ export class Store {
 
   create(resource: Resource, draft: ApiObject): ApiObject {
     const { namespace = "", generateName } = draft.metadata;
+    if (generateName !== undefined && !isNamePrefix(generateName)) {
+      throw new ApiFailure(
+        422,
+        "Invalid",
+        `metadata.generateName: Invalid value: "${generateName}": a lowercase RFC 1123 subdomain`,
+      );
+    }
     const name = draft.metadata.name || `${generateName ?? ""}${randomUUID().slice(0, 5)}`;
     if (this.get(resource, namespace, name) !== undefined) {
       throw new ApiFailure(409, "AlreadyExists", `${resource.plural} "${name}" already exists`);
@@ -188,4 +195,10 @@ export class Store {
     for (const listener of this.#listeners) listener(event);
     return stored;
   }
+}
+
+/** Of a generated name: a dash at its end is no fault, because something follows. */
+function isNamePrefix(text: string): boolean {
+  const label = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
+  return new RegExp(`^${label}(\\.${label})*$`).test(text.replace(/-$/, "-a"));
 }
