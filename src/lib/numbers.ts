@@ -2,6 +2,11 @@
 export class Numbers {
   #values = new Uint32Array(64);
 
+  /** From here on all are 0. */
+  get length(): number {
+    return this.#values.length;
+  }
+
   at(index: number): number {
     return this.#values[index] ?? 0;
   }

@@ -12,6 +12,7 @@ import type { PeerAuthentication } from "../model/peer-authentication.ts";
 import type { Service, ServiceEndpoint } from "../model/service.ts";
 import type { LocalPod, Workload, WorkloadUid } from "../model/workload.ts";
 import { AuthorizationIndex, authorizationKey } from "../policy/authorization/authorization-index.ts";
+import type { PolicyStore } from "../policy/authorization/policy-store.ts";
 import {
   compileModes,
   modeOfPort,
@@ -104,12 +105,12 @@ export class MeshIndex implements MeshView {
   readonly #modes = new Map<WorkloadUid, WorkloadModes>();
   readonly #listeners = new Set<(change: MeshChange) => void>();
 
-  constructor(settings: MeshSettings) {
+  /** `policies`: where AuthorizationPolicies are kept; as they came unless something else is given. */
+  constructor(settings: MeshSettings, { policies }: { readonly policies?: PolicyStore } = {}) {
     this.#settings = settings;
-    this.#authorization = new AuthorizationIndex(settings, {
-      serviceMembers: (namespace, name) =>
-        this.#services.get(`${namespace}/${name}.${namespace}.svc.${this.#settings.clusterDomain}`),
-    });
+    const serviceMembers = (namespace: string, name: string) =>
+      this.#services.get(`${namespace}/${name}.${namespace}.svc.${this.#settings.clusterDomain}`);
+    this.#authorization = new AuthorizationIndex(settings, { serviceMembers }, policies);
   }
 
   /** All workloads behind a Service, ready or not; they need not be known themselves. */

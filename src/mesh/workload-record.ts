@@ -1,12 +1,14 @@
 /**
  * A workload as two dozen bytes: flags, its addresses, and the numbers of values that many workloads share: where it runs (as many as
- * there are nodes), what it is (as many as there are Deployments), its labels, its name where its uid does not say it.
+ * there are nodes), what it is (as many as there are Deployments), its labels, its name where its uid does not say it. A pod without
+ * an owner is its own, and that takes a flag.
  */
 import { ipBytes, ipFromBytes } from "../lib/ip.ts";
 import { ValuePool } from "../lib/value-pool.ts";
 import type { Workload, WorkloadUid } from "../model/workload.ts";
 
 type Own = "uid" | "name" | "addresses" | "hostNetwork" | "labels" | "tunnel" | "ready";
+type Named = Pick<Workload, "owner" | "canonicalName">;
 type Placement = Pick<Workload, "node" | "cluster" | "locality" | "hostAddresses">;
 /** All the rest, whatever the model gets. */
 type Kind = Omit<Workload, Own | keyof Placement>;
@@ -14,7 +16,7 @@ type Kind = Omit<Workload, Own | keyof Placement>;
 /** What makes a key that two equal values share, whatever the order of their fields. */
 type Plain = string | number | boolean | undefined | readonly Plain[] | { readonly [key: string]: Plain };
 
-const flag = { hostNetwork: 1, hbone: 2, ready: 4, namedByUid: 8 } as const;
+const flag = { hostNetwork: 1, hbone: 2, ready: 4, namedByUid: 8, ownsItself: 16, canonicalOwn: 32 } as const;
 
 const nameAt = 1;
 const placementAt = 5;
@@ -35,14 +37,23 @@ export class WorkloadRecords {
   /** Holds the shared values anew, also when the bytes turn out to be those that are there already: then release them. */
   encode(workload: Workload): Uint8Array {
     const { uid, name, addresses, hostNetwork, labels, tunnel, ready, ...shared } = workload;
-    const { node, cluster, locality, hostAddresses, ...kind } = shared;
+    const { node, cluster, locality, hostAddresses, ...common } = shared;
     const namedByUid = uid.endsWith(`/${name}`);
+    const ownsItself = common.owner.name === name;
+    const canonicalOwn = common.canonicalName === name;
+    const kind: Kind = {
+      ...common,
+      owner: { kind: common.owner.kind, name: ownsItself ? "" : common.owner.name },
+      canonicalName: canonicalOwn ? "" : common.canonicalName,
+    };
     const record = Buffer.allocUnsafe(addressesAt + addresses.length * longestAddress);
     record[0] =
       (hostNetwork ? flag.hostNetwork : 0) |
       (tunnel === "hbone" ? flag.hbone : 0) |
       (ready ? flag.ready : 0) |
-      (namedByUid ? flag.namedByUid : 0);
+      (namedByUid ? flag.namedByUid : 0) |
+      (ownsItself ? flag.ownsItself : 0) |
+      (canonicalOwn ? flag.canonicalOwn : 0);
     record.writeUInt32LE(this.#text(namedByUid ? "" : name), nameAt);
     const placement: Placement = {
       node,
@@ -72,10 +83,13 @@ export class WorkloadRecords {
     const bytes = asBuffer(record);
     const flags = bytes[0] ?? 0;
     const named = (flags & flag.namedByUid) === 0;
+    const name = named ? this.#texts.get(bytes.readUInt32LE(nameAt)) : uid.slice(uid.lastIndexOf("/") + 1);
+    const kind = this.#kinds.get(bytes.readUInt32LE(kindAt));
     return {
       uid,
-      name: named ? this.#texts.get(bytes.readUInt32LE(nameAt)) : uid.slice(uid.lastIndexOf("/") + 1),
-      ...this.#kinds.get(bytes.readUInt32LE(kindAt)),
+      name,
+      ...kind,
+      ...namedAs(name, flags, kind),
       ...this.#placements.get(bytes.readUInt32LE(placementAt)),
       addresses: this.addresses(record),
       hostNetwork: (flags & flag.hostNetwork) !== 0,
@@ -135,6 +149,14 @@ export class WorkloadRecords {
       }
     }
   }
+}
+
+/** What goes by the workload's own name. */
+function namedAs(name: string, flags: number, { owner, canonicalName }: Named): Named {
+  return {
+    owner: (flags & flag.ownsItself) === 0 ? owner : { kind: owner.kind, name },
+    canonicalName: (flags & flag.canonicalOwn) === 0 ? canonicalName : name,
+  };
 }
 
 function keyOf(fields: { readonly [key: string]: Plain }): string {

@@ -45,8 +45,8 @@ export interface AgentParts {
     start(): void;
     stop(): Promise<void>;
   };
-  /** Gives back what only the start needed; called once, at its end. */
-  readonly compactMemory: () => void;
+  /** Gives back what only the start needed of the C heap; called once, at its end. */
+  readonly trimMemory: () => void;
 }
 
 export interface OtlpDeps {

@@ -259,8 +259,7 @@ export class Agent {
         mesh: () => ({ epoch: parts.source.view.epoch, changedAt: this.#meshChangedAt }),
       }),
     );
-    // The mesh and the code are there, and no pod waits for this thread yet: a large mesh makes it a long stop.
-    parts.compactMemory();
+    parts.trimMemory();
     driver.start();
     credentials.start();
     // After the driver, which has flows to cut: a new list is put into each credential one by one.

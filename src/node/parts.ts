@@ -11,7 +11,6 @@ import { NetnsFinder } from "../capture/netns-finder.ts";
 import { PodSocketsReader } from "../capture/pod-sockets.ts";
 import { CaClient, type CaClientOptions } from "../identity/ca-client.ts";
 import { systemClock } from "../lib/clock.ts";
-import { compactHeap } from "../lib/compact-heap.ts";
 import { formatHostPort } from "../lib/host-port.ts";
 import { createManifestSource } from "../manifests/manifest-source.ts";
 import { noAuthoritySettings } from "../model/mesh.ts";
@@ -161,10 +160,7 @@ export function agentParts(config: NodeConfig): AgentParts {
       const { httpRequests } = await import("../tunnel/http/requests.ts");
       return httpRequests({ sockets, ...told }, { ...config.http, connectTimeout: config.timeouts.connect });
     },
-    compactMemory: () => {
-      compactHeap();
-      loadCaptureAddon().trimMemory();
-    },
+    trimMemory: () => loadCaptureAddon().trimMemory(),
     driver: (deps, options) => new TunnelDriver(deps, options),
     authority: new CaClient({
       ...authorityOf(config),

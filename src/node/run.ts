@@ -7,6 +7,7 @@ import { once } from "node:events";
 import { type ConfigInput, loadConfig } from "../lib/config.ts";
 import { renderHelp } from "../lib/config-help.ts";
 import { MeshError } from "../lib/errors.ts";
+import { keepYoungGenerationSmall } from "../lib/young-generation.ts";
 import { nodeConfigSchema } from "./config.ts";
 
 /** How long the last lines of the log may take at exit. */
@@ -38,6 +39,7 @@ export async function runNode(input: RunInput): Promise<number> {
     );
   }
 
+  keepYoungGenerationSmall();
   const { createLineSink } = await import("../telemetry/line-sink.ts");
   const { createLog } = await import("../telemetry/log.ts");
   const { ScopedLog } = await import("../telemetry/scoped-log.ts");

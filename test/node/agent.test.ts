@@ -178,7 +178,7 @@ class FakeAgent {
         },
         stop: () => this.#note("authority stopped"),
       },
-      compactMemory: () => undefined,
+      trimMemory: () => undefined,
     };
   }
 

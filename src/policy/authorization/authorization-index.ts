@@ -15,6 +15,7 @@ import { authorizationKey, type CompiledPolicy, compilePolicy, type PolicyRule, 
 import { type Facts, factsOf } from "./facts.ts";
 import { mayConcernPort } from "./http-ports.ts";
 import { PolicySet } from "./policy-set.ts";
+import { type PolicyStore, policiesAsTheyCame, type StoredPolicy } from "./policy-store.ts";
 import type { RuleMatch } from "./rule-index.ts";
 import { Selection, type SelectionDeps } from "./selection.ts";
 
@@ -30,15 +31,21 @@ interface Selected {
 
 export class AuthorizationIndex {
   #settings: MeshSettings;
-  readonly #policies = new Map<string, CompiledPolicy>();
+  readonly #store: PolicyStore;
+  readonly #policies = new Map<string, StoredPolicy>();
   readonly #selection: Selection;
   readonly #attached = new Map<string, PolicySet>();
   /** By the workload's value: one with other labels is another value. */
   #selected = new WeakMap<Workload, Selected>();
 
-  constructor(settings: MeshSettings, deps: SelectionDeps) {
+  constructor(
+    settings: MeshSettings,
+    deps: Pick<SelectionDeps, "serviceMembers">,
+    store: PolicyStore = policiesAsTheyCame,
+  ) {
     this.#settings = settings;
-    this.#selection = new Selection(deps);
+    this.#store = store;
+    this.#selection = new Selection({ ...deps, policy: (key) => this.get(key) });
   }
 
   setSettings(settings: MeshSettings): void {
@@ -47,15 +54,15 @@ export class AuthorizationIndex {
   }
 
   set(policy: AuthorizationPolicy): void {
-    const compiled = compilePolicy(policy);
-    this.#unlink(compiled.key);
-    this.#policies.set(compiled.key, compiled);
+    const key = authorizationKey(policy);
+    this.#unlink(key);
+    this.#policies.set(key, this.#store.put(policy));
     if (policy.attached === true) {
       const set = new PolicySet();
-      set.set(compiled);
-      this.#attached.set(compiled.key, set);
+      set.set(compilePolicy(policy));
+      this.#attached.set(key, set);
     } else {
-      this.#selection.add(compiled);
+      this.#selection.add(policy);
     }
     this.#selected = new WeakMap();
   }
@@ -67,11 +74,11 @@ export class AuthorizationIndex {
   }
 
   get(key: string): AuthorizationPolicy | undefined {
-    return this.#policies.get(key)?.policy;
+    return this.#policies.get(key)?.read();
   }
 
   *policies(): Iterable<AuthorizationPolicy> {
-    for (const { policy } of this.#policies.values()) yield policy;
+    for (const stored of this.#policies.values()) yield stored.read();
   }
 
   /** Pods came to or left a Service that may be a policy's target. */
@@ -140,8 +147,10 @@ export class AuthorizationIndex {
   #unlink(key: string): void {
     const before = this.#policies.get(key);
     if (before === undefined) return;
-    if (before.policy.attached === true) this.#attached.delete(key);
-    else this.#selection.remove(before);
+    const policy = before.read();
+    if (policy.attached === true) this.#attached.delete(key);
+    else this.#selection.remove(policy);
+    before.free();
   }
 
   #select(workload: Workload): Selected {

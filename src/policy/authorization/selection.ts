@@ -2,88 +2,82 @@
 import { labelsMatch } from "../../lib/labels.ts";
 import type { AuthorizationPolicy } from "../../model/authorization.ts";
 import type { Workload, WorkloadUid } from "../../model/workload.ts";
-import type { CompiledPolicy } from "./compiled-policy.ts";
-import { PolicySet } from "./policy-set.ts";
+import { authorizationKey } from "./compiled-policy.ts";
+import { PolicyGroup, type Selector } from "./policy-group.ts";
+import type { PolicySet } from "./policy-set.ts";
 
 export interface SelectionDeps {
   /** All pods behind a Service, ready or not; undefined for an unknown Service. */
   serviceMembers(namespace: string, name: string): Pick<ReadonlySet<WorkloadUid>, "has"> | undefined;
+  /** A policy that was added, by its key. */
+  policy(key: string): AuthorizationPolicy | undefined;
 }
 
-interface Selected {
-  readonly policy: AuthorizationPolicy;
-  readonly set: PolicySet;
-}
-
-/** The sets of one namespace. */
-interface NamespaceSets {
-  readonly sets: Map<string, Selected>;
-  /** Sets with a label selector, by one `key=value` that they want. */
-  readonly byLabel: Map<string, Set<Selected>>;
-  /** Sets without a selector and those selected by Service. */
-  readonly others: Set<Selected>;
+/** The groups of one namespace. */
+interface NamespaceGroups {
+  readonly groups: Map<string, PolicyGroup>;
+  /** Groups with a label selector, by one `key=value` that they want. */
+  readonly byLabel: Map<string, Set<PolicyGroup>>;
+  /** Groups without a selector and those selected by Service. */
+  readonly others: Set<PolicyGroup>;
 }
 
 export class Selection {
   readonly #deps: SelectionDeps;
-  readonly #namespaces = new Map<string, NamespaceSets>();
+  readonly #namespaces = new Map<string, NamespaceGroups>();
 
   constructor(deps: SelectionDeps) {
     this.#deps = deps;
   }
 
-  /** True if this made a new set, so that a workload may fall under more than before. */
-  add(policy: CompiledPolicy): boolean {
-    const namespace = homeOf(policy.policy);
-    let sets = this.#namespaces.get(namespace);
-    if (sets === undefined) {
-      sets = { sets: new Map(), byLabel: new Map(), others: new Set() };
-      this.#namespaces.set(namespace, sets);
+  add(policy: AuthorizationPolicy): void {
+    const home = homeOf(policy);
+    let known = this.#namespaces.get(home);
+    if (known === undefined) {
+      known = { groups: new Map(), byLabel: new Map(), others: new Set() };
+      this.#namespaces.set(home, known);
     }
-    const key = selectionKey(policy.policy);
-    const known = sets.sets.get(key);
-    if (known !== undefined) {
-      known.set.set(policy);
-      return false;
+    const key = selectionKey(policy);
+    let group = known.groups.get(key);
+    if (group === undefined) {
+      const { namespace, matchLabels, targetServices, scope } = policy;
+      const selector: Selector = { namespace, matchLabels, targetServices, ...(scope === undefined ? {} : { scope }) };
+      group = new PolicyGroup(selector, (name) => this.#deps.policy(name));
+      known.groups.set(key, group);
+      const label = leadLabel(policy);
+      if (label === undefined) known.others.add(group);
+      else known.byLabel.set(label, (known.byLabel.get(label) ?? new Set()).add(group));
     }
-    const selected: Selected = { policy: policy.policy, set: new PolicySet() };
-    selected.set.set(policy);
-    sets.sets.set(key, selected);
-    const label = leadLabel(policy.policy);
-    if (label === undefined) sets.others.add(selected);
-    else sets.byLabel.set(label, (sets.byLabel.get(label) ?? new Set()).add(selected));
-    return true;
+    group.add(authorizationKey(policy), policy);
   }
 
-  /** True if a set is gone. */
-  remove(policy: CompiledPolicy): boolean {
-    const namespace = homeOf(policy.policy);
-    const sets = this.#namespaces.get(namespace);
-    const key = selectionKey(policy.policy);
-    const selected = sets?.sets.get(key);
-    if (sets === undefined || selected === undefined) return false;
-    selected.set.remove(policy.key);
-    if (selected.set.size > 0) return false;
-    sets.sets.delete(key);
-    sets.others.delete(selected);
-    const label = leadLabel(policy.policy);
+  remove(policy: AuthorizationPolicy): void {
+    const home = homeOf(policy);
+    const known = this.#namespaces.get(home);
+    const key = selectionKey(policy);
+    const group = known?.groups.get(key);
+    if (known === undefined || group === undefined) return;
+    group.remove(authorizationKey(policy));
+    if (group.size > 0) return;
+    known.groups.delete(key);
+    known.others.delete(group);
+    const label = leadLabel(policy);
     if (label !== undefined) {
-      sets.byLabel.get(label)?.delete(selected);
-      if (sets.byLabel.get(label)?.size === 0) sets.byLabel.delete(label);
+      known.byLabel.get(label)?.delete(group);
+      if (known.byLabel.get(label)?.size === 0) known.byLabel.delete(label);
     }
-    if (sets.sets.size === 0) this.#namespaces.delete(namespace);
-    return true;
+    if (known.groups.size === 0) this.#namespaces.delete(home);
   }
 
   setsFor(workload: Workload, rootNamespace: string): PolicySet[] {
     const found: PolicySet[] = [];
     for (const namespace of new Set([mesh, rootNamespace, workload.namespace])) {
-      const sets = this.#namespaces.get(namespace);
-      if (sets === undefined) continue;
-      for (const selected of sets.others) if (this.#selects(selected.policy, workload)) found.push(selected.set);
+      const known = this.#namespaces.get(namespace);
+      if (known === undefined) continue;
+      for (const group of known.others) if (this.#selects(group.selector, workload)) found.push(group.set);
       for (const [key, value] of workload.labels) {
-        for (const selected of sets.byLabel.get(`${key}=${value}`) ?? []) {
-          if (labelsMatch(selected.policy.matchLabels, workload.labels)) found.push(selected.set);
+        for (const group of known.byLabel.get(`${key}=${value}`) ?? []) {
+          if (labelsMatch(group.selector.matchLabels, workload.labels)) found.push(group.set);
         }
       }
     }
@@ -97,7 +91,7 @@ export class Selection {
     return this.#selects(policy, workload) && labelsMatch(policy.matchLabels, workload.labels);
   }
 
-  #selects({ namespace, scope, targetServices }: AuthorizationPolicy, workload: Workload): boolean {
+  #selects({ namespace, scope, targetServices }: Selector, workload: Workload): boolean {
     if (scope === "namespace" && namespace !== workload.namespace) return false;
     if (targetServices.length === 0) return true;
     return targetServices.some((name) => this.#deps.serviceMembers(namespace, name)?.has(workload.uid) === true);
@@ -107,18 +101,18 @@ export class Selection {
 /** Where policies are kept whose scope is the mesh, whatever their namespace: no namespace has this name. */
 const mesh = "";
 
-function homeOf({ namespace, scope }: AuthorizationPolicy): string {
+function homeOf({ namespace, scope }: Selector): string {
   return scope === "mesh" ? mesh : namespace;
 }
 
 /** A label that every selected workload has; undefined when the policy doesn't select by labels. */
-function leadLabel({ matchLabels, targetServices }: AuthorizationPolicy): string | undefined {
+function leadLabel({ matchLabels, targetServices }: Selector): string | undefined {
   if (targetServices.length > 0 || matchLabels === undefined) return undefined;
   const [first] = [...matchLabels].map(([key, value]) => `${key}=${value}`).sort();
   return first;
 }
 
-function selectionKey({ matchLabels, targetServices, scope }: AuthorizationPolicy): string {
+function selectionKey({ matchLabels, targetServices, scope }: Selector): string {
   if (scope !== undefined) return `scope ${scope}`;
   if (targetServices.length > 0) return `services ${[...targetServices].sort().join(" ")}`;
   return `labels ${[...(matchLabels ?? [])]

@@ -61,6 +61,7 @@ async function takeResponses(
   state: DiscoveryState,
   events: Parameters<typeof followDiscovery>[2],
 ): Promise<void> {
+  const slices = new Slices();
   try {
     // One at a time: the stream waits while a response is put in force.
     for await (const bytes of stream as AsyncIterable<Buffer>) {
@@ -68,6 +69,8 @@ async function takeResponses(
       const wrong = await state.apply(response);
       stream.write(answerTo(response, wrong));
       events.applied(response.typeUrl, response.more);
+      // Many short ones that are here already would be one long turn of the event loop.
+      if (slices.due) await slices.rest();
     }
   } catch (error) {
     // How a call ends is told by its status; only what goes wrong on our side is thrown here.

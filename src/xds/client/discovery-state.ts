@@ -6,6 +6,7 @@ import { fromBinary } from "@bufbuild/protobuf";
 import { messageOf } from "../../lib/errors.ts";
 import { Slices } from "../../lib/slices.ts";
 import { MeshIndex } from "../../mesh/mesh-index.ts";
+import { PackedPolicies } from "../../mesh/packed-policies.ts";
 import type { MeshSettings } from "../../model/mesh.ts";
 import { ResourceSchema } from "../gen/envoy/service/discovery/v3/discovery_pb.ts";
 import { InvalidResource, resourceTypeOf, resourceTypes } from "../resources/resource-types.ts";
@@ -43,11 +44,11 @@ export class DiscoveryState {
 
   constructor(settings: MeshSettings, node: string, dialect: Dialect = "warren") {
     this.dialect = dialect;
-    this.index = new MeshIndex(settings);
+    this.index = new MeshIndex(settings, { policies: new PackedPolicies() });
     this.assembler = new MeshAssembler(node, this.index.names);
     this.#versions = {
       settings: new Map(),
-      policy: new Map(),
+      policy: new ResourceVersions(this.index.names),
       authorization: new Map(),
       address: new ResourceVersions(this.index.names),
       localPod: new Map(),

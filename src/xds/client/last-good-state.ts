@@ -81,11 +81,13 @@ export class LastGoodState {
     if (head.node !== this.#options.node) throw this.#invalid(`is of node ${head.node}`);
     const body = file.subarray(0, Math.max(end + 1, file.length - digestBytes));
     if (!(await digestOf(body)).equals(file.subarray(body.length))) throw this.#invalid("is damaged");
+    const slices = new Slices();
     for (let at = end + 1; at < body.length; ) {
       const start = at + lengthBytes;
       at = start + body.readUInt32BE(at);
       // What another version wrote and this one cannot read stands among the state's problems.
       await state.apply(readResponse(body.subarray(start, at)));
+      if (slices.due) await slices.rest();
     }
     return head.savedAt;
   }

@@ -59,10 +59,12 @@ interface KnownService {
   readonly onlyHealthy: boolean;
 }
 
-/** Deltas of at most this many things; a larger change takes effect in parts, workloads before Services. */
+/** What takes effect at once, together; a larger change does in parts, workloads before Services. */
 const largestDelta = 250;
-/** Services of such a part: each is put together from all of its endpoints, some thirty on average. */
-const servicesAtOnce = 25;
+/** A Service weighs as much as this many workloads: it is put together from all of its endpoints, some thirty on average. */
+const serviceWeight = 10;
+/** Weight of a part: a millisecond or two. */
+const partWeight = 100;
 
 export class MeshAssembler {
   readonly node: string;
@@ -162,7 +164,7 @@ export class MeshAssembler {
     this.#staged = new Staged();
     const local = this.#localPodDelta(staged.localPods);
     const settings = staged.settings === undefined ? {} : { settings: staged.settings };
-    if (staged.policies.size + staged.workloads.size + staged.services.size <= largestDelta) {
+    if (staged.policies.size + staged.workloads.size + staged.services.size * serviceWeight <= largestDelta) {
       const { policies, workloads, services } = staged;
       yield {
         ...settings,
@@ -175,9 +177,9 @@ export class MeshAssembler {
     }
     yield settings;
     // What forbids comes first and what goes goes last, so that nothing in between allows more than before or after.
-    for (const part of parts([...staged.policies].sort(byStrictness), largestDelta)) yield policyDelta(part);
-    for (const part of parts(staged.workloads, largestDelta)) yield workloadDelta(part);
-    for (const part of parts(staged.services, servicesAtOnce)) yield this.#serviceDelta(part);
+    for (const part of parts([...staged.policies].sort(byStrictness), partWeight)) yield policyDelta(part);
+    for (const part of parts(staged.workloads, partWeight)) yield workloadDelta(part);
+    for (const part of parts(staged.services, partWeight / serviceWeight)) yield this.#serviceDelta(part);
     yield local;
   }
 

@@ -7,14 +7,14 @@ export class ResourceVersions {
   readonly #names: NameTable;
   readonly #store = new ByteStore();
   readonly #places = new Numbers();
-  readonly #ids = new Set<number>();
+  #size = 0;
 
   constructor(names: NameTable) {
     this.#names = names;
   }
 
   get size(): number {
-    return this.#ids.size;
+    return this.#size;
   }
 
   get(name: string): string | undefined {
@@ -27,8 +27,8 @@ export class ResourceVersions {
     const place = known === -1 ? 0 : this.#places.at(known);
     const id = place === 0 ? this.#names.hold(name) : known;
     if (place !== 0) this.#store.free(place);
+    else this.#size++;
     this.#places.set(id, this.#store.put(Buffer.from(version)));
-    this.#ids.add(id);
   }
 
   delete(name: string): void {
@@ -37,12 +37,14 @@ export class ResourceVersions {
     if (place === 0) return;
     this.#store.free(place);
     this.#places.set(id, 0);
-    this.#ids.delete(id);
+    this.#size--;
     this.#names.release(id);
   }
 
   *[Symbol.iterator](): Iterator<[name: string, version: string]> {
-    for (const id of this.#ids) yield [this.#names.text(id), this.#read(id)];
+    for (let id = 0; id < this.#places.length; id++) {
+      if (this.#places.at(id) !== 0) yield [this.#names.text(id), this.#read(id)];
+    }
   }
 
   #read(id: number): string {
