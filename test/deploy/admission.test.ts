@@ -6,6 +6,7 @@ import { parse, parseAllDocuments } from "yaml";
 import { z } from "zod";
 import { parseCidr } from "../../src/lib/ip.ts";
 import { lintCodes } from "../../src/policy/lint-codes.ts";
+import { denied, silent, warned } from "./judged-objects.ts";
 
 const policySchema = z.object({
   kind: z.literal("ValidatingAdmissionPolicy"),
@@ -54,14 +55,6 @@ function failures(name: string, object: object): string[] {
   );
 }
 
-function authorization(spec: string, metadata = "{name: x, namespace: shop}"): object {
-  return parse(`{kind: AuthorizationPolicy, metadata: ${metadata}, spec: ${spec}}`) as object;
-}
-
-function peer(spec: string, namespace = "shop"): object {
-  return parse(`{kind: PeerAuthentication, metadata: {name: x, namespace: ${namespace}}, spec: ${spec}}`) as object;
-}
-
 test("what is wrong is refused, what is odd is warned about", () => {
   expect(bindings.map(({ spec }) => [spec.policyName, spec.validationActions])).toEqual([
     ["warren-policies", ["Deny"]],
@@ -84,37 +77,13 @@ describe("nothing is said of", () => {
     expect(policies.flatMap(({ metadata }) => failures(metadata.name, object))).toEqual([]);
   });
 
-  test.each([
-    authorization("{}"),
-    authorization("{rules: [{}]}"),
-    parse("{kind: AuthorizationPolicy, metadata: {name: x, namespace: shop}}") as object,
-    parse("{kind: PeerAuthentication, metadata: {name: x, namespace: shop}}") as object,
-    authorization("{rules: [{from: [{source: {ipBlocks: [10.0.0.0/8, 'fd00::1']}}]}]}"),
-    authorization("{action: DENY, rules: [{to: [{operation: {methods: [PUT], ports: ['80']}}]}]}"),
-    authorization("{rules: [{}]}", "{name: x, namespace: shop, annotations: {istio.io/dry-run: 'true'}}"),
-    peer("{selector: {matchLabels: {a: b}}, portLevelMtls: {80: {mode: STRICT}}}"),
-  ])("%j", (object) => {
+  test.each(silent)("%j", (object) => {
     expect(policies.flatMap(({ metadata }) => failures(metadata.name, object))).toEqual([]);
   });
 });
 
 describe("warren-policies refuses", () => {
-  test.each([
-    [authorization("{action: CUSTOM, rules: [{}]}"), /CUSTOM/],
-    [authorization("{action: DENY}"), /at least one rule/],
-    [
-      authorization("{rules: [{}]}", "{name: x, namespace: shop, annotations: {istio.io/dry-run: yes please}}"),
-      /dry-run/,
-    ],
-    [authorization("{rules: [{from: [{source: {requestPrincipals: [a]}}]}]}"), /JWT/],
-    [authorization("{rules: [{from: [{source: {ipBlocks: [10.0.0.0/99]}}]}]}"), /^ipBlocks/],
-    [authorization("{rules: [{from: [{source: {notIpBlocks: [999.1.1.1]}}]}]}"), /^notIpBlocks/],
-    [authorization("{rules: [{from: [{source: {remoteIpBlocks: ['a:b']}}]}]}"), /^remoteIpBlocks/],
-    [authorization("{rules: [{from: [{source: {notRemoteIpBlocks: [x]}}]}]}"), /^notRemoteIpBlocks/],
-    [authorization("{rules: [{to: [{operation: {ports: ['70000']}}]}]}"), /^ports/],
-    [authorization("{rules: [{to: [{operation: {notPorts: [http]}}]}]}"), /^notPorts/],
-    [peer("{portLevelMtls: {80: {mode: STRICT}}}"), /needs a selector/],
-  ])("%j", (object, why) => {
+  test.each(denied)("%j", (object, why) => {
     const [only = "", ...more] = failures("warren-policies", object);
     expect(only).toMatch(why);
     expect(more).toEqual([]);
@@ -122,13 +91,7 @@ describe("warren-policies refuses", () => {
 });
 
 describe("warren-policy-lints warns about", () => {
-  test.each([
-    [authorization("{rules: [{from: [{source: {principals: ['spiffe://cluster.local/ns/a/sa/b']}}]}]}"), "WP103"],
-    [authorization("{rules: [{from: [{source: {notNamespaces: [a]}}]}]}"), "WP105"],
-    [authorization("{action: DENY, rules: [{to: [{operation: {methods: [PUT]}}]}]}"), "WP109"],
-    [peer("{selector: {matchLabels: {a: b}}}", "warren-system"), "WP112"],
-    [authorization("{rules: [{from: [{source: {remoteIpBlocks: [10.0.0.1]}}]}]}"), "WP113"],
-  ])("%j", (object, code) => {
+  test.each(warned)("%j", (object, code) => {
     expect(failures("warren-policy-lints", object).map((message) => message.split(":")[0])).toEqual([code]);
   });
 });
