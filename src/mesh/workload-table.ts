@@ -40,13 +40,18 @@ export class WorkloadTable {
     const record = this.#records.encode(workload);
     const known = this.#names.find(workload.uid);
     const place = known === -1 ? 0 : this.#places.at(known);
+    let kept: readonly string[] = [];
     if (place !== 0) {
       const before = this.#store.get(place);
       if (Buffer.compare(before, record) === 0) {
         this.#records.release(record);
         return false;
       }
-      this.#drop(known, place);
+      // Who only changes does not come anew to addresses that it has: another may have come to them since.
+      if (this.#records.enrolled(before) === this.#records.enrolled(record)) {
+        kept = this.#records.addresses(before).filter((address) => workload.addresses.includes(address));
+      }
+      this.#drop(known, place, kept);
     }
     const id = place === 0 ? this.#names.hold(workload.uid) : known;
     this.#places.set(id, this.#store.put(record));
@@ -54,7 +59,7 @@ export class WorkloadTable {
     this.#namespaces.set(workload.namespace, ids.add(id));
     this.#size++;
     this.#objects.delete(id);
-    for (const address of workload.addresses) this.#claim(address, id);
+    for (const address of workload.addresses) if (!kept.includes(address)) this.#claim(address, id);
     return true;
   }
 
@@ -100,9 +105,9 @@ export class WorkloadTable {
     return this.#records.decode(this.#names.text(id) as WorkloadUid, this.#store.get(this.#places.at(id)));
   }
 
-  #drop(id: number, place: number): void {
+  #drop(id: number, place: number, kept: readonly string[] = []): void {
     const record = this.#store.get(place);
-    for (const address of this.#records.addresses(record)) this.#disclaim(address, id);
+    for (const address of this.#records.addresses(record)) if (!kept.includes(address)) this.#disclaim(address, id);
     const namespace = this.#records.namespace(record);
     const ids = this.#namespaces.get(namespace);
     ids?.delete(id);
@@ -122,7 +127,7 @@ export class WorkloadTable {
 
   /**
    * A tunnel to the wrong pod fails its identity check; plaintext to the wrong pod would not. So the enrolled claimant of an address wins,
-   * and among equals the one heard of last: addresses are reused.
+   * and among equals the one who came to it last: addresses are reused.
    */
   #claim(address: string, id: number): void {
     const hash = hashText(address);

@@ -62,6 +62,25 @@ describe("MeshIndex", () => {
     expect(index.workloadByAddress("10.0.0.1")?.name).toBe("outside");
   });
 
+  test("whoever had an address before another came to it does not get it back by changing, but by enrolling", () => {
+    const index = mesh({ workloads: [api, workload("later", "10.0.0.1", { tunnel: "none" })] });
+    index.apply({ workloads: [{ ...api, tunnel: "none" }] });
+    expect(index.workloadByAddress("10.0.0.1")?.name).toBe("api");
+    index.apply({ workloads: [workload("newest", "10.0.0.1", { tunnel: "none" })] });
+    index.apply({ workloads: [{ ...api, tunnel: "none", ready: false, labels: new Map([["a", "b"]]) }] });
+    expect(index.workloadByAddress("10.0.0.1")?.name).toBe("newest");
+    expect(index.workload(api.uid)).toMatchObject({ ready: false, addresses: ["10.0.0.1"] });
+    index.apply({ workloads: [{ ...api, addresses: ["10.0.0.1", "fd00::1"] }] });
+    expect(index.workloadByAddress("10.0.0.1")?.name).toBe("api");
+    expect(index.workloadByAddress("fd00::1")?.name).toBe("api");
+    index.apply({ workloads: [{ ...api, addresses: ["fd00::1"] }] });
+    expect(index.workloadByAddress("10.0.0.1")?.name).toBe("newest");
+    index.apply({ removedWorkloads: [workload("newest", "").uid] });
+    expect(index.workloadByAddress("10.0.0.1")?.name).toBe("later");
+    index.apply({ removedWorkloads: [workload("later", "").uid] });
+    expect(index.workloadByAddress("10.0.0.1")).toBeUndefined();
+  });
+
   test("a disputed virtual IP stays with its first Service until that goes", () => {
     const index = mesh({
       services: [service("first", ["10.96.0.1"], { 80: [] }), service("second", ["10.96.0.1"], { 80: [] })],

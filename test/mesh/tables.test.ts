@@ -15,9 +15,9 @@ describe("a table of workloads", () => {
     const names = new NameTable();
     const table = new WorkloadTable(names);
     const known = new Map<WorkloadUid, Workload>();
-    const addresses = new AddressBook<Workload>(
-      (later, earlier) => later.tunnel === "hbone" || earlier.tunnel === "none",
-    );
+    const enrolled = (uid: WorkloadUid) => known.get(uid)?.tunnel === "hbone";
+    const addresses = new AddressBook<WorkloadUid>((later, earlier) => enrolled(later) || !enrolled(earlier));
+    const ownerOf = (text: string) => known.get(addresses.owner(text) ?? ("" as WorkloadUid));
     const texts = new Set<string>();
     for (let step = 0; step < 6000; step++) {
       const one: Workload = {
@@ -27,20 +27,29 @@ describe("a table of workloads", () => {
       };
       const before = known.get(one.uid);
       for (const text of one.addresses) texts.add(text);
-      if (before !== undefined) addresses.release(before.addresses, before);
       if (random.chance(3)) {
         expect(table.delete(one.uid)).toBe(before !== undefined);
+        addresses.release(before?.addresses ?? [], one.uid);
         known.delete(one.uid);
       } else {
         table.set(one);
         expect(table.set({ ...one, labels: new Map([...one.labels].toReversed()) })).toBe(false);
+        // Who only changes keeps its place among the claimants.
+        const kept = before?.tunnel === one.tunnel ? before.addresses : [];
+        addresses.release(
+          (before?.addresses ?? []).filter((text) => !kept.includes(text) || !one.addresses.includes(text)),
+          one.uid,
+        );
         known.set(one.uid, one);
-        addresses.claim(one.addresses, one);
+        addresses.claim(
+          one.addresses.filter((text) => !kept.includes(text)),
+          one.uid,
+        );
       }
       expect(table.get(one.uid)).toEqual(known.get(one.uid));
-      for (const text of one.addresses) expect(table.byAddress(text)).toEqual(addresses.owner(text));
+      for (const text of one.addresses) expect(table.byAddress(text)).toEqual(ownerOf(text));
       if (step % 200 !== 0) continue;
-      for (const text of texts) expect(table.byAddress(text)?.uid).toBe(addresses.owner(text)?.uid);
+      for (const text of texts) expect(table.byAddress(text)?.uid).toBe(addresses.owner(text));
       expect(new Map([...table.values()].map((each) => [each.uid, each]))).toEqual(known);
       expect(table.size).toBe(known.size);
       for (const namespace of new Set(Array.from(known.values(), (each) => each.namespace))) {

@@ -104,6 +104,12 @@ test("a pod that takes the address of another is the one that is meant, in whate
   await source.start(AbortSignal.timeout(30_000));
   api.apply(pod({ name: "new", ips: ["10.0.0.7"], metadata: { uid: "u2" } }));
   await expect.poll(() => source.view.workloadByAddress("10.0.0.7")?.name, until).toBe("new");
+  // The last words of one that is going do not take it back.
+  const going = { uid: "u1", deletionTimestamp: "2026-01-01T00:00:00Z" };
+  api.apply(pod({ name: "old", ips: ["10.0.0.7"], ready: false, labels: { going: "yes" }, metadata: going }));
+  const old = () => [...source.view.workloads()].find(({ name }) => name === "old");
+  await expect.poll(() => old()?.labels.get("going"), until).toBe("yes");
+  expect(source.view.workloadByAddress("10.0.0.7")?.name).toBe("new");
   api.apply(pod({ name: "old", ips: ["10.0.0.7"], phase: "Succeeded", metadata: { uid: "u1" } }));
   await expect.poll(() => names(source.view), until).toEqual(["new"]);
   expect(source.view.workloadByAddress("10.0.0.7")?.name).toBe("new");
