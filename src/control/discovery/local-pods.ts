@@ -1,6 +1,9 @@
-/** The pods that each node is told of as its own, and which of them NetworkPolicies select: agents are told no NetworkPolicies, only that. */
+/**
+ * The pods that each node is told of as its own, and which of them NetworkPolicies select: agents are told no NetworkPolicies, only that.
+ * A pod that comes or goes costs its node a look at the others, which are told again only if they are others than before.
+ */
 import type { MeshIndex } from "../../mesh/mesh-index.ts";
-import type { WorkloadUid } from "../../model/workload.ts";
+import type { LocalPod, WorkloadUid } from "../../model/workload.ts";
 import { encodeLocalPod } from "../../xds/resources/local-pod.ts";
 import type { Dirty } from "./dirty.ts";
 import type { ResourceEncoder } from "./resource-encoder.ts";
@@ -15,12 +18,18 @@ export interface LocalPodsDeps {
 /** Called between two objects: lets others run when it is time. */
 export type Breath = () => Promise<void> | undefined;
 
+/** What a node was told of, by name: the index keeps a pod's object as long as nothing about it changes. */
+interface ToldPods {
+  readonly pods: Map<string, LocalPod>;
+  /** Of those that some NetworkPolicy selects. */
+  readonly selected: Set<string>;
+}
+
 export class LocalPods {
   readonly #deps: LocalPodsDeps;
   /** Workloads that some NetworkPolicy selects. */
   readonly #selected = new Set<WorkloadUid>();
-  /** Names of the pods that each node was told of. */
-  readonly #told = new Map<string, ReadonlySet<string>>();
+  readonly #told = new Map<string, ToldPods>();
 
   constructor(deps: LocalPodsDeps) {
     this.#deps = deps;
@@ -57,17 +66,27 @@ export class LocalPods {
 
   #updateNode(node: string): void {
     const { view, store, encoder } = this.#deps;
+    const told = this.#told.get(node) ?? { pods: new Map<string, LocalPod>(), selected: new Set<string>() };
     const names = new Set<string>();
     for (const pod of view.localPods(node)) {
-      const networkPolicy = this.#selected.has(pod.workload) ? "selected" : "none";
-      encoder.put("localPod", pod.uid, () => encodeLocalPod({ ...pod, networkPolicy }), node);
-      names.add(pod.uid);
+      const { uid } = pod;
+      names.add(uid);
+      const selected = this.#selected.has(pod.workload);
+      if (told.pods.get(uid) === pod && told.selected.has(uid) === selected) continue;
+      const networkPolicy = selected ? "selected" : "none";
+      if (!encoder.put("localPod", uid, () => encodeLocalPod({ ...pod, networkPolicy }), node)) continue;
+      told.pods.set(uid, pod);
+      if (selected) told.selected.add(uid);
+      else told.selected.delete(uid);
     }
-    for (const name of this.#told.get(node) ?? []) {
+    for (const name of told.pods.keys()) {
+      if (names.has(name)) continue;
+      told.pods.delete(name);
+      told.selected.delete(name);
       // It may be another node's by now.
-      if (!names.has(name) && store.get("localPod", name)?.node === node) encoder.drop("localPod", name);
+      if (store.get("localPod", name)?.node === node) encoder.drop("localPod", name);
     }
-    if (names.size === 0) this.#told.delete(node);
-    else this.#told.set(node, names);
+    if (told.pods.size === 0) this.#told.delete(node);
+    else this.#told.set(node, told);
   }
 }

@@ -27,6 +27,7 @@ import {
 import { encodeExternalEndpoint, encodeWorkload } from "../../xds/resources/workload.ts";
 import { Dirty } from "./dirty.ts";
 import { LocalPods } from "./local-pods.ts";
+import { NamespaceModes } from "./namespace-modes.ts";
 import { addSelected, PolicySelections, type Selector } from "./policy-selections.ts";
 import { ResourceEncoder, type Untold } from "./resource-encoder.ts";
 import type { ResourceStore } from "./resource-store.ts";
@@ -244,7 +245,7 @@ export class MeshResources {
   }
 
   async #updateWorkloads(view: MeshIndex, dirty: Dirty, slices: Slices): Promise<void> {
-    const portsByNamespace = new NamedPorts(view);
+    const modes = new NamespaceModes(view);
     for (const uid of dirty.workloads) {
       if (slices.due) await this.#rest(slices);
       const workload = view.workload(uid);
@@ -256,22 +257,23 @@ export class MeshResources {
         encodeWorkload(
           workload,
           this.#memberships.of(uid),
-          this.#attachedTo(workload, view, portsByNamespace),
-          takesTunnels(view, workload, portsByNamespace.in(workload.namespace)),
+          this.#attachedTo(workload, view, modes),
+          !modes.any(workload.namespace) || takesTunnels(view, workload, modes.ports(workload.namespace)),
         ),
       );
     }
   }
 
   /** Names of the Istio policies that hold for this workload because it says so. */
-  #attachedTo(workload: Workload, view: MeshIndex, ports: NamedPorts): string[] {
+  #attachedTo(workload: Workload, view: MeshIndex, modes: NamespaceModes): string[] {
     const { store } = this.#deps;
     const { rootNamespace } = view.settings;
     const names = view
       .authorizationFor(workload)
       .map(authorizationKey)
       .filter((key) => this.#selectors.has(key));
-    const refusal = plaintextRefusal(view, workload, ports.in(workload.namespace));
+    if (!modes.any(workload.namespace)) return names;
+    const refusal = plaintextRefusal(view, workload, modes.ports(workload.namespace));
     if (refusal === undefined) return names;
     const name = `${rootNamespace}/${plaintextPolicyName(refusal)}`;
     if (store.get("authorization", name) === undefined) {
@@ -290,26 +292,5 @@ async function addEverything(view: MeshIndex, dirty: Dirty, slices: Slices): Pro
     dirty.workloads.add(uid);
     dirty.nodes.add(node);
     if (slices.due) await slices.rest();
-  }
-}
-
-/** Ports that PeerAuthentications of a namespace name, read once in an update for each namespace that it comes to. */
-class NamedPorts {
-  readonly #view: MeshIndex;
-  readonly #ports = new Map<string, ReadonlySet<number>>();
-
-  constructor(view: MeshIndex) {
-    this.#view = view;
-  }
-
-  in(namespace: string): ReadonlySet<number> {
-    const known = this.#ports.get(namespace);
-    if (known !== undefined) return known;
-    const ports = new Set<number>();
-    for (const { portModes } of this.#view.peerAuthenticationsIn(namespace)) {
-      for (const port of portModes.keys()) ports.add(port);
-    }
-    this.#ports.set(namespace, ports);
-    return ports;
   }
 }
