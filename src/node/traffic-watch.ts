@@ -45,7 +45,7 @@ export class TrafficWatch {
     this.#observed = new ObservedTraffic({ now }, observedLimits);
     const workloadByAddress = (address: string) => view().workloadByAddress(address);
     this.#refused = new RefusedRequests({ now, workloadByAddress }, refusedLimits);
-    this.#taps = new TapSource({ now, openFlows: () => driver()?.flows() ?? [], workloadByAddress }, tapLimits);
+    this.#taps = new TapSource({ now, openFlows: () => driver()?.openFlows() ?? [], workloadByAddress }, tapLimits);
     this.#namespaces = new PodNamespaces({ reader: deps.podSockets });
     this.answers = trafficAnswers({
       observed: this.#observed,

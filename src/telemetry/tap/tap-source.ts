@@ -4,6 +4,7 @@
  * that came and went between two looks is told as opened when it ends. Each tap has its own rate limit and a bounded queue: what exceeds
  * either is counted, and traffic never waits for a reader.
  */
+import { Slices } from "../../lib/slices.ts";
 import type { FlowLabel } from "../../model/flow-label.ts";
 import type { LocalPod, Workload } from "../../model/workload.ts";
 import type { FlowRecord } from "../flow-record.ts";
@@ -58,6 +59,9 @@ export class TapSource {
   /** Open flows that have been told of. */
   #told = new Set<number>();
   #looking: NodeJS.Timeout | undefined;
+  /** Of the look that is under way: its number, and the flows that have ended since it began. */
+  #look = 0;
+  #endedMeanwhile: Set<number> | undefined;
 
   constructor(deps: TapSourceDeps, options: TapSourceOptions) {
     this.#deps = deps;
@@ -85,6 +89,7 @@ export class TapSource {
 
   flowClosed(record: FlowRecord, label: FlowLabel, pod: LocalPod | undefined): void {
     if (this.#taps.size === 0) return;
+    this.#endedMeanwhile?.add(record.flow);
     const at = this.#deps.now();
     const ends = endsOf(record, label, pod);
     const ended = endedEvent(record, ends, at);
@@ -105,8 +110,7 @@ export class TapSource {
 
   stop(): void {
     for (const tap of this.#taps) tap.close();
-    clearTimeout(this.#looking);
-    this.#looking = undefined;
+    this.#lookNoMore();
   }
 
   /** A flow from before the tap began is not told as opened; its end is. */
@@ -116,33 +120,51 @@ export class TapSource {
 
   #close(tap: OpenTap): void {
     this.#taps.delete(tap);
-    if (this.#taps.size > 0) return;
+    if (this.#taps.size === 0) this.#lookNoMore();
+  }
+
+  #lookNoMore(): void {
     clearTimeout(this.#looking);
     this.#looking = undefined;
+    this.#look++;
+    this.#endedMeanwhile = undefined;
     this.#told = new Set();
   }
 
   #lookLater(inMs: number): void {
+    const look = ++this.#look;
     this.#looking = setTimeout(() => {
       const before = performance.now();
-      this.#look();
-      // At most a twentieth of the thread's time, however many flows are open.
-      const spent = performance.now() - before;
-      if (this.watched) this.#lookLater(Math.max(this.#options.lookEvery, 20 * spent));
+      void this.#lookThrough(look).then(() => {
+        // At most a twentieth of the thread's time, however many flows are open.
+        const spent = performance.now() - before;
+        if (look === this.#look) this.#lookLater(Math.max(this.#options.lookEvery, 20 * spent));
+      });
     }, inMs);
     this.#looking.unref();
   }
 
-  #look(): void {
+  /** In slices, because many flows may be open; one that ends between two of them has been told of by its end. */
+  async #lookThrough(look: number): Promise<void> {
+    const slices = new Slices();
+    const ended = new Set<number>();
+    this.#endedMeanwhile = ended;
     const open = new Set<number>();
     for (const flow of this.#deps.openFlows()) {
-      if (flow.target === undefined) continue;
+      if (slices.due) {
+        await slices.rest();
+        if (look !== this.#look) return;
+      }
+      if (flow.target === undefined || ended.has(flow.flow)) continue;
       open.add(flow.flow);
       if (this.#told.has(flow.flow)) continue;
+      this.#told.add(flow.flow);
       const ends = endsOf(flow, flow.judged, flow.localPod);
       this.#tell({ ...ends, at: flow.arrivedAt, reason: "", happened: { kind: "opened" } });
     }
+    for (const flow of ended) open.delete(flow);
     this.#told = open;
+    this.#endedMeanwhile = undefined;
   }
 }
 

@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers/promises";
 import { afterEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import type { ObservedFlow } from "../../../src/telemetry/observed/observed-traffic.ts";
 import type { TapEvent } from "../../../src/telemetry/tap/tap-event.ts";
@@ -66,6 +67,43 @@ describe("TapSource", () => {
     expect(kinds(tap)).toEqual(["ended"]);
     close();
     expect(kinds(tap)).toEqual(["opened", "ended"]);
+  });
+
+  it("tells of beginning and end once each when flows end between the slices of a look", async () => {
+    const many = Array.from({ length: 300 }, () => closed({ arrivedAt: start }));
+    const told = new Map<number, string[]>();
+    let looks = 0;
+    const source = new TapSource(
+      {
+        now: () => start,
+        workloadByAddress: () => undefined,
+        *openFlows() {
+          looks++;
+          for (const record of looks === 1 ? many : []) {
+            // A flow that takes this long to read ends the slice.
+            for (const began = performance.now(); performance.now() - began < 0.1; );
+            yield { ...record, judged: label(), localPod: localPod("api") };
+          }
+        },
+      },
+      { maxRate: 10_000, queue: 10_000, taps: 1, lookEvery: 1 },
+    );
+    sources.push(source);
+    const tap = source.open(everything);
+    const end = (record: (typeof many)[number] | undefined) =>
+      record !== undefined && source.flowClosed(record, label(), localPod("api"));
+    await expect.poll(() => looks).toBe(1);
+    // From both ends of what is looked through: some were told of already, some are still to come.
+    for (let index = 0; index < many.length / 2; index++) {
+      end(many[index]);
+      end(many[many.length - 1 - index]);
+      if (index % 10 === 0) await setImmediate();
+    }
+    await expect.poll(() => looks).toBeGreaterThan(1);
+    for (const { flow, happened } of tap?.take().events ?? [])
+      told.set(flow, [...(told.get(flow) ?? []), happened.kind]);
+    expect(told.size).toBe(many.length);
+    for (const kinds of told.values()) expect(kinds).toEqual(["opened", "ended"]);
   });
 
   it("does not call new what was open before anybody watched", async () => {
