@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
-import { parse, parseAllDocuments } from "yaml";
+import { parseAllDocuments } from "yaml";
 import { watchedKinds } from "../../src/control/kubernetes/watched-kinds.ts";
 import { ApiCalls } from "../support/kubernetes-api/calls.ts";
 import { type Cluster, clusterKinds, clusterTimeout } from "../support/kubernetes-api/cluster.ts";
@@ -112,44 +112,3 @@ describe.each(clusterKinds)("on $name, the manifests", clusterTimeout, ({ start 
     }
   });
 });
-
-/** Fields and CEL that only Kubernetes itself can judge. */
-for (const { start } of clusterKinds.filter(({ name }) => name === "a real API server")) {
-  it(
-    "a real API server takes every object of the kustomization without a warning of an unknown field",
-    clusterTimeout,
-    async () => {
-      const cluster = await start();
-      const admin = new ApiCalls(cluster.url, cluster.root, cluster.adminToken);
-      const { resources } = parse(await readFile(`${deploy}kustomization.yaml`, "utf8")) as { resources: string[] };
-      for (const file of resources) {
-        const documents = parseAllDocuments(await readFile(`${deploy}${file}`, "utf8"));
-        for (const document of "empty" in documents ? [] : documents) {
-          const object = document.toJS({ maxAliasCount: -1 }) as DraftObject | null;
-          if (object === null) continue;
-          const path = await pathOf(admin, object);
-          const { code, body } = await admin.call(
-            "PATCH",
-            `${path}?fieldManager=test&fieldValidation=Strict&force=true`,
-            object,
-            "application/apply-patch+yaml",
-          );
-          expect(`${object.kind} ${object.metadata.name}: ${code} ${code < 300 ? "" : JSON.stringify(body)}`).toMatch(
-            /: 20[01] $/,
-          );
-        }
-      }
-    },
-  );
-}
-
-/** Where an object of any kind is, by what the server says of its API. */
-async function pathOf(admin: ApiCalls, { apiVersion, kind, metadata: { name = "", namespace: home } }: DraftObject) {
-  const root = apiVersion.includes("/") ? `/apis/${apiVersion}` : `/api/${apiVersion}`;
-  const { resources } = (await admin.call("GET", root)).body as {
-    resources: readonly { readonly name: string; readonly kind: string; readonly namespaced: boolean }[];
-  };
-  const found = resources.find((one) => one.kind === kind && !one.name.includes("/"));
-  if (found === undefined) throw new Error(`${apiVersion} has no ${kind}`);
-  return `${root}${found.namespaced ? `/namespaces/${home ?? "default"}` : ""}/${found.name}/${name}`;
-}

@@ -8,6 +8,8 @@ import { pathOf, type Resource, resourceOfKind } from "./resources.ts";
 export interface CallResult {
   readonly code: number;
   readonly body: Record<string, unknown>;
+  /** As `Warning` headers tell them; absent where there is none. */
+  readonly warnings?: readonly string[];
 }
 
 export class ApiCalls implements Cluster {
@@ -51,7 +53,11 @@ export class ApiCalls implements Cluster {
         let answer = "";
         response.setEncoding("utf8").on("data", (chunk: string) => (answer += chunk));
         response.on("error", reject);
-        response.on("end", () => resolve({ code: response.statusCode ?? 0, body: bodyOf(answer) }));
+        response.on("end", () => {
+          const result = { code: response.statusCode ?? 0, body: bodyOf(answer) };
+          const { warning } = response.headersDistinct;
+          resolve(warning === undefined ? result : { ...result, warnings: warning });
+        });
       });
       call.end(text);
     });
