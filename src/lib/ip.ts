@@ -23,6 +23,8 @@ function parse(text: string): ipaddr.IPv4 | ipaddr.IPv6 | undefined {
 
 /** The address in its one canonical text; undefined if the text is not an address. */
 export function canonicalIp(text: string): string | undefined {
+  // What is read as dotted IPv4 is canonical: no octet has leading zeros.
+  if (dottedBytes(text) !== undefined) return text;
   const ip = parse(text);
   if (ip === undefined) return undefined;
   return ip instanceof ipaddr.IPv6 ? ip.toRFC5952String() : ip.toString();
@@ -37,7 +39,7 @@ const zero = 48;
 const nine = 57;
 const dot = 46;
 
-/** Dotted IPv4 without the general parser: this is asked once per connection. */
+/** Dotted IPv4 without the general parser: this is asked once per connection, and of every pod. */
 function dottedBytes(text: string): number[] | undefined {
   const bytes: number[] = [];
   let start = 0;
@@ -64,7 +66,8 @@ export function ipFamily(canonical: string): IpFamily {
 
 /** Canonical text of 4 or 16 bytes. */
 export function ipFromBytes(bytes: Uint8Array | readonly number[]): string | undefined {
-  if (bytes.length !== 4 && bytes.length !== 16) return undefined;
+  if (bytes.length === 4) return `${bytes[0]}.${bytes[1]}.${bytes[2]}.${bytes[3]}`;
+  if (bytes.length !== 16) return undefined;
   const ip = ipaddr.fromByteArray([...bytes]);
   if (!(ip instanceof ipaddr.IPv6)) return ip.toString();
   return ip.isIPv4MappedAddress() ? ip.toIPv4Address().toString() : ip.toRFC5952String();

@@ -6,11 +6,11 @@ import { type FieldProblem, ignored, ok, problemsOf, rejected, type Translation 
 
 export const serviceNameLabel = "kubernetes.io/service-name";
 
-const sliceSchema = z.looseObject({
+const sliceSchema = z.object({
   addressType: z.enum(["IPv4", "IPv6", "FQDN"]),
   ports: z
     .array(
-      z.looseObject({
+      z.object({
         name: z.string().nullish(),
         port: z.number().int().min(1).max(65535).nullish(),
         protocol: z.string().nullish(),
@@ -19,24 +19,24 @@ const sliceSchema = z.looseObject({
     .nullish(),
   endpoints: z
     .array(
-      z.looseObject({
+      z.object({
         addresses: z.array(z.string()),
         conditions: z
-          .looseObject({
+          .object({
             ready: z.boolean().nullish(),
             serving: z.boolean().nullish(),
             terminating: z.boolean().nullish(),
           })
           .nullish(),
         hints: z
-          .looseObject({
-            forZones: z.array(z.looseObject({ name: z.string() })).nullish(),
-            forNodes: z.array(z.looseObject({ name: z.string() })).nullish(),
+          .object({
+            forZones: z.array(z.object({ name: z.string() })).nullish(),
+            forNodes: z.array(z.object({ name: z.string() })).nullish(),
           })
           .nullish(),
         nodeName: z.string().nullish(),
         targetRef: z
-          .looseObject({ kind: z.string().nullish(), namespace: z.string().nullish(), name: z.string().nullish() })
+          .object({ kind: z.string().nullish(), namespace: z.string().nullish(), name: z.string().nullish() })
           .nullish(),
       }),
     )

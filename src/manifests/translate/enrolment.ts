@@ -9,7 +9,7 @@ export const partOfWarren = "warren";
 export type EnrolmentMode = "ambient" | "none";
 
 /** Another mesh's proxy in the pod would fight over the same traffic. */
-const sidecarAnnotations = ["sidecar.istio.io/status"];
+export const sidecarAnnotations = ["sidecar.istio.io/status"];
 const sidecarContainers = new Set(["istio-proxy", "linkerd-proxy"]);
 
 export type Enrolment =

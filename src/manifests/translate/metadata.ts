@@ -26,7 +26,7 @@ const timestamp = z
     return time;
   });
 
-export const metadataSchema = z.looseObject({
+export const metadataSchema = z.object({
   name: subdomain,
   namespace: label.nullish().transform((namespace) => namespace ?? undefined),
   uid: z
@@ -38,7 +38,7 @@ export const metadataSchema = z.looseObject({
   creationTimestamp: timestamp,
   deletionTimestamp: timestamp,
   ownerReferences: z
-    .array(z.looseObject({ kind: z.string(), name: z.string(), controller: z.boolean().nullish() }))
+    .array(z.object({ kind: z.string(), name: z.string(), controller: z.boolean().nullish() }))
     .nullish()
     .transform((references) => references ?? []),
 });
@@ -54,7 +54,7 @@ export interface KubernetesObject {
   readonly raw: { readonly spec?: unknown } & Readonly<Record<string, unknown>>;
 }
 
-export const frameSchema = z.looseObject({
+export const frameSchema = z.object({
   apiVersion: z.string("is missing: every object says its apiVersion"),
   kind: z.string("is missing: every object says its kind"),
   metadata: metadataSchema,

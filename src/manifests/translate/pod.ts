@@ -4,7 +4,7 @@ import { formatIdentity } from "../../identity/spiffe.ts";
 import { canonicalIp } from "../../lib/ip.ts";
 import type { MeshSettings } from "../../model/mesh.ts";
 import type { LocalPod, Workload, WorkloadUid } from "../../model/workload.ts";
-import { type Enrolment, type EnrolmentMode, enrolment, modeLabel, readMode } from "./enrolment.ts";
+import { type Enrolment, type EnrolmentMode, enrolment, modeLabel, readMode, sidecarAnnotations } from "./enrolment.ts";
 import type { KubernetesObject, Metadata } from "./metadata.ts";
 import type { NamespacePiece } from "./namespace.ts";
 import type { NodePiece } from "./node.ts";
@@ -13,20 +13,25 @@ import { type FieldProblem, ok, problemsOf, rejected, type Translation } from ".
 /** Plaintext may pass when the agent is away, by the pod's own choice. */
 export const failOpenAnnotation = "warren.dev/fail-open";
 
+/** Of the annotations those that somebody asks for: others are longer than all that we keep of a pod. */
+const readAnnotations = [failOpenAnnotation, ...sidecarAnnotations];
+
+const nothing: ReadonlyMap<string, never> = new Map<string, never>();
+
 const portReference = z.union([z.number().int().min(1).max(65535), z.string().min(1)]);
 const probe = z
-  .looseObject({
-    httpGet: z.looseObject({ port: portReference }).nullish(),
-    tcpSocket: z.looseObject({ port: portReference }).nullish(),
-    grpc: z.looseObject({ port: z.number().int() }).nullish(),
+  .object({
+    httpGet: z.object({ port: portReference }).nullish(),
+    tcpSocket: z.object({ port: portReference }).nullish(),
+    grpc: z.object({ port: z.number().int() }).nullish(),
   })
   .nullish();
 
-const container = z.looseObject({
+const container = z.object({
   name: z.string(),
   ports: z
     .array(
-      z.looseObject({
+      z.object({
         name: z.string().nullish(),
         containerPort: z.number().int().min(1).max(65535),
         protocol: z.string().nullish(),
@@ -47,21 +52,21 @@ const ip = z.string().transform((text, context) => {
   return canonical;
 });
 
-const podSchema = z.looseObject({
-  spec: z.looseObject({
+const podSchema = z.object({
+  spec: z.object({
     serviceAccountName: z.string().nullish(),
     nodeName: z.string().nullish(),
     hostNetwork: z.boolean().nullish(),
-    os: z.looseObject({ name: z.string() }).nullish(),
+    os: z.object({ name: z.string() }).nullish(),
     containers: z.array(container).nullish(),
     initContainers: z.array(container).nullish(),
   }),
   status: z
-    .looseObject({
+    .object({
       phase: z.string().nullish(),
       podIP: z.union([z.literal(""), ip]).nullish(),
-      podIPs: z.array(z.looseObject({ ip })).nullish(),
-      conditions: z.array(z.looseObject({ type: z.string(), status: z.string() })).nullish(),
+      podIPs: z.array(z.object({ ip })).nullish(),
+      conditions: z.array(z.object({ type: z.string(), status: z.string() })).nullish(),
     })
     .nullish(),
 });
@@ -77,6 +82,7 @@ export interface PodPiece {
   readonly node: string;
   readonly addresses: readonly string[];
   readonly labels: ReadonlyMap<string, string>;
+  /** Of the keys that are read. */
   readonly annotations: ReadonlyMap<string, string>;
   readonly owner: Workload["owner"];
   readonly mode: EnrolmentMode | undefined;
@@ -117,13 +123,13 @@ export function translatePod(object: KubernetesObject, namespace: string): Trans
       node: spec.nodeName ?? "",
       addresses: addressesOf(status),
       labels: metadata.labels,
-      annotations: metadata.annotations,
+      annotations: picked(metadata.annotations, readAnnotations),
       owner: ownerOf(metadata),
       mode: readMode(metadata.labels.get(modeLabel), problems),
       hostNetwork: spec.hostNetwork ?? false,
       windows: spec.os?.name === "windows",
       containerNames: containers.map(({ name }) => name),
-      namedPorts,
+      namedPorts: namedPorts.size === 0 ? nothing : namedPorts,
       probePorts: probePorts(containers, namedPorts),
       ready: (status?.conditions ?? []).some(({ type, status: value }) => type === "Ready" && value === "True"),
       finished: phase === "Succeeded" || phase === "Failed",
@@ -131,6 +137,11 @@ export function translatePod(object: KubernetesObject, namespace: string): Trans
     },
     problems,
   );
+}
+
+function picked(all: ReadonlyMap<string, string>, keys: readonly string[]): ReadonlyMap<string, string> {
+  if (!keys.some((key) => all.has(key))) return nothing;
+  return new Map([...all].filter(([key]) => keys.includes(key)));
 }
 
 function addressesOf(status: PodObject["status"]): string[] {

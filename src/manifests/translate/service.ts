@@ -11,8 +11,8 @@ const virtualIp = z.union([
   z.string().refine((text) => canonicalIp(text) !== undefined, "is not an IP address"),
 ]);
 
-const serviceSchema = z.looseObject({
-  spec: z.looseObject({
+const serviceSchema = z.object({
+  spec: z.object({
     type: z.string().nullish(),
     clusterIP: virtualIp.nullish(),
     clusterIPs: z.array(virtualIp).nullish(),
@@ -22,7 +22,7 @@ const serviceSchema = z.looseObject({
     trafficDistribution: z.string().nullish(),
     ports: z
       .array(
-        z.looseObject({
+        z.object({
           name: z.string().nullish(),
           port: portNumber,
           protocol: z.string().nullish(),
@@ -33,10 +33,10 @@ const serviceSchema = z.looseObject({
       .nullish(),
   }),
   status: z
-    .looseObject({
+    .object({
       loadBalancer: z
-        .looseObject({
-          ingress: z.array(z.looseObject({ ip: z.string().nullish(), ipMode: z.string().nullish() })).nullish(),
+        .object({
+          ingress: z.array(z.object({ ip: z.string().nullish(), ipMode: z.string().nullish() })).nullish(),
         })
         .nullish(),
     })
