@@ -35,10 +35,19 @@ export async function readMachine(proc = "/proc"): Promise<Machine> {
   return {
     release: release(),
     aes: readAes(proc),
-    descriptors: { used: open.length, limit: Number(/^Max open files\s+(\d+)/m.exec(limits)?.[1] ?? 0) },
+    descriptors: { used: open.length, limit: mostDescriptors(limits) },
     inotifyInstances: { used: inotifyUsed, limit: Number(inotify) },
     conntrack: trackedMost === "" ? undefined : { used: Number(tracked), limit: Number(trackedMost) },
   };
+}
+
+/** How many descriptors this process may have; Node raised it to what the process may raise it to when it started. */
+export async function readDescriptorLimit(proc = "/proc"): Promise<number> {
+  return mostDescriptors(await readFile(`${proc}/self/limits`, "utf8").catch(() => ""));
+}
+
+function mostDescriptors(limits: string): number {
+  return Number(/^Max open files\s+(\d+)/m.exec(limits)?.[1] ?? 0);
 }
 
 /** The kernel writes as much of cpuinfo as is asked for, and asks each processor it writes about: the first one is enough. */

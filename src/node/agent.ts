@@ -25,6 +25,7 @@ import type { LineSink } from "../telemetry/line-sink.ts";
 import { Metrics } from "../telemetry/metrics.ts";
 import type { ScopedLog } from "../telemetry/scoped-log.ts";
 import type { Driver } from "../tunnel/driver.ts";
+import type { EngineLimits } from "../tunnel/engine.ts";
 import { adminRoutes, readinessRoutes } from "./admin.ts";
 import type { AgentParts, CniDoor, PodHandover, RunningExport } from "./agent-parts.ts";
 import { Admission } from "./cni/admission.ts";
@@ -90,6 +91,7 @@ export class Agent {
   readonly #traffic: TrafficWatch;
   readonly #inspection: { start(): void; stop(): Promise<void> };
   #engineKind = "";
+  #limits: EngineLimits | undefined;
   readonly #startedAt = systemClock.now();
   #meshChangedAt = systemClock.now();
   #problems: ReadonlySet<string> = new Set();
@@ -139,7 +141,7 @@ export class Agent {
     const metrics: Routes = { "GET /metrics": page, "GET /stats/prometheus": page };
     const admin = adminSources(
       { config, version, source: deps.parts.source, store: this.#store, readiness: this.#readiness, log: deps.log },
-      () => ({ capture: this.#capture, driver: this.#driver, enrolment: this.#enrolment }),
+      () => ({ capture: this.#capture, driver: this.#driver, enrolment: this.#enrolment, limits: this.#limits }),
     );
     this.#traffic = new TrafficWatch({
       now: () => systemClock.now(),
@@ -236,6 +238,7 @@ export class Agent {
     );
     this.#driver = driver;
     this.#engineKind = engine.kind;
+    this.#limits = engine.limits;
     const credentials = new Credentials({
       store: this.#store,
       driver,

@@ -2,7 +2,7 @@
 import { availableParallelism } from "node:os";
 import type { SocketOps } from "../model/sockets.ts";
 import type { EngineFactory } from "../tunnel/driver.ts";
-import type { Engine, EngineOptions } from "../tunnel/engine.ts";
+import type { Engine, EngineLimits, EngineOptions } from "../tunnel/engine.ts";
 import { tracesOf } from "./config/otlp.ts";
 import { engineLimits } from "./config/traffic.ts";
 import type { NodeConfig } from "./config.ts";
@@ -10,10 +10,14 @@ import type { NodeConfig } from "./config.ts";
 export interface ChosenEngine {
   readonly kind: Engine["kind"];
   readonly create: EngineFactory;
+  /** Those in force. */
+  readonly limits: EngineLimits;
 }
 
 export interface EngineChoiceDeps {
   readonly sockets: SocketOps;
+  /** How many the process may have. */
+  readonly descriptors: number;
   /** Told why the engine asked for is not the one that runs. */
   readonly warn: (message: string) => void;
 }
@@ -22,12 +26,14 @@ export interface EngineChoiceDeps {
 const mostWorkers = 4;
 
 /** Loads the engine that will run, and leaves the other one on the disk. */
-export async function chooseEngine(config: NodeConfig, { sockets, warn }: EngineChoiceDeps): Promise<ChosenEngine> {
-  const { timeouts, limits, tls } = config;
+export async function chooseEngine(config: NodeConfig, deps: EngineChoiceDeps): Promise<ChosenEngine> {
+  const { sockets, warn, descriptors } = deps;
+  const { timeouts, tls } = config;
+  const limits = { ...engineLimits(config.limits), descriptors };
   const workers = config.workers ?? Math.min(mostWorkers, availableParallelism());
   const options: EngineOptions = {
     timeouts,
-    limits: engineLimits(limits),
+    limits,
     tls,
     traces: tracesOf(config.otlp),
     workers,
@@ -37,12 +43,12 @@ export async function chooseEngine(config: NodeConfig, { sockets, warn }: Engine
     try {
       loadEngineAddon();
       const { createNativeEngine } = await import("../tunnel/native/engine.ts");
-      return { kind: "native", create: (events) => createNativeEngine({ events }, options) };
+      return { kind: "native", limits, create: (events) => createNativeEngine({ events }, options) };
     } catch (error) {
       if (!(error instanceof EngineUnavailable)) throw error;
       warn(`the typescript engine steps in: ${error.message}`);
     }
   }
   const { createTypeScriptEngine } = await import("../tunnel/typescript/engine.ts");
-  return { kind: "typescript", create: (events) => createTypeScriptEngine({ events, sockets }, options) };
+  return { kind: "typescript", limits, create: (events) => createTypeScriptEngine({ events, sockets }, options) };
 }

@@ -12,6 +12,7 @@ import { PodSocketsReader } from "../capture/pod-sockets.ts";
 import { CaClient, type CaClientOptions } from "../identity/ca-client.ts";
 import { systemClock } from "../lib/clock.ts";
 import { formatHostPort } from "../lib/host-port.ts";
+import { readDescriptorLimit } from "../lib/machine.ts";
 import { createManifestSource } from "../manifests/manifest-source.ts";
 import { noAuthoritySettings } from "../model/mesh.ts";
 import { hbonePort, inboundPort, outboundPort } from "../model/ports.ts";
@@ -155,7 +156,8 @@ export function agentParts(config: NodeConfig): AgentParts {
     source: meshSource(config),
     findKubelet: async ({ support }) =>
       capture.kubeletCgroup ?? (support.cgroup2 === undefined ? undefined : findKubeletCgroup(support.cgroup2)),
-    engine: ({ sockets }, warn) => chooseEngine(config, { sockets, warn }),
+    engine: async ({ sockets }, warn) =>
+      chooseEngine(config, { sockets, warn, descriptors: await readDescriptorLimit() }),
     requests: async ({ sockets }, told) => {
       const { httpRequests } = await import("../tunnel/http/requests.ts");
       return httpRequests({ sockets, ...told }, { ...config.http, connectTimeout: config.timeouts.connect });

@@ -14,8 +14,8 @@ import type { Metrics, MetricsSources } from "../telemetry/metrics.ts";
 import { expositionFormat, expositionTypes } from "../telemetry/open-metrics.ts";
 import type { RequestRecord } from "../telemetry/request-record.ts";
 import { logLevels, type ScopedLog } from "../telemetry/scoped-log.ts";
-import type { Driver, TunnelTelemetry } from "../tunnel/driver.ts";
-import type { DrainReport, FlowClosed, TunnelInfo } from "../tunnel/engine.ts";
+import type { Driver, PodShare, TunnelTelemetry } from "../tunnel/driver.ts";
+import type { DrainReport, EngineLimits, FlowClosed, TunnelInfo } from "../tunnel/engine.ts";
 import type { AdminSources } from "./admin.ts";
 import type { NodeConfig } from "./config.ts";
 import type { Enrolment } from "./enrolment.ts";
@@ -41,6 +41,8 @@ export interface StartedParts {
   readonly capture: Capture | undefined;
   readonly driver: Driver | undefined;
   readonly enrolment: Enrolment | undefined;
+  /** Those in force in the engine. */
+  readonly limits: EngineLimits | undefined;
 }
 
 export interface RequestTelemetry {
@@ -182,9 +184,11 @@ export function adminSources(
     flows: () => started().driver?.flows() ?? [],
     tunnels: () => started().driver?.tunnels() ?? [],
     stats: () => {
-      const { capture, driver } = started();
+      const { capture, driver, limits } = started();
       return {
         engine: driver?.engineStats(),
+        limits,
+        pods: driver?.podShares().map(podShareJson),
         driver: driver?.stats(),
         certificates: store.stats(),
         capture: capture?.stats(),
@@ -202,6 +206,10 @@ export function adminSources(
       known: logLevels,
     },
   };
+}
+
+function podShareJson({ localPod, pod: _, ...share }: PodShare): object {
+  return { pod: localPod && `${localPod.namespace}/${localPod.name}`, ...share };
 }
 
 /** What was still open at the drain deadline, by name as far as that is readable. */

@@ -23,6 +23,7 @@ import type {
   FlowId,
   FlowRow,
   PodHandle,
+  PodLoad,
   TunnelDown,
   TunnelId,
   TunnelInfo,
@@ -104,6 +105,11 @@ export interface OpenTunnel extends TunnelInfo {
   readonly localPod: LocalPod | undefined;
 }
 
+/** What a pod takes of its limits. A pod that was captured anew has two rows while flows of its first capture last. */
+export interface PodShare extends PodLoad {
+  readonly localPod: LocalPod | undefined;
+}
+
 /** Gauges of what the driver itself keeps; names become `warren_driver_*` metrics. */
 export interface DriverStats {
   readonly pods: number;
@@ -142,6 +148,8 @@ export interface Driver {
   /** The same without a list: of the flows that are open at the first step, each as it is when the caller comes to it, or was at its end. */
   openFlows(filter?: FlowFilter): Iterable<OpenFlow>;
   tunnels(): OpenTunnel[];
+  /** One row per pod, in no order. */
+  podShares(): PodShare[];
   closeFlows(flows: readonly FlowId[], reason: Reason): void;
   closeTunnels(tunnels: readonly TunnelId[], reason: Reason): void;
 

@@ -298,6 +298,11 @@ export interface EngineLimits {
   readonly memoryPerTunnel: number;
   readonly memoryPerPod: number;
   readonly memory: number;
+  /**
+   * Descriptors that the process may have (RLIMIT_NOFILE), 0 if that is not known. The last eighth is for pods that have no more than an
+   * equal share of the others; the rest are refused with `out-of-descriptors`.
+   */
+  readonly descriptors: number;
 }
 
 export interface TlsSettings {

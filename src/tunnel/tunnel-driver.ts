@@ -2,13 +2,14 @@
 import type { Duplex } from "node:stream";
 import { parseHostPort } from "../lib/host-port.ts";
 import { canonicalIp } from "../lib/ip.ts";
-import { equivalentIdentities, type Identity } from "../model/identity.ts";
+import type { Identity } from "../model/identity.ts";
 import type { MeshChange } from "../model/mesh.ts";
 import type { Reason } from "../model/reason.ts";
 import type { LocalPod } from "../model/workload.ts";
-import { baggageOf } from "./baggage.ts";
 import { CredentialSuccession } from "./credential-succession.ts";
 import { CredentialTable } from "./credential-table.ts";
+import { DecisionMaker } from "./decision-maker.ts";
+import { Departures, unlimitedGrace } from "./departures.ts";
 import { type DrivenPod, leaving } from "./driven-pod.ts";
 import type {
   Driver,
@@ -18,13 +19,13 @@ import type {
   HandedFlow,
   OpenFlow,
   OpenTunnel,
+  PodShare,
   PodSockets,
   RequestEnforcer,
 } from "./driver.ts";
 import {
   type ConnectArrived,
   type CredentialSpec,
-  type Decision,
   type DrainReport,
   type Engine,
   type EngineEvents,
@@ -34,6 +35,7 @@ import {
   FlowEnd,
   type FlowFilter,
   type FlowId,
+  type FlowRow,
   type GroupHandle,
   type PodHandle,
   type TunnelDown,
@@ -45,6 +47,7 @@ import { HeldFlows } from "./held-flows.ts";
 import { decideConnect } from "./inbound.ts";
 import { decidePlaintext } from "./inbound-passthrough.ts";
 import { LabelTable, relabel } from "./label-table.ts";
+import { Listings } from "./listings.ts";
 import { LocalFlows } from "./local-flows.ts";
 import { decideOutbound } from "./outbound.ts";
 import { Rejudging } from "./rejudging.ts";
@@ -59,8 +62,6 @@ const sweepInterval = 10_000;
 const groupIdle = 600_000;
 /** How long a pod whose identity changes may prove the one that it had, milliseconds: longer than a restart of the control plane. */
 const successionPatience = 120_000;
-/** "As long as its flows need": the largest delay that a timer takes. */
-const unlimitedGrace = 2 ** 31 - 1;
 
 /** A flow that arrived, and how it is judged. */
 interface Arrived {
@@ -86,6 +87,9 @@ export class TunnelDriver implements Driver, EngineEvents {
   readonly #handedOver = new Map<FlowId, HandedFlow>();
   readonly #requests: RequestEnforcer | undefined;
   readonly #local: LocalFlows;
+  readonly #decisions: DecisionMaker;
+  readonly #departures: Departures;
+  readonly #listings: Listings;
   readonly #stance: HttpStance;
   /** What a flow is closed for when that is not what it was judged to be; until its record comes. */
   readonly #closing = new Map<FlowId, RefuseVerdict>();
@@ -112,12 +116,31 @@ export class TunnelDriver implements Driver, EngineEvents {
       },
       authorize: (flow, request) => judgeRequest(deps.mesh.view, localPod(flow.pod), flow, request),
     });
+    const label = ({ label: index, target }: Pick<FlowRow, "label" | "target">) => this.#labels.resolve(index, target);
     this.#local = new LocalFlows({
       pods: () => this.pods(),
       proven: (identity) => this.#credentials.isProven(identity),
-      label: ({ label, target }) => this.#labels.resolve(label, target),
-      accepted: (pod) => localPod(pod),
+      label,
+      accepted: localPod,
     });
+    this.#decisions = new DecisionMaker({
+      view: () => deps.mesh.view,
+      labels: this.#labels,
+      groups: this.#groups,
+      local: this.#local,
+      podByUid: (uid) => this.#byUid.get(uid),
+    });
+    this.#departures = new Departures({
+      engine: this.#engine,
+      pods: this.#byHandle,
+      groups: this.#groups,
+      succession: this.#succession,
+      credentials: this.#credentials,
+      label,
+      joins: () => deps.mesh.view.settings.localTraffic === "auto",
+      refuseHeld: (pod, reason) => this.#refuseHeld(pod, reason),
+    });
+    this.#listings = new Listings({ engine: this.#engine, label, localPod });
     this.#held = new HeldFlows({
       patience: options.unknownSourceHold,
       giveUp: (flow) => this.#refuse(flow, "unknown-source"),
@@ -170,7 +193,7 @@ export class TunnelDriver implements Driver, EngineEvents {
     this.#localChanged();
     if (before !== undefined) {
       // The new listeners have taken over; what came through the old ones may finish.
-      const done = this.#retire(before, { graceMs: unlimitedGrace, reason: "pod-removed" });
+      const done = this.#departures.begin(before, { graceMs: unlimitedGrace, reason: "pod-removed" });
       done.catch((thrown: unknown) => this.#deps.telemetry.internalError(thrown));
     }
   }
@@ -191,12 +214,12 @@ export class TunnelDriver implements Driver, EngineEvents {
     if (pod !== undefined) {
       this.#byUid.delete(uid);
       this.#localChanged();
-      this.#closeLocal(pod.local, graceMs, reason);
-      this.#closeReplaced(uid, reason);
+      this.#departures.closeJoined(pod.local, { graceMs, reason });
+      this.#departures.closeReplaced(uid, reason);
     }
     // An earlier removal of the same pod may be within its own time still.
     const earlier = leaving(this.#byHandle.values(), uid).map(({ done }) => done);
-    await Promise.all(pod === undefined ? earlier : [...earlier, this.#retire(pod, { graceMs, reason })]);
+    await Promise.all(pod === undefined ? earlier : [...earlier, this.#departures.begin(pod, { graceMs, reason })]);
   }
 
   *pods(): Iterable<LocalPod> {
@@ -224,19 +247,16 @@ export class TunnelDriver implements Driver, EngineEvents {
     return [...this.openFlows(filter)];
   }
 
-  *openFlows(filter: FlowFilter = {}): Generator<OpenFlow, void, void> {
-    for (const row of this.#engine.flowRows(filter)) {
-      const localPod = this.#byHandle.get(row.pod)?.local;
-      const judged = this.#labels.resolve(row.label, row.target);
-      const peer = judged.local === true ? (judged.destination?.identity ?? row.peer) : row.peer;
-      yield { ...row, peer, judged, localPod };
-    }
+  openFlows(filter: FlowFilter = {}): Iterable<OpenFlow> {
+    return this.#listings.flows(filter);
   }
 
   tunnels(): OpenTunnel[] {
-    const tunnels: OpenTunnel[] = [];
-    this.#engine.tunnels((info) => tunnels.push({ ...info, localPod: this.#byHandle.get(info.pod)?.local }));
-    return tunnels;
+    return this.#listings.tunnels();
+  }
+
+  podShares(): PodShare[] {
+    return this.#listings.podShares();
   }
 
   closeFlows(flows: readonly FlowId[], reason: Reason): void {
@@ -358,7 +378,7 @@ export class TunnelDriver implements Driver, EngineEvents {
       if (verdict.kind === "hand-over" && arrived.inbound !== undefined) {
         this.#handedOver.set(flow, { flow, pod: arrived.pod, ...arrived.inbound });
       }
-      this.#engine.decide(flow, this.#decisionOf(pod, verdict));
+      this.#engine.decide(flow, this.#decisions.decision(pod, verdict, this.#epoch));
     } catch (thrown) {
       this.#handedOver.delete(flow);
       this.#deps.telemetry.internalError(thrown);
@@ -371,40 +391,12 @@ export class TunnelDriver implements Driver, EngineEvents {
     this.#engine.decide(flow, { kind: "refuse", reason, label: 0 });
   }
 
-  #decisionOf(pod: DrivenPod, verdict: Exclude<Verdict, { kind: "hold" }>): Decision {
-    const fields = verdict.dependsOn;
-    const base = {
-      label: this.#labels.intern(verdict),
-      ...(fields === undefined ? {} : { remember: { fields, epoch: this.#epoch } }),
-    };
-    const own = this.#deps.mesh.view.workload(pod.local.workload);
-    const baggage = own === undefined ? "" : baggageOf(own);
-    switch (verdict.kind) {
-      case "carry": {
-        const now = performance.now();
-        const { settings } = this.#deps.mesh.view;
-        const targets = verdict.targets.map(({ peer, expected, authority, weight }) => ({
-          group: this.#groups.handle(pod.handle, peer, equivalentIdentities(expected, settings), this.#epoch, now),
-          authority,
-          weight,
-        }));
-        return { ...base, kind: "carry", targets, baggage, forwardedHost: verdict.service?.hostname ?? "" };
-      }
-      case "dial": {
-        const { targets, purpose, sourceAddress } = verdict;
-        const from = verdict.from === undefined ? pod : this.#byUid.get(verdict.from);
-        if (from === undefined) return { ...base, kind: "refuse", reason: "pod-removed" };
-        // Only its label tells a local flow from others that leave the pod: one without could not be judged again.
-        if (verdict.local === true && base.label === 0) return { ...base, kind: "refuse", reason: "limit-memory" };
-        if (verdict.local === true) this.#local.joinedAny = true;
-        const dial = { ...base, kind: "dial", targets, from: from.handle, purpose, baggage } as const;
-        return sourceAddress === undefined ? dial : { ...dial, sourceAddress };
-      }
-      case "hand-over":
-        return { ...base, kind: "hand-over", baggage };
-      case "refuse":
-        return { ...base, kind: "refuse", reason: verdict.reason };
-    }
+  #refuseHeld(pod: PodHandle, reason: Reason): void {
+    this.#held.review((flow, arrived) => {
+      if (arrived.pod !== pod) return false;
+      this.#refuse(flow, reason);
+      return true;
+    });
   }
 
   #meshChanged(change: MeshChange): void {
@@ -432,53 +424,6 @@ export class TunnelDriver implements Driver, EngineEvents {
     this.#local.changed();
     this.#advance();
     this.#rejudging.begin(() => true);
-  }
-
-  /** Flows that were accepted for other pods and joined to this one. */
-  #closeLocal(server: LocalPod, graceMs: number, reason: Reason): void {
-    if (this.#deps.mesh.view.settings.localTraffic !== "auto") return;
-    const close = () => {
-      const left: FlowId[] = [];
-      this.#engine.flows({ role: "outbound" }, (row) => {
-        const { local, destination } = this.#labels.resolve(row.label, row.target);
-        if (local === true && destination?.uid === server.workload) left.push(row.flow);
-      });
-      this.#engine.closeFlows(left, reason);
-    };
-    if (graceMs === 0) close();
-    else setTimeout(close, Math.min(graceMs, unlimitedGrace)).unref();
-  }
-
-  /** Flows of the pod's earlier listeners had leave to finish while the pod was here. */
-  #closeReplaced(uid: string, reason: Reason): void {
-    for (const { handle, replaced } of leaving(this.#byHandle.values(), uid)) {
-      if (!replaced) continue;
-      const left: FlowId[] = [];
-      this.#engine.flows({ pod: handle }, ({ flow }) => left.push(flow));
-      this.#engine.closeFlows(left, reason);
-    }
-  }
-
-  #retire(pod: DrivenPod, how: { graceMs: number; reason: Reason }): Promise<void> {
-    const done = this.#remove(pod, how);
-    pod.leaving = { done, replaced: how.graceMs === unlimitedGrace };
-    return done;
-  }
-
-  async #remove(pod: DrivenPod, how: { graceMs: number; reason: Reason }): Promise<void> {
-    this.#held.review((flow, arrived) => {
-      if (arrived.pod !== pod.handle) return false;
-      this.#refuse(flow, how.reason);
-      return true;
-    });
-    this.#groups.releasePod(pod.handle);
-    const proven = this.#succession.settle(pod.handle, pod.local.identity);
-    try {
-      await this.#engine.removePod(pod.handle, how);
-    } finally {
-      this.#byHandle.delete(pod.handle);
-      this.#credentials.release(proven);
-    }
   }
 
   #sweep(): void {

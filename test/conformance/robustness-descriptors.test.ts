@@ -1,4 +1,5 @@
 /** What an engine does when its process may have no more descriptors, and how many it needs. */
+import type { Socket } from "node:net";
 import { setTimeout as wait } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import { dialApp, echo, startApp } from "./support/apps.ts";
@@ -70,5 +71,38 @@ describe.each(engines)("the $name engine without descriptors", (kind: EngineKind
       .poll(async () => (await child.report()).descriptors, { interval: 20, timeout: 30_000 })
       .toBeLessThanOrEqual(calm.descriptors);
     expect((await child.report()).stats).toMatchObject({ flowsOpen: 0, bufferedBytes: 0 });
+  });
+
+  it("keeps the last of them for a pod that has few", async () => {
+    const app = await startApp(echo);
+    const pki = await MeshPki.create();
+    const { child } = await Child.start(kind.name);
+    const credential = await pki.credential(identity("server"));
+    const descriptors = 400;
+    const { outbound, neighbour } = await child.startEngine(
+      credential,
+      { kind: "dial", app },
+      { limits: { descriptors } },
+    );
+    // Each would take two of them.
+    const crowd = await Promise.all(Array.from({ length: 2 * descriptors }, () => dialApp(outbound)));
+    const served = await Promise.all(crowd.map((socket) => plainPing(socket)));
+    const open = served.filter(Boolean).length;
+    expect(open).toBeGreaterThan(0);
+    const full = await child.report();
+    expect(full.ended).toEqual({ "out-of-descriptors": crowd.length - open });
+    expect(full.descriptors).toBeLessThan(descriptors);
+    const quiet: Socket[] = [];
+    for (let i = 0; i < 10; i += 1) {
+      const socket = await plainDial(neighbour);
+      expect(await plainPing(socket)).toBe(true);
+      quiet.push(socket);
+    }
+    for (const socket of [...crowd, ...quiet]) socket.destroy();
+    await expect.poll(async () => (await child.report()).stats.flowsOpen).toBe(0);
+    expect((await child.report()).stats.acceptPausesTotal).toBe(0);
+    const again = await plainDial(outbound);
+    expect(await plainPing(again)).toBe(true);
+    again.destroy();
   });
 });

@@ -1,5 +1,7 @@
+import { execFile } from "node:child_process";
 import { mkdir, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { expect, test } from "vitest";
 import { aesOf, readMachine } from "../../src/lib/machine.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
@@ -47,4 +49,11 @@ test("a machine that tells nothing has nothing", async () => {
     descriptors: { used: 0, limit: 0 },
     conntrack: undefined,
   });
+});
+
+test("a program has as many descriptors as it may have, whatever it was started with", async () => {
+  const module = new URL("../../src/lib/machine.ts", import.meta.url);
+  const code = `import("${module.href}").then(async (machine) => console.log(await machine.readDescriptorLimit()))`;
+  const { stdout } = await promisify(execFile)("prlimit", ["--nofile=256:2048", process.execPath, "-e", code]);
+  expect(stdout.trim()).toBe("2048");
 });

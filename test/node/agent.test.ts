@@ -10,7 +10,7 @@ import type { AgentParts } from "../../src/node/agent-parts.ts";
 import { nodeConfigSchema } from "../../src/node/config.ts";
 import { ScopedLog } from "../../src/telemetry/scoped-log.ts";
 import type { Driver, DriverDeps } from "../../src/tunnel/driver.ts";
-import type { DrainReport, FlowRow } from "../../src/tunnel/engine.ts";
+import type { DrainReport, EngineLimits, FlowRow, PodHandle } from "../../src/tunnel/engine.ts";
 import { label, record } from "../telemetry/fixtures.ts";
 import { pod } from "./fakes.ts";
 
@@ -152,6 +152,7 @@ class FakeAgent {
       },
       engine: async () => ({
         kind: "typescript",
+        limits: { flowsPerPod: 20_000 } as unknown as EngineLimits,
         create: () => {
           throw new Error("this driver makes no engine");
         },
@@ -195,6 +196,10 @@ class FakeAgent {
       flows: () => [],
       openFlows: () => [],
       tunnels: () => [],
+      podShares: () => {
+        const load = { pod: 7 as PodHandle, flows: 3, inboundTunnels: 1, outboundTunnels: 2, bufferedBytes: 4096 };
+        return [{ ...load, localPod: pod("a") }];
+      },
       closeFlows: () => undefined,
       closeTunnels: () => undefined,
       engineStats: () => ({ flowsOpen: 2 }) as unknown as ReturnType<Driver["engineStats"]>,
@@ -230,6 +235,10 @@ describe("the node agent", () => {
       epoch: 5,
       pods: [{ uid: "uid-a", state: "captured" }],
       config: { node: "n1" },
+    });
+    expect(await (await fetch(`http://${admin}/stats`)).json()).toMatchObject({
+      limits: { flowsPerPod: 20_000 },
+      pods: [{ pod: "production/a", flows: 3, inboundTunnels: 1, outboundTunnels: 2, bufferedBytes: 4096 }],
     });
     const text = await (await fetch(`http://${metrics}/metrics`)).text();
     for (const line of [

@@ -10,18 +10,22 @@ const sockets: SocketOps = {
   originalDestination: () => undefined,
 };
 
-async function choose(engine: NodeConfig["engine"]): Promise<{ kind: string; warnings: string[] }> {
+async function choose(engine: NodeConfig["engine"]) {
   const warnings: string[] = [];
   const config = { engine, workers: undefined, timeouts: {}, limits: {}, tls: {}, otlp: {} } as unknown as NodeConfig;
-  const { kind } = await chooseEngine(config, { sockets, warn: (message) => warnings.push(message) });
-  return { kind, warnings };
+  const { kind, limits } = await chooseEngine(config, {
+    sockets,
+    descriptors: 1024,
+    warn: (message) => warnings.push(message),
+  });
+  return { kind, warnings, limits };
 }
 
 afterEach(() => vi.unstubAllEnvs());
 
 it("runs the engine that is asked for", async () => {
-  expect(await choose("native")).toEqual({ kind: "native", warnings: [] });
-  expect(await choose("typescript")).toEqual({ kind: "typescript", warnings: [] });
+  expect(await choose("native")).toMatchObject({ kind: "native", warnings: [] });
+  expect(await choose("typescript")).toMatchObject({ kind: "typescript", warnings: [] });
 });
 
 it("lets the TypeScript engine step in, and says why, where the native one cannot be loaded", async () => {
@@ -29,4 +33,8 @@ it("lets the TypeScript engine step in, and says why, where the native one canno
   const { kind, warnings } = await choose("native");
   expect(kind).toBe("typescript");
   expect(warnings).toEqual([expect.stringContaining("cannot load the native engine from /nowhere/warren_engine.node")]);
+});
+
+it("tells the engine how many descriptors the process may have, so that no pod takes the last ones", async () => {
+  expect((await choose("native")).limits).toMatchObject({ descriptors: 1024 });
 });

@@ -135,7 +135,10 @@ export class FakeEngine implements Engine {
   closeTunnels(_tunnels: readonly TunnelId[], _reason: Reason): void {}
 
   podLoads(): readonly PodLoad[] {
-    return [];
+    const flowsOf = (handle: PodHandle) => [...this.rows.values()].filter(({ pod }) => pod === handle).length;
+    return [...this.pods.keys()].map((pod) => {
+      return { pod, flows: flowsOf(pod), inboundTunnels: 0, outboundTunnels: 0, bufferedBytes: 0 };
+    });
   }
 
   stats(): EngineStats {

@@ -59,6 +59,17 @@ describe("pods and credentials", () => {
     expect(bench.driver.stats()).toMatchObject({ pods: 0, credentials: 0 });
   });
 
+  test("what each pod takes of its limits is told with its name", () => {
+    bench.index.apply({ workloads: [web, api] });
+    const [busy, idle] = [bench.capture(localPod(web)), bench.capture(localPod(api))];
+    bench.out(busy, "10.0.1.1", 80);
+    bench.out(busy, "10.0.1.1", 80);
+    expect(bench.driver.podShares()).toMatchObject([
+      { pod: busy, flows: 2, localPod: { name: "web" } },
+      { pod: idle, flows: 0, localPod: { name: "api" } },
+    ]);
+  });
+
   test("a pod captured again gets a new handle; flows of the old one may finish until the pod leaves", () => {
     bench.index.apply({ workloads: [web, api] });
     const before = bench.capture(localPod(web));

@@ -111,6 +111,7 @@ Options optionsOf(const Napi::Object& object) {
   limits.memoryPerTunnel = intField(bounds, "memoryPerTunnel");
   limits.memoryPerPod = intField(bounds, "memoryPerPod");
   limits.memory = intField(bounds, "memory");
+  limits.descriptors = intField(bounds, "descriptors");
   const Napi::Object tls = child(object, "tls");
   options.tls.groups = textField(tls, "groups");
   options.tls.ciphers = textField(tls, "ciphers");

@@ -50,7 +50,7 @@ void Acceptor::accepted(Fd fd, const Address& peer) {
   Engine& engine = worker.engine();
   if (role_ == ListenerRole::hbone) {
     const int64_t tunnels = pod_->inboundTunnels.fetch_add(1, std::memory_order_relaxed);
-    if (tunnels >= engine.options().limits.inboundTunnelsPerPod) {
+    if (tunnels >= engine.options().limits.inboundTunnelsPerPod || engine.crowdedOut(*pod_, fd.get())) {
       pod_->inboundTunnels.fetch_sub(1, std::memory_order_relaxed);
       worker.counters().shedTotal.add(1);
       return resetOnClose(fd.get());
@@ -60,6 +60,7 @@ void Acceptor::accepted(Fd fd, const Address& peer) {
     return lightest.post(
         Task([pod = pod_, fd = std::move(fd), peer](Worker& at) mutable { at.openInbound(pod, std::move(fd), peer); }));
   }
+  if (engine.crowdedOut(*pod_, fd.get())) return shed(Reason::outOfDescriptors, std::move(fd), peer);
   if (!engine.admit(*pod_)) return shed(Reason::limitFlows, std::move(fd), peer);
   const bool captured = role_ == ListenerRole::outbound;
   const auto destination = findOriginalDestination(pod_->originalDestination, fd.get(), peer, captured);

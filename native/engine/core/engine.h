@@ -141,6 +141,8 @@ class Engine {
   // Counts a new flow against the process's and the pod's limits; `release` gives it back.
   bool admit(const Pod& pod);
   void release(const Pod& pod);
+  // Descriptors are getting few, as the number of a new one tells, and the pod has more than its share of them.
+  [[nodiscard]] bool crowdedOut(const Pod& pod, int fd) const;
   void residentLeft(const Pod& pod, Worker& worker);
   // Bytes that wait for slow readers.
   [[nodiscard]] int64_t waiting() const;

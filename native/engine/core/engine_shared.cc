@@ -8,6 +8,10 @@ namespace warren::engine {
 namespace {
 // A worker passes a flow on when it has this many more than another, so that few flows stay together with their tunnel.
 constexpr int64_t kUneven = 16;
+// The last part of the process's descriptors is for pods that have no more than an equal share of the others.
+constexpr int64_t kReserved = 8;
+// Of a flow at most: the accepted socket, the two ends between which its requests are judged, and the application's.
+constexpr int64_t kFlowDescriptors = 4;
 }  // namespace
 
 const ReasonAnswer& Engine::answerFor(Reason reason) const {
@@ -34,6 +38,17 @@ bool Engine::admit(const Pod& pod) {
 void Engine::release(const Pod& pod) {
   flows_.fetch_sub(1, std::memory_order_relaxed);
   pod.flows.fetch_sub(1, std::memory_order_relaxed);
+}
+
+bool Engine::crowdedOut(const Pod& pod, int fd) const {
+  const int64_t most = options_.limits.descriptors;
+  const int64_t shared = most - most / kReserved;
+  // The lowest free number is given out (open(2)): as many as this one are in use.
+  if (most == 0 || fd < shared) return false;
+  const int64_t held = kFlowDescriptors * pod.flows.load(std::memory_order_relaxed) +
+                       pod.inboundTunnels.load(std::memory_order_relaxed) +
+                       pod.outboundTunnels.load(std::memory_order_relaxed);
+  return held > shared / std::max<int64_t>(1, livePods_.load(std::memory_order_relaxed));
 }
 
 void Engine::residentLeft(const Pod& pod, Worker& worker) {

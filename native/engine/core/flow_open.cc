@@ -16,7 +16,8 @@ namespace warren::engine {
 
 namespace {
 constexpr int kServerError = 500;
-}
+constexpr const char* kCrowdedOut = "the pod has more than its share of them";
+}  // namespace
 
 // By weight among the targets not tried yet; of two draws the less loaded one.
 bool Flow::pickTarget(uint16_t& index) {
@@ -220,9 +221,9 @@ void Flow::dialTo(uint16_t index) {
   opening_->current = index;
   const Decision& decision = *opening_->decision;
   const Address& to = decision.dial[index].destination;
-  const auto failed = [&](Reason reason, int error) {
+  const auto failed = [&](Reason reason, const std::string& why) {
     opening_->reason = reason;
-    opening_->detail = errorText(error) + " " + to.text();
+    opening_->detail = why + " " + to.text();
     opening_->tried.push_back(index);
     openNext();
   };
@@ -235,7 +236,11 @@ void Flow::dialTo(uint16_t index) {
   out.fd = worker_->sockets().open(decision.from->netns, spec);
   if (!out.fd.valid()) {
     const bool exhausted = errno == EMFILE || errno == ENFILE;
-    return failed(exhausted ? Reason::outOfDescriptors : Reason::connectFailed, errno);
+    return failed(exhausted ? Reason::outOfDescriptors : Reason::connectFailed, errorText(errno));
+  }
+  if (worker_->engine().crowdedOut(*birth_.pod, out.fd.get())) {
+    out.fd.reset();
+    return failed(Reason::outOfDescriptors, kCrowdedOut);
   }
   tuneSocket(out.fd.get());
   {
@@ -248,7 +253,7 @@ void Flow::dialTo(uint16_t index) {
   if (result != 0 && errno != EINPROGRESS) {
     const int error = errno;
     out.fd.reset();
-    return failed(Reason::connectFailed, error);
+    return failed(Reason::connectFailed, errorText(error));
   }
   out.readable = out.writable = out.ended = false;
   out.connecting = true;
@@ -281,6 +286,10 @@ void Flow::handOver() {
   }
   FlowSocket& ours = socket(Side::destination);
   ours.fd.reset(pair[0]);
+  if (worker_->engine().crowdedOut(*birth_.pod, pair[0])) {
+    Fd(pair[1]).reset();
+    return finish(Reason::outOfDescriptors, kCrowdedOut);
+  }
   handedOver_ = true;
   if (birth_.role == Role::inboundHbone) {
     tunnel_->answer(*this, Reason::ok, opening_->decision->baggage);

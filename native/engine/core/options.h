@@ -40,6 +40,7 @@ struct Limits {
   int64_t memoryPerTunnel = 0;
   int64_t memoryPerPod = 0;
   int64_t memory = 0;
+  int64_t descriptors = 0;
 };
 
 struct TlsSettings {

@@ -134,6 +134,9 @@ void Tunnel::connect() {
     const bool exhausted = errno == EMFILE || errno == ENFILE;
     return setupFailed(exhausted ? Reason::outOfDescriptors : Reason::connectFailed, errorText(errno));
   }
+  if (worker_.engine().crowdedOut(*pod_, fd_.get())) {
+    return setupFailed(Reason::outOfDescriptors, "the pod has more than its share of them");
+  }
   sockaddr_storage address{};
   const socklen_t length = peerAddress_.toSockaddr(address);
   if (::connect(fd_.get(), reinterpret_cast<const sockaddr*>(&address), length) != 0 && errno != EINPROGRESS) {

@@ -183,7 +183,11 @@ export const limits = z
   .describe("How much there may be of things.");
 
 /** What the engine is given: a pod's part of the memory, and a tunnel's, follow the process's unless they are named. */
-export function engineLimits({ memoryPerPod, memoryPerTunnel, ...others }: z.output<typeof limits>): EngineLimits {
+export function engineLimits({
+  memoryPerPod,
+  memoryPerTunnel,
+  ...others
+}: z.output<typeof limits>): Omit<EngineLimits, "descriptors"> {
   const perPod = memoryPerPod ?? Math.floor(others.memory / 4);
   return { ...others, memoryPerPod: perPod, memoryPerTunnel: memoryPerTunnel ?? Math.floor(perPod / 2) };
 }

@@ -164,6 +164,7 @@ export class Carrier {
       timeoutMs: options.timeouts.connect,
       allowHalfOpen: true,
       highWaterMark: relayBuffer(this.#context),
+      mayKeep: (fd: number) => !this.#context.descriptors.crowdsOut(flow.pod, fd),
     };
     const cancel = dial(sockets, request, (result) => {
       if (result.kind === "failed") {

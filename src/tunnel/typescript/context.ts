@@ -1,6 +1,7 @@
 /** What the parts of one engine share: its options, its doors to the outside, and its counters. */
 import type { SocketOps } from "../../model/sockets.ts";
 import type { EngineOptions, TunnelId } from "../engine.ts";
+import type { DescriptorShare } from "./descriptor-share.ts";
 import type { EventBatch } from "./event-batch.ts";
 
 /** Counters since start, by the names of `EngineStats`. */
@@ -22,6 +23,7 @@ export interface EngineContext {
   readonly sockets: SocketOps;
   readonly batch: EventBatch;
   readonly counters: Counters;
+  readonly descriptors: DescriptorShare;
   nextTunnelId(): TunnelId;
 }
 

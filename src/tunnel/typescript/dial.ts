@@ -1,6 +1,7 @@
 /** Opens TCP connections from inside a pod's netns, with a bounded wait. */
+import { closeSync } from "node:fs";
 import { Socket, type SocketConstructorOpts } from "node:net";
-import { messageOf } from "../../lib/errors.ts";
+import { MeshError, messageOf } from "../../lib/errors.ts";
 import { ipFamily } from "../../lib/ip.ts";
 import type { SocketAddress } from "../../model/address.ts";
 import type { Reason } from "../../model/reason.ts";
@@ -18,6 +19,8 @@ export interface DialRequest {
   /** A half-closed application connection goes on; a tunnel's does not. */
   readonly allowHalfOpen: boolean;
   readonly highWaterMark: number;
+  /** Whether a descriptor of this number may be kept; every one may if absent. */
+  readonly mayKeep?: (fd: number) => boolean;
 }
 
 export type DialResult =
@@ -72,8 +75,13 @@ function openSocket(sockets: SocketOps, request: DialRequest): Socket {
     mark,
     ...(sourceAddress === undefined ? {} : { sourceAddress }),
   };
+  const fd = sockets.openSocket(request.netns, socketRequest);
+  if (request.mayKeep?.(fd) === false) {
+    closeSync(fd);
+    throw new MeshError("MESH_DESCRIPTOR_SHARE", "EMFILE: the pod has more than its share of descriptors");
+  }
   const options: SocketConstructorOpts & { manualStart: boolean; highWaterMark: number } = {
-    fd: sockets.openSocket(request.netns, socketRequest),
+    fd,
     allowHalfOpen: request.allowHalfOpen,
     highWaterMark: request.highWaterMark,
     // Without it Node starts reading at once, which fails on a socket that is not connected yet.

@@ -41,6 +41,7 @@ import { Carrier } from "./carrier.ts";
 import { Conditions } from "./conditions.ts";
 import { type EngineContext, newCounters } from "./context.ts";
 import { Credential } from "./credential.ts";
+import { DescriptorShare } from "./descriptor-share.ts";
 import { EventBatch } from "./event-batch.ts";
 import type { Flow } from "./flow.ts";
 import { countBuffered, FlowTable } from "./flow-table.ts";
@@ -83,6 +84,7 @@ class TypeScriptEngine implements Engine {
       sockets: deps.sockets,
       batch: new EventBatch({ events: deps.events, carryOut: (flow, decision) => this.#carryOut(flow, decision) }),
       counters: newCounters(),
+      descriptors: new DescriptorShare({ pods: () => this.#pods.size }, options.limits),
       nextTunnelId: () => {
         lastTunnel += 1;
         return lastTunnel as TunnelId;

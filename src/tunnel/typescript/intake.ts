@@ -62,7 +62,8 @@ export class Intake {
     const fd = descriptorOf(arrival.socket);
     const destination =
       fd === undefined ? undefined : this.#context.sockets.originalDestination(fd, pod.originalDestination, listener);
-    const overload = this.#deps.flows.overload(pod);
+    const crowded = fd !== undefined && this.#context.descriptors.crowdsOut(pod, fd);
+    const overload = crowded ? "out-of-descriptors" : this.#deps.flows.overload(pod);
     const flow = this.#deps.flows.add({
       pod,
       role,
@@ -86,7 +87,9 @@ export class Intake {
 
   #tunnel(pod: Pod, leg: SocketLeg): void {
     const open = pod.inboundTunnels.size + pod.handshakes.size;
-    if (open >= this.#context.options.limits.inboundTunnelsPerPod) {
+    const fd = descriptorOf(leg.duplex);
+    const crowded = fd !== undefined && this.#context.descriptors.crowdsOut(pod, fd);
+    if (open >= this.#context.options.limits.inboundTunnelsPerPod || crowded) {
       this.#context.counters.shedTotal += 1;
       leg.reset();
       return;

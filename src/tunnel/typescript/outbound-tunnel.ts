@@ -80,6 +80,7 @@ export class OutboundOpening implements OpeningTunnel {
       timeoutMs: timeouts.connect,
       allowHalfOpen: false,
       highWaterMark: limits.bufferPerFlow,
+      mayKeep: (fd: number) => !this.#context.descriptors.crowdsOut(pod, fd),
     } as const;
     return dial(this.#context.sockets, request, (result) => {
       if (result.kind === "failed") this.#fail(result);

@@ -31,6 +31,8 @@ export type Order =
 export interface Started {
   readonly outbound: SocketAddress;
   readonly hbone: SocketAddress;
+  /** Of a second pod. */
+  readonly neighbour: SocketAddress;
 }
 
 export interface Report {
@@ -54,6 +56,7 @@ async function startEngine(order: Extract<Order, { do: "start" }>): Promise<Star
   const handle = started.credential(credential);
   const destination = { address: "10.0.0.1", port: 80 };
   const pod = await started.addPod(handle, who, destination);
+  const neighbour = await started.addPod(handle, who, destination);
   let epoch = 1;
   disturb = async (renewed) => {
     const { engine } = started;
@@ -81,7 +84,7 @@ async function startEngine(order: Extract<Order, { do: "start" }>): Promise<Star
   started.decideFlow = remembered("destination");
   started.decideConnect = remembered("peer-identity");
   node = started;
-  return { outbound: pod.outbound, hbone: pod.hbone };
+  return { outbound: pod.outbound, hbone: pod.hbone, neighbour: neighbour.outbound };
 }
 
 function report(): Report {

@@ -45,6 +45,7 @@ const limits: EngineLimits = {
   memoryPerTunnel: 64 * MiB,
   memoryPerPod: 128 * MiB,
   memory: 512 * MiB,
+  descriptors: 0,
 };
 
 const tls: TlsSettings = {
