@@ -208,8 +208,8 @@ export function adminSources(
   };
 }
 
-function podShareJson({ localPod, pod: _, ...share }: PodShare): object {
-  return { pod: localPod && `${localPod.namespace}/${localPod.name}`, ...share };
+function podShareJson({ localPod, ...share }: PodShare): object {
+  return { ...share, pod: localPod && `${localPod.namespace}/${localPod.name}` };
 }
 
 /** What was still open at the drain deadline, by name as far as that is readable. */
