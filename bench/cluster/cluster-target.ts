@@ -137,9 +137,11 @@ async function describeCluster(
   nodes: readonly ClusterNode[],
   { image }: Deployment,
 ): Promise<readonly (readonly [string, string])[]> {
-  const { serverVersion } = await kubectl.json<{ serverVersion?: { gitVersion?: string } }>(["version"]);
+  // Not `kubectl version`, which fails where it finds its own and the server's too far apart: the figures are there already.
+  const { code, stdout } = await kubectl.try(["get", "--raw", "/version"]);
+  const version = code === 0 ? (JSON.parse(stdout) as { gitVersion?: string }).gitVersion : undefined;
   return [
-    ["Kubernetes", serverVersion?.gitVersion ?? "unknown"],
+    ["Kubernetes", version ?? "unknown"],
     ["mesh", image === undefined ? "found in the cluster" : `deployed for this run, ${image}`],
     ...nodes.map(({ metadata: { name }, status: { capacity, nodeInfo } }): readonly [string, string] => [
       `node ${name}`,

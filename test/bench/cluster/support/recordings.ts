@@ -55,8 +55,8 @@ export const kubectlReplies: readonly Reply[] = [
   { tool: "kubectl", args: "version --client", stdout: "Client Version: v1.34.1\nKustomize Version: v5.7.1\n" },
   {
     tool: "kubectl",
-    args: "version --output=json",
-    stdout: JSON.stringify({ serverVersion: { gitVersion: "v1.34.0" } }),
+    args: "get --raw /version$",
+    stdout: JSON.stringify({ major: "1", minor: "34", gitVersion: "v1.34.0" }),
   },
   { tool: "kubectl", args: "get nodes", stdout: JSON.stringify(nodes) },
   { tool: "kubectl", args: "auth can-i", stdout: "yes\n" },
