@@ -81,6 +81,7 @@ export class MeshResources {
     this.#deps = deps;
     this.#options = options;
     this.#encoder = new ResourceEncoder(deps);
+    deps.store.relate("address", this.#memberships);
     const { view } = deps.source;
     this.#localPods = new LocalPods({ view, store: deps.store, encoder: this.#encoder });
   }

@@ -8,6 +8,16 @@ export type { StoredResource } from "./stored-resources.ts";
 /** Names that changed, by type. */
 export type StoreChange = ReadonlyMap<ResourceType, ReadonlySet<string>>;
 
+/** Which resources of a type stand behind others, as workloads do behind Services: who asks for one of those wants them too. */
+export interface Behind {
+  /** Names of the resources behind this one. */
+  members(name: string): Iterable<string>;
+  /** Names of the resources that this one is behind. */
+  owners(name: string): Iterable<string>;
+}
+
+const noneBehind: Behind = { members: () => [], owners: () => [] };
+
 const allTypes = Object.keys(resourceTypes) as ResourceType[];
 
 interface TypeResources {
@@ -15,6 +25,7 @@ interface TypeResources {
   /** Names of the resources by their other names: of one alone as a text, as it is with nearly all. */
   readonly aliases: Map<string, string | Set<string>>;
   changed: Set<string>;
+  behind: Behind;
 }
 
 export class ResourceStore {
@@ -25,13 +36,23 @@ export class ResourceStore {
     this.#types = new Map(
       allTypes.map((type) => {
         const resources = new StoredResources(resourceTypes[type]);
-        return [type, { resources, aliases: new Map<string, string | Set<string>>(), changed: new Set<string>() }];
+        const [aliases, changed] = [new Map<string, string | Set<string>>(), new Set<string>()];
+        return [type, { resources, aliases, changed, behind: noneBehind }];
       }),
     );
   }
 
   all(type: ResourceType): Pick<StoredResources, "size" | "names" | "values"> {
     return this.#of(type).resources;
+  }
+
+  /** Of this type, from now on. */
+  relate(type: ResourceType, behind: Behind): void {
+    this.#of(type).behind = behind;
+  }
+
+  behind(type: ResourceType): Behind {
+    return this.#of(type).behind;
   }
 
   get(type: ResourceType, name: string): StoredResource | undefined {

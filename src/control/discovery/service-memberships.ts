@@ -38,6 +38,23 @@ interface Known {
 export class ServiceMemberships {
   readonly #workloads = new Map<WorkloadUid, Map<string, readonly MemberEndpoint[]>>();
   readonly #services = new Map<string, Known>();
+  /** The Service of each endpoint that is no workload, by the name of its resource. */
+  readonly #externals = new Map<string, string>();
+
+  /** Names of the resources behind a Service. */
+  *members(key: string): Iterable<string> {
+    const known = this.#services.get(key);
+    if (known === undefined) return;
+    yield* known.members.keys();
+    yield* known.external;
+  }
+
+  /** Keys of the Services that a resource is behind. */
+  *owners(name: string): Iterable<string> {
+    yield* this.of(name as WorkloadUid).keys();
+    const service = this.#externals.get(name);
+    if (service !== undefined) yield service;
+  }
 
   of(uid: WorkloadUid): Memberships {
     return this.#workloads.get(uid) ?? noMemberships;
@@ -72,6 +89,8 @@ export class ServiceMemberships {
       }
     }
     const gone = [...(before?.external ?? [])].filter((name) => !found.has(name));
+    for (const name of gone) this.#externals.delete(name);
+    for (const name of found.keys()) this.#externals.set(name, key);
     if (now === undefined) this.#services.delete(key);
     else this.#services.set(key, { members: texts, external: new Set(found.keys()) });
     return { workloads: changed, external: found, gone };

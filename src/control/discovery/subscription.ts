@@ -82,7 +82,9 @@ export class Subscription {
 
   changed(names: ReadonlySet<string>): void {
     for (const name of names) {
-      if (this.#everything || this.#sent.has(name) || this.#allowed(name) !== undefined) this.#pending.add(name);
+      if (this.#everything || this.#sent.has(name)) this.#pending.add(name);
+      // What was asked for before it came: it comes with what is behind it.
+      else if (this.#allowed(name) !== undefined) for (const each of this.#with(name)) this.#pending.add(each);
     }
   }
 
@@ -181,7 +183,7 @@ export class Subscription {
     }
     this.#names.add(name);
     let found = false;
-    for (const known of this.#store.named(this.#type, name)) {
+    for (const known of this.#meant(name)) {
       if (this.#allowed(known) === undefined) continue;
       found = true;
       this.#pending.add(known);
@@ -210,7 +212,7 @@ export class Subscription {
     for (const name of this.#initial.keys())
       if (this.#store.get(this.#type, name) === undefined) this.#pending.add(name);
     for (const name of this.#names) {
-      for (const known of this.#store.named(this.#type, name)) {
+      for (const known of this.#meant(name)) {
         const resource = this.#allowed(known);
         if (resource === undefined) continue;
         if (reached && !this.#pending.has(known)) this.#sent.set(known, resource.version);
@@ -226,7 +228,27 @@ export class Subscription {
     return this.#wanted(resource) ? resource : undefined;
   }
 
-  #wanted({ name, aliases }: StoredResource): boolean {
-    return this.#wildcard || this.#names.has(name) || aliases.some((alias) => this.#names.has(alias));
+  #wanted(resource: StoredResource): boolean {
+    if (this.#wildcard || this.#asked(resource)) return true;
+    if (this.#names.size === 0) return false;
+    for (const owner of this.#store.behind(this.#type).owners(resource.name)) {
+      const known = this.#store.get(this.#type, owner);
+      if (known !== undefined && this.#asked(known)) return true;
+    }
+    return false;
+  }
+
+  #asked({ name, aliases }: Pick<StoredResource, "name" | "aliases">): boolean {
+    return this.#names.has(name) || aliases.some((alias) => this.#names.has(alias));
+  }
+
+  /** Names of all that a name asks for: a Service is no use without its endpoints. */
+  *#meant(name: string): Iterable<string> {
+    for (const known of this.#store.named(this.#type, name)) yield* this.#with(known);
+  }
+
+  *#with(name: string): Iterable<string> {
+    yield name;
+    yield* this.#store.behind(this.#type).members(name);
   }
 }

@@ -150,6 +150,44 @@ it("answers by name and by address on demand, also that there is nothing, and te
   expect(namesIn(await client.response(5))).toEqual([uid("web")]);
 });
 
+it("answers for a Service with its endpoints too, pods and others, and follows them", async () => {
+  const service = {
+    apiVersion: "v1",
+    kind: "Service",
+    metadata: { name: "shop", namespace: "production" },
+    spec: { clusterIP: "10.96.0.7", ports: [{ port: 80 }] },
+  };
+  const slice = (...addresses: string[]) => ({
+    apiVersion: "discovery.k8s.io/v1",
+    kind: "EndpointSlice",
+    metadata: { name: "shop-1", namespace: "production", labels: { "kubernetes.io/service-name": "shop" } },
+    addressType: "IPv4",
+    ports: [{ name: "", port: 8080 }],
+    endpoints: addresses.map((one) => ({
+      addresses: [one],
+      ...(one === "10.0.0.1" ? { targetRef: { kind: "Pod", name: "web" } } : {}),
+    })),
+  });
+  const plane = await startControlPlane([], [...web, ...db, service, slice("10.0.0.1", "203.0.113.9")]);
+  const client = await connect(plane);
+  client.send(address, { resourceNamesSubscribe: ["*"], resourceNamesUnsubscribe: ["*"] });
+  client.acknowledge(await client.response(1));
+  client.send(address, { resourceNamesSubscribe: ["/10.96.0.7"] });
+  const external = "Kubernetes/discovery.k8s.io/EndpointSlice/production/shop/203.0.113.9";
+  const key = "production/shop.production.svc.cluster.local";
+  const held = () => {
+    for (const response of client.responses.splice(0)) client.acknowledge(response);
+    return [...client.held.keys()].sort();
+  };
+  await expect.poll(held).toEqual([external, uid("web"), key].sort());
+  await plane.apply(...web, ...db, service, slice("203.0.113.9"));
+  await expect.poll(held).toEqual([external, key].sort());
+  await plane.apply(...web, ...db, service, slice("10.0.0.1"));
+  await expect.poll(held).toEqual([uid("web"), key].sort());
+  await plane.apply(...web, ...db);
+  await expect.poll(held).toEqual([]);
+});
+
 it("tells a node of its own pods alone, whatever it asks for", async () => {
   const plane = await startControlPlane([], [...web, ...db]);
   const client = await connect(plane, "w2");

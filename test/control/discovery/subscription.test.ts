@@ -130,3 +130,47 @@ it("sends every client the same bytes: a resource is encoded once, however many 
   expect(frame[2]).toBeGreaterThan(0);
   for (const subscription of [all, named]) expect(memory(subscription.take(2000)?.frames.get("r"))).toEqual(frame);
 });
+
+it("sends with what was asked for all that stands behind it, as that comes and goes", () => {
+  const store = new ResourceStore();
+  const behind = new Map<string, string[]>();
+  store.relate("address", {
+    members: (name) => behind.get(name) ?? [],
+    owners: (name) => [...behind].flatMap(([owner, members]) => (members.includes(name) ? [owner] : [])),
+  });
+  let content = 0;
+  const put = (name: string, ...aliases: string[]) =>
+    store.set("address", { name, aliases, bytes: Uint8Array.of(content++) });
+  const subscription = new Subscription(store, "address", "n1");
+  store.onChange((change) => subscription.changed(change.get("address") ?? new Set()));
+  const taken = () => {
+    store.flush();
+    const batch = subscription.take(2000);
+    return batch && [[...batch.frames.keys()].sort(), [...batch.removed].sort()];
+  };
+  for (const name of ["a", "b", "other"]) put(name);
+  subscription.request({ ...nothing, resourceNamesSubscribe: ["*"], resourceNamesUnsubscribe: ["*"] });
+  expect(taken()).toEqual([[], []]);
+  // Nobody has it yet.
+  subscription.request({ ...nothing, resourceNamesSubscribe: ["/10.96.0.1"] });
+  expect(taken()).toEqual([[], ["/10.96.0.1"]]);
+  put("service", "/10.96.0.1");
+  behind.set("service", ["a"]);
+  expect(taken()).toEqual([["a", "service"], []]);
+  put("other");
+  expect(taken()).toBeUndefined();
+  behind.set("service", ["a", "b"]);
+  put("b");
+  expect(taken()).toEqual([["b"], []]);
+  behind.set("service", ["b"]);
+  put("a");
+  expect(taken()).toEqual([[], ["a"]]);
+  put("a");
+  expect(taken()).toBeUndefined();
+  // Asked for by its own name as well, it stays when the Service is not asked for any more.
+  subscription.request({ ...nothing, resourceNamesSubscribe: ["b"], resourceNamesUnsubscribe: ["/10.96.0.1"] });
+  expect(taken()).toEqual([["b"], []]);
+  put("service", "/10.96.0.1");
+  put("b");
+  expect(taken()).toEqual([["b"], []]);
+});
