@@ -1,5 +1,5 @@
 /** The commands that show what is encrypted, on a lab of two nodes: what they say is what the test caused, to the last byte. */
-import { rmSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -12,6 +12,7 @@ import { eventually } from "../../src/lab/demo/stage.ts";
 import { examplePath, readExample } from "../../src/lab/examples.ts";
 import { Lab } from "../../src/lab/lab.ts";
 import { expectDocument } from "../support/documents.ts";
+import { secretsIn, secretsOf } from "./support/secrets-in-use.ts";
 import { WarrenShell } from "./support/warren-shell.ts";
 
 const flows = 10_000;
@@ -83,7 +84,7 @@ describe("verbs about traffic", { timeout: 300_000 }, () => {
         nodes: 2,
         files: [examplePath("shop.yaml")],
         stateRoot: shell.stateRoot,
-        agentSettings: { log: { format: "json" }, timeouts: { connect: "5s" } },
+        agentSettings: { log: { format: "json", level: "debug" }, timeouts: { connect: "5s" } },
         agentLauncher: ["sh", "-c", skewedClock, "sh", skewedNode],
       },
       AbortSignal.timeout(100_000),
@@ -177,7 +178,8 @@ describe("verbs about traffic", { timeout: 300_000 }, () => {
       port: 8080,
       lastReason: "strict-plaintext",
     });
-    expect(value.edges.filter(({ security }) => security === "mutual_tls")).toMatchObject([
+    const into = (owner: string) => value.edges.filter((edge) => edge.destination.owner === owner);
+    expect(into("Deployment/api").filter(({ security }) => security === "mutual_tls")).toMatchObject([
       {
         source: { owner: "Deployment/frontend", identity: identity("frontend") },
         destination: { owner: "Deployment/api", identity: identity("api") },
@@ -254,6 +256,25 @@ describe("verbs about traffic", { timeout: 300_000 }, () => {
     const edge = edges.find((one) => one.source.owner === "Deployment/frontend" && one.security === "mutual_tls");
     expect(edge).toMatchObject({ refused: 0 });
     expect(edge?.requestsRefused).toBeGreaterThan(0);
+    // The same reason, and policy, in the answer to the client, live, in the log and in the metrics.
+    const tapped = shell.watch("warren tap deploy/api --verdict refused -o jsonl");
+    await eventually("the request in the tap", 120_000, async () => {
+      const { stdout } = await lab.exec("frontend", ["curl", "-si", "-X", "POST", "http://api:8080/orders"]);
+      expect(stdout).toMatch(/^HTTP\/1\.1 403 [\s\S]*^x-warren-reason: policy-denied\r$/m);
+      return tapped.lines.length > 0 ? true : undefined;
+    });
+    await tapped.stop();
+    const told = { reason: "policy-denied", policy: "production/api-authz" };
+    expect(tapped.lines.map((line) => JSON.parse(line) as TapRow)).toContainEqual(expect.objectContaining(told));
+    const logged = (await lab.agentLog(serverNode)).split("\n").filter((line) => line.includes('"request failed"'));
+    expect(logged.map((line) => JSON.parse(line) as object)).toContainEqual(
+      expect.objectContaining({ ...told, scope: "access", status: 403, path: "/orders" }),
+    );
+    const { stdout: page } = await lab.execOnNode(serverNode, ["curl", "-s", "http://127.0.0.1:15020/metrics"]);
+    expect(page).toMatch(/^warren_http_requests_total\{status="4xx",reason="policy-denied"\} [1-9]/m);
+    expect(page).toMatch(
+      /^warren_policy_decisions_total\{policy="production\/api-authz",reason="policy-denied"\} [1-9]/m,
+    );
     await lab.delete("AuthorizationPolicy", "production", "api-authz");
   });
 
@@ -516,6 +537,23 @@ describe("verbs about traffic", { timeout: 300_000 }, () => {
         }
       }
       return sums;
+    }
+  });
+
+  test("nothing in the logs of all that is a key or a token, nor had to be taken out of them", () => {
+    const known = secretsOf(lab.folder);
+    // The authority's keys, and the tokens of two agents and of whoever asked.
+    expect(known.filter(({ name }) => name.includes("token")).length).toBeGreaterThanOrEqual(3);
+    expect(known.filter(({ name }) => name.includes("authority")).length).toBeGreaterThanOrEqual(2);
+    for (const { name, text } of known) expect(secretsIn(`{"detail":"${text}"}`, known)).toContain(name);
+    const folder = join(lab.folder, "logs");
+    const logs = readdirSync(folder).filter((name) => /^(agent-|control)/.test(name));
+    expect(logs).toHaveLength(3);
+    for (const name of logs) {
+      const text = readFileSync(join(folder, name), "utf8");
+      expect({ name, found: secretsIn(text, known) }).toEqual({ name, found: [] });
+      expect(text).not.toContain("[redacted");
+      expect(text.length).toBeGreaterThan(200);
     }
   });
 });
