@@ -10,8 +10,7 @@ import { type ClusterRun, clusterScenarios, runOnCluster } from "../../../bench/
 import { columnsOf, fullPace, quickPace } from "../../../bench/scenarios/scenario.ts";
 import { makeDocument } from "../../../bench/summary.ts";
 import { environment, rowOf } from "../objects.ts";
-import type { Reply } from "./support/fake-tool.ts";
-import { type FakeTools, fakeTools } from "./support/fake-tools.ts";
+import { type FakeTools, fakeTools, type Reply } from "./support/fake-tools.ts";
 import { kindReplies, kubectlReplies, noMesh, someMesh } from "./support/recordings.ts";
 
 const kind = [...kindReplies, noMesh, ...kubectlReplies];

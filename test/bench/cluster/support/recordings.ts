@@ -1,6 +1,6 @@
 /** What docker, kind and kubectl say to the command lines of a run, cut down to what is read of it. */
 import type { ClusterNode } from "../../../../bench/cluster/preflight.ts";
-import type { Reply } from "./fake-tool.ts";
+import type { Reply } from "./fake-tools.ts";
 
 const node = (name: string, taints: readonly { key: string; effect: string }[] = []): ClusterNode => ({
   metadata: { name, labels: { "kubernetes.io/hostname": name } },
