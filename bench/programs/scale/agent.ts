@@ -5,6 +5,7 @@
 import { openSync } from "node:fs";
 import { setImmediate } from "node:timers/promises";
 import type { Capture } from "../../../src/capture/capture.ts";
+import type { MeshIndex } from "../../../src/mesh/mesh-index.ts";
 import type { MeshChange, MeshView } from "../../../src/model/mesh.ts";
 import type { SocketOps } from "../../../src/model/sockets.ts";
 import type { AgentParts } from "../../../src/node/agent-parts.ts";
@@ -99,20 +100,19 @@ async function start({ built, args }: AgentRequest): Promise<void> {
       return driver;
     },
   };
-  const { view } = parts.source;
+  // Discovery's, which can be asked about one policy.
+  const view = parts.source.view as MeshIndex;
   const key = `${probePolicy.namespace}/${probePolicy.name}`;
   parts.source.onChange((change: MeshChange) => {
     if (change.authorizationPolicies.has(key)) void tellProbe();
   });
   const tellProbe = async () => {
-    for (const policy of view.authorizationPolicies()) {
-      if (policy.namespace !== probePolicy.namespace || policy.name !== probePolicy.name) continue;
-      const [principal = ""] = policy.rules[0]?.from[0]?.principals ?? [];
-      // Listeners of the same change come first, and with them the judging of open flows.
-      await Promise.resolve();
-      await driver?.settled();
-      send({ kind: "enforced", number: Number(principal.split("-").at(-1)), at: monotonicMs() });
-    }
+    const [principal = ""] = view.authorizationPolicy(key)?.rules[0]?.from[0]?.principals ?? [];
+    if (principal === "") return;
+    // Listeners of the same change come first, and with them the judging of open flows.
+    await Promise.resolve();
+    await driver?.settled();
+    send({ kind: "enforced", number: Number(principal.split("-").at(-1)), at: monotonicMs() });
   };
   const agent = new Agent({ parts, log, logSink: sink, accessSink: sink }, { config, version: "0.0.0" });
   // What it cost to load the program is no part of what a mesh costs.

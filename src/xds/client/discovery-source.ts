@@ -15,6 +15,7 @@ import { type ConnectionOptions, followDiscovery } from "./discovery-connection.
 import { type DiscoveryProblem, DiscoveryState } from "./discovery-state.ts";
 import { LastGoodState } from "./last-good-state.ts";
 import type { Dialect } from "./mesh-assembler.ts";
+import { StateKeeper } from "./state-keeper.ts";
 
 export interface DiscoverySourceDeps {
   readonly clock: Clock;
@@ -38,10 +39,6 @@ export interface DiscoverySource extends MeshSource {
 
 const backoff = { firstMs: 100, factor: 2, longestMs: 15_000, jitter: 0.5 } as const;
 
-/** Changes are saved together, this long after the first; later where saving takes its time, so that it takes a twentieth of it at most. */
-const saveAfterMs = 1000;
-const savingShare = 20;
-
 /** An agent that holds a state waits this long for a better one before it goes on with its own. */
 const graceMs = 3000;
 
@@ -49,21 +46,21 @@ export function createDiscoverySource(deps: DiscoverySourceDeps, options: Discov
   return new Source(deps, options);
 }
 
+/** What can be wrong apart from resources. */
+type Trouble = "stream" | "state file" | "saving";
+
 class Source implements DiscoverySource {
   readonly #deps: DiscoverySourceDeps;
   readonly #options: DiscoverySourceOptions;
   readonly #state: DiscoveryState;
   readonly #lastGood: LastGoodState | undefined;
+  readonly #keeper: StateKeeper | undefined;
   readonly #listeners = new Set<(problems: readonly DiscoveryProblem[]) => void>();
   /** What is wrong apart from resources, by what it is about. */
-  readonly #troubles = new Map<"stream" | "state file", string>();
+  readonly #troubles = new Map<Trouble, string>();
   #told = "[]";
   #stop = new AbortController();
   #running: Promise<void> | undefined;
-  #saving: Promise<void> = Promise.resolve();
-  #cancelSave: (() => void) | undefined;
-  /** How long the last one took, milliseconds. */
-  #savingTook = 0;
   /** Called when the first state is complete, or the first stream has failed. */
   #progress: () => void = () => {};
 
@@ -72,7 +69,14 @@ class Source implements DiscoverySource {
     this.#options = options;
     this.#state = new DiscoveryState(options.settings, options.node, options.dialect);
     const { stateFile: path, node } = options;
-    this.#lastGood = path === undefined ? undefined : new LastGoodState({ path, node });
+    if (path === undefined) return;
+    this.#lastGood = new LastGoodState({ path, node });
+    this.#keeper = new StateKeeper({
+      clock: deps.clock,
+      state: this.#state,
+      lastGood: this.#lastGood,
+      trouble: (message) => this.#trouble("saving", message),
+    });
   }
 
   get view(): MeshIndex {
@@ -99,6 +103,7 @@ class Source implements DiscoverySource {
     this.#stop = new AbortController();
     const held = await this.#load();
     signal.throwIfAborted();
+    this.#state.onAccepted((change) => this.#keeper?.changed(change));
     const { promise, resolve } = Promise.withResolvers<void>();
     let heard = false;
     this.#progress = () => {
@@ -123,11 +128,7 @@ class Source implements DiscoverySource {
     this.#stop.abort(new Error("discovery is stopped"));
     await this.#running;
     this.#running = undefined;
-    if (this.#cancelSave !== undefined) {
-      this.#cancelSave();
-      this.#save();
-    }
-    await this.#saving;
+    await this.#keeper?.stop();
   }
 
   async #load(): Promise<boolean> {
@@ -151,7 +152,6 @@ class Source implements DiscoverySource {
       failures = 0;
       if (!more) heard.add(type);
       this.#trouble("stream", undefined);
-      this.#scheduleSave();
       if (heard.size < this.#state.types.length) return;
       this.#trouble("state file", undefined);
       complete();
@@ -170,28 +170,7 @@ class Source implements DiscoverySource {
     }
   }
 
-  #scheduleSave(): void {
-    if (this.#lastGood === undefined) return;
-    const after = Math.max(saveAfterMs, this.#savingTook * savingShare);
-    this.#cancelSave ??= this.#deps.clock.after(after, () => this.#save());
-  }
-
-  #save(): void {
-    this.#cancelSave = undefined;
-    // A state of which a part was never heard is nobody's last good one.
-    if (this.#lastGood === undefined || !this.#state.complete) return;
-    const lastGood = this.#lastGood;
-    const { clock } = this.#deps;
-    this.#saving = this.#saving
-      .then(async () => {
-        const began = clock.now();
-        await lastGood.save(this.#state, began);
-        this.#savingTook = clock.now() - began;
-      })
-      .catch((error: unknown) => this.#trouble("state file", `the state cannot be saved: ${messageOf(error)}`));
-  }
-
-  #trouble(about: "stream" | "state file", message: string | undefined): void {
+  #trouble(about: Trouble, message: string | undefined): void {
     if (message === undefined) this.#troubles.delete(about);
     else this.#troubles.set(about, message);
     const problems = this.problems();

@@ -27,6 +27,14 @@ export interface DiscoveryProblem {
   readonly message: string;
 }
 
+/** Of one response, what was taken of it: enough to come to the same state again. */
+export interface AcceptedChange {
+  readonly type: AgentType;
+  /** As they came. */
+  readonly resources: readonly Uint8Array[];
+  readonly removed: readonly string[];
+}
+
 /** By name. */
 interface Versions extends Iterable<[name: string, version: string]> {
   get(name: string): string | undefined;
@@ -41,6 +49,7 @@ export class DiscoveryState {
   readonly #versions: Readonly<Record<AgentType, Versions>>;
   readonly #rejected = new Map<string, DiscoveryProblem>();
   readonly #complete = new Set<AgentType>();
+  #accepted: (change: AcceptedChange) => void = () => {};
 
   constructor(settings: MeshSettings, node: string, dialect: Dialect = "warren") {
     this.dialect = dialect;
@@ -73,18 +82,27 @@ export class DiscoveryState {
     return this.#versions[type];
   }
 
+  /** From here on it is told of each response, once that is in force. There is one that listens. */
+  onAccepted(listener: (change: AcceptedChange) => void): void {
+    this.#accepted = listener;
+  }
+
   /** Resolves to what is wrong with the response, empty when nothing is; the rest of it is in force then. */
   async apply(response: RawResponse): Promise<string> {
     const type = agentType(this.dialect, response.typeUrl);
     const slices = new Slices();
     const good: { name: string; version: string; decoded: Decoded }[] = [];
     const bad: string[] = [];
+    const resources: Uint8Array[] = [];
     for (const bytes of response.resources) {
       const read = readResource(this.dialect, type, bytes);
-      if ("decoded" in read) good.push(read);
-      else {
+      if ("decoded" in read) {
+        good.push(read);
+        resources.push(bytes);
+      } else {
         bad.push(`${read.name}: ${read.problem}`);
-        this.#reject(type, read.name, read.problem);
+        // What refuses because it cannot be read does so again for whoever reads it again.
+        if (this.#reject(type, read.name, read.problem)) resources.push(bytes);
       }
       if (slices.due) await slices.rest();
     }
@@ -101,6 +119,7 @@ export class DiscoveryState {
       if (slices.due) await slices.rest();
     }
     if (!response.more) this.#complete.add(type);
+    this.#accepted({ type, resources, removed: response.removed });
     return bad.slice(0, longestList).join("; ");
   }
 
@@ -110,11 +129,12 @@ export class DiscoveryState {
     this.#rejected.delete(`${type} ${name}`);
   }
 
-  #reject(type: AgentType, name: string, problem: string): void {
+  /** True when it stands for something all the same. */
+  #reject(type: AgentType, name: string, problem: string): boolean {
     // Without a version it is sent again when we come back.
     this.#versions[type].delete(name);
     this.#rejected.set(`${type} ${name}`, { object: `${type} ${name}`, message: problem });
-    this.assembler.stageRejected(type, name, problem);
+    return this.assembler.stageRejected(type, name, problem);
   }
 }
 

@@ -118,16 +118,18 @@ export class MeshAssembler {
     }
   }
 
-  /** A policy that was never good must not be one that isn't there: it refuses until it can be read. */
-  stageRejected(type: AgentType, name: string, problem: string): void {
-    if (this.#policies.has(name)) return;
+  /** A policy that was never good must not be one that isn't there: it refuses until it can be read. True when it does. */
+  stageRejected(type: AgentType, name: string, problem: string): boolean {
+    if (this.#policies.has(name)) return false;
     if (type === "authorization") {
       const policy = closedAuthorization(name, problem);
       this.#staged.policies.set(authorizationName(name), { kind: "AuthorizationPolicy", policy });
+      return true;
     }
-    if (type !== "policy") return;
-    const closed = closedPolicy(name, problem);
-    if (closed !== undefined) this.stage(name, { type, value: closed });
+    const closed = type === "policy" ? closedPolicy(name, problem) : undefined;
+    if (closed === undefined) return false;
+    this.stage(name, { type: "policy", value: closed });
+    return true;
   }
 
   remove(type: AgentType, name: string): void {
