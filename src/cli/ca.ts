@@ -5,7 +5,8 @@ import type { RevokeFlags } from "./ca/revoke.ts";
 import type { RotateFlags } from "./ca/rotate.ts";
 import type { VerifyFlags } from "./ca/verify.ts";
 import type { Exit } from "./exit.ts";
-import { milliseconds } from "./output/mesh-flags.ts";
+import { addWatchOption, milliseconds } from "./output/mesh-flags.ts";
+import type { AnswerFlags } from "./output/run-listing.ts";
 
 const exitHelp = `
 Exit status:
@@ -46,6 +47,11 @@ Examples:
   warren ca revoke --identity spiffe://cluster.local/ns/production/sa/frontend
   warren ca restore spiffe://cluster.local/ns/production/sa/frontend`;
 
+const restoreHelp = `${exitHelp}
+
+Examples:
+  warren ca restore spiffe://cluster.local/ns/production/sa/frontend`;
+
 const verifyHelp = `
 A file holds a chain in PEM, leaf first. A folder holds plug-in certificates (ca-cert.pem, ca-key.pem, cert-chain.pem, root-cert.pem,
 ca-crl.pem, or tls.crt, tls.key, ca.crt) and is judged as control judges it before it issues from them. An endpoint is asked for what
@@ -60,9 +66,10 @@ Examples:
 
 export function registerCa(program: Command, exit: Exit): void {
   const ca = program.command("ca").description("The mesh's certificate authority.");
-  addCaOptions(ca.command("status").description("Roots, intermediate, rotation, revocations; how long each lasts."))
+  const status = ca.command("status").description("Roots, intermediate, rotation, revocations; how long each lasts.");
+  addWatchOption(addCaOptions(status))
     .addHelpText("after", statusHelp)
-    .action(async (flags: CaFlags) => exit(await (await import("./ca/status.ts")).caStatus(flags)));
+    .action(async (flags: AnswerFlags) => exit(await (await import("./ca/status.ts")).caStatus(flags)));
   addCaOptions(ca.command("rotate").description("Rotates the root step by step, or the intermediate at once."))
     .option("--intermediate", "only the intermediate, under the same root: at once, and nobody has to be waited for")
     .option("--force [node...]", "go on without these nodes, or without all that are waited for")
@@ -79,7 +86,7 @@ export function registerCa(program: Command, exit: Exit): void {
     .action(async (flags: RevokeFlags) => exit(await (await import("./ca/revoke.ts")).revoke(flags)));
   addCaOptions(ca.command("restore").description("Lets revoked identities in again."))
     .argument("<identity...>", "spiffe://trust-domain/ns/namespace/sa/account")
-    .addHelpText("after", exitHelp)
+    .addHelpText("after", restoreHelp)
     .action(async (identities: string[], flags: CaFlags) =>
       exit(await (await import("./ca/revoke.ts")).restore(identities, flags)),
     );

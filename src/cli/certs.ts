@@ -8,7 +8,7 @@ import type { CertificateLine } from "./query/certificate-rows.ts";
 const help = `
 One line for each identity on each node: pods of one ServiceAccount on a node share a certificate. WORKLOAD narrows to the identity
 of its pods. A certificate is VALID between its dates; it is renewed at half its life, long before it ends.
-${exitHelp.replace("something is wrong with what was found", "a certificate is not valid, or could not be had")}
+${exitHelp("a certificate is not valid, or could not be had")}
 
 Examples:
   warren certs -n production

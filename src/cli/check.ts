@@ -1,7 +1,8 @@
 /** `warren check`: looks for what is wrong, or would be, and says what to do about each. */
 import { type Command, Option } from "commander";
+import { MeshError } from "../lib/errors.ts";
 import type { Exit } from "./exit.ts";
-import { addMeshOptions, type ListFormat, listFormats, type MeshFlags } from "./output/mesh-flags.ts";
+import { addMeshOptions, addWatchOption, type ListFormat, listFormats, type MeshFlags } from "./output/mesh-flags.ts";
 import type { Check } from "./query/check-report.ts";
 import type { MeshClient } from "./query/mesh-client.ts";
 
@@ -9,6 +10,7 @@ export interface CheckFlags extends MeshFlags {
   readonly pre?: true;
   readonly output: ListFormat | "short";
   readonly failOn: "warning" | "failure";
+  readonly watch?: true;
 }
 
 const help = `
@@ -34,7 +36,7 @@ export function registerCheck(program: Command, exit: Exit): void {
   const command = program
     .command("check")
     .description("Checks the health of the mesh, or with --pre whether this machine and cluster are ready for it.");
-  addMeshOptions(command)
+  addWatchOption(addMeshOptions(command))
     .option("--pre", "before an installation: look at this machine, and at the cluster of the kubeconfig")
     .option("--node <name...>", "only these nodes (default: the whole mesh)")
     .addOption(
@@ -61,20 +63,32 @@ async function aroundIt({ ground }: MeshClient, signal: AbortSignal): Promise<re
 }
 
 async function check(flags: CheckFlags): Promise<number> {
-  const { printFindings } = await import("./query/check-report.ts");
+  const { endOf, findingsAnswer } = await import("./query/check-report.ts");
+  // `short` is a table without what is fine.
+  const { output, ...rest } = flags;
+  const printing = { ...rest, output: output === "short" ? "table" : output };
   if (flags.pre === true) {
-    const { preflight } = await import("./query/preflight.ts");
-    return printFindings(await preflight(flags), flags);
+    if (flags.watch === true)
+      throw new MeshError("MESH_CONFIG_WATCH", "--pre looks once: it tries on this machine what an agent would do");
+    const [{ preflight }, { printAnswer }, { tellAdvice }] = [
+      await import("./query/preflight.ts"),
+      await import("./query/output.ts"),
+      await import("./output/listing.ts"),
+    ];
+    const checks = await preflight(flags);
+    await printAnswer(findingsAnswer(checks, flags), printing);
+    const { advice, code } = endOf(checks, flags);
+    tellAdvice(advice, printing.output);
+    return code;
   }
-  const [{ withMesh }, { healthChecks }, { tellPartial }] = [
+  const [{ runAnswer }, { healthChecks }] = [
     await import("./output/run-listing.ts"),
     await import("./query/health-checks.ts"),
-    await import("./output/listing.ts"),
   ];
-  return withMesh(flags, async (mesh, signal) => {
+  return runAnswer(printing, async (mesh, signal) => {
     const options = { nodes: flags.node ?? [], timeoutMs: flags.timeout };
-    const { checks, outcome } = await healthChecks(mesh, options, signal);
-    const code = await printFindings([...checks, ...(await aroundIt(mesh, signal))], flags);
-    return tellPartial(outcome) || code;
+    const found = await healthChecks(mesh, options, signal);
+    const checks = [...found.checks, ...(await aroundIt(mesh, signal))];
+    return { answer: findingsAnswer(checks, flags), outcome: found.outcome, ...endOf(checks, flags) };
   });
 }

@@ -3,6 +3,10 @@ import { Argument, type Command } from "commander";
 import type { Exit } from "./exit.ts";
 
 const help = `
+Exit status:
+  0  the script was printed
+  2  the command line is wrong
+
 Examples:
   source <(warren completion bash)
   warren completion zsh > "\${fpath[1]}/_warren"

@@ -12,7 +12,7 @@ interface ConnectionsFlags extends ListFlags {
 const help = `
 Each connection is listed by the agent of its client (outbound) and of its server (inbound), where these are in the mesh. WORKLOAD
 narrows to connections that begin or end at it: deploy/x, pod/x or x, with .NAMESPACE behind it for another than -n names.
-${exitHelp}
+${exitHelp()}
 
 Examples:
   warren connections

@@ -10,6 +10,19 @@ interface DemoOptions {
   readonly backend?: NonNullable<LabOptions["backend"]>;
 }
 
+const help = `
+Needs root. Everything happens in network namespaces that are removed again.
+
+Exit status:
+  0  every promise held
+  1  one did not
+  2  the command line is wrong
+
+Examples:
+  warren demo
+  warren demo --keep
+  warren demo --engine typescript --json | jq '.checks[] | select(.ok | not)'`;
+
 export function registerDemo(program: Command, exit: Exit): void {
   program
     .command("demo")
@@ -18,7 +31,7 @@ export function registerDemo(program: Command, exit: Exit): void {
     .option("--keep", "leave the lab up afterwards and print what to try next")
     .addOption(new Option("--engine <kind>", "what moves the bytes").choices(["typescript", "native"]))
     .addOption(new Option("--backend <kind>", "what captures").choices(["auto", "ebpf", "nftables"]))
-    .addHelpText("after", "\nNeeds root. Everything happens in network namespaces that are removed again.")
+    .addHelpText("after", help)
     .action(async (options: DemoOptions) => exit(await runDemoCommand(options)));
 }
 

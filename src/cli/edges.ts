@@ -13,7 +13,7 @@ An edge is all connections between two workloads with one kind of security. Wher
 destination's; SECURED is √ when both ends proved who they are, else why not. Refusals are told with their reason (docs/reasons.md).
 
 WORKLOAD narrows to edges that begin or end at it.
-${exitHelp}
+${exitHelp()}
 
 Examples:
   warren edges

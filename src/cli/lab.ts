@@ -2,6 +2,8 @@
 import type { Command } from "commander";
 import { MeshError } from "../lib/errors.ts";
 import type { Exit } from "./exit.ts";
+import type { ListFormat } from "./output/mesh-flags.ts";
+import { addOutputOption, printAnswer } from "./query/output.ts";
 
 interface UpOptions {
   readonly nodes: string;
@@ -17,6 +19,18 @@ interface UpOptions {
 
 interface NameOption {
   readonly name?: string;
+}
+
+/** What all of `warren lab` ends with, but for `exec`. */
+function labHelp(...examples: readonly string[]): string {
+  return `
+Exit status:
+  0  done
+  1  it failed, or there is no such lab, pod or object, and says which
+  2  the command line is wrong
+
+Examples:
+${examples.map((example) => `  ${example}`).join("\n")}`;
 }
 
 export function registerLab(program: Command, exit: Exit): void {
@@ -36,7 +50,12 @@ export function registerLab(program: Command, exit: Exit): void {
     .option("--no-mesh", "a plain cluster, without agents and control plane")
     .option("--timeout <seconds>", "how long everything may take to become ready", "60")
     .option("--foreground", "keep the lab in this process until it is interrupted")
-    .addHelpText("after", "\nNeeds root. The host's own network is not touched.")
+    .addHelpText(
+      "after",
+      `
+Needs root. The host's own network is not touched.
+${labHelp("warren lab up", "warren lab up --nodes 3 --name three -f examples/shop.yaml", "warren lab up --engine typescript --backend nftables")}`,
+    )
     .action(async (options: UpOptions) => exit(await up(options)));
 
   lab
@@ -46,6 +65,16 @@ export function registerLab(program: Command, exit: Exit): void {
     .argument("<command...>", "after --, so that its flags are its own")
     .option("-n, --namespace <namespace>", "the pod's namespace (default: production)")
     .option("--name <name>", "which lab")
+    .addHelpText(
+      "after",
+      `
+Exit status:
+  that of the program; 1 when there is no such lab or pod, 2 when the command line is wrong
+
+Examples:
+  warren lab exec frontend -- curl -s http://api:8080/orders
+  warren lab exec -n outside client -- sh -c 'for n in 1 2 3; do curl -s http://api.production:8080/; done'`,
+    )
     .action(async (pod: string, command: string[], options: NameOption & { namespace?: string }) => {
       const [{ execInPod }, { inNamespace }] = [
         await import("../lab/verbs/exec.ts"),
@@ -59,6 +88,10 @@ export function registerLab(program: Command, exit: Exit): void {
     .description("Creates or changes objects, as kubectl apply does.")
     .requiredOption("-f, --file <path...>", "manifests: files or folders; - is standard input")
     .option("--name <name>", "which lab")
+    .addHelpText(
+      "after",
+      labHelp("warren lab apply -f examples/policies/strict.yaml", "sed s/8080/9090/ api.yaml | warren lab apply -f -"),
+    )
     .action(async (options: NameOption & { file: string[] }) => {
       const { applyFiles } = await import("../lab/verbs/manifests.ts");
       await applyFiles(options.name, options.file, say);
@@ -69,6 +102,7 @@ export function registerLab(program: Command, exit: Exit): void {
     .description("Deletes the objects that manifests name.")
     .requiredOption("-f, --file <path...>", "manifests: files or folders; - is standard input")
     .option("--name <name>", "which lab")
+    .addHelpText("after", labHelp("warren lab delete -f examples/policies/strict.yaml"))
     .action(async (options: NameOption & { file: string[] }) => {
       const { deleteFiles } = await import("../lab/verbs/manifests.ts");
       await deleteFiles(options.name, options.file, say);
@@ -84,6 +118,13 @@ export function registerLab(program: Command, exit: Exit): void {
     .argument("<labels...>")
     .option("-n, --namespace <namespace>", "of the object, where its kind has one (default: production)")
     .option("--name <name>", "which lab")
+    .addHelpText(
+      "after",
+      labHelp(
+        "warren lab label Namespace outside warren.dev/mode=ambient",
+        "warren lab label Pod client app=web tier-",
+      ),
+    )
     .action(async (kind: string, object: string, labels: string[], options: NameOption & { namespace?: string }) => {
       const { labelOne } = await import("../lab/verbs/manifests.ts");
       await labelOne({ ...options, kind, object, labels });
@@ -95,26 +136,30 @@ export function registerLab(program: Command, exit: Exit): void {
     .argument("<action>", "stop, kill or start")
     .argument("<node>")
     .option("--name <name>", "which lab")
+    .addHelpText("after", labHelp("warren lab agent kill node-2", "warren lab agent start node-2"))
     .action(async (action: string, node: string, options: NameOption) => {
       const { clientOf } = await import("../lab/verbs/choose.ts");
       await clientOf(options.name).agent(node, action);
     });
 
-  lab
-    .command("status")
-    .description("Shows nodes, pods, services and the mesh.")
-    .option("-o, --output <format>", "text or json", "text")
+  addOutputOption(lab.command("status").description("Shows nodes, pods, services and the mesh."))
     .option("--name <name>", "which lab")
-    .action(async (options: NameOption & { output: string }) => {
+    .addHelpText("after", labHelp("warren lab status", "warren lab status -o json | jq '.pods[] | {name, node, ips}'"))
+    .action(async (options: NameOption & { output: ListFormat }) => {
       const [{ clientOf }, { renderStatus }] = [
         await import("../lab/verbs/choose.ts"),
         await import("../lab/verbs/status.ts"),
       ];
       const status = await clientOf(options.name).status();
-      say(
-        options.output === "json"
-          ? JSON.stringify({ schema: "warren.lab-status/v1", ...status }, undefined, 2)
-          : renderStatus(status),
+      await printAnswer(
+        {
+          schema: "warren.lab-status/v1",
+          document: status,
+          rows: status.pods,
+          name: ({ namespace, name }) => `pod/${name}.${namespace}`,
+          lines: (_colours, wide) => renderStatus(status, wide),
+        },
+        options,
       );
     });
 
@@ -127,6 +172,14 @@ export function registerLab(program: Command, exit: Exit): void {
     .option("--follow", "go on as lines come")
     .option("--tail <lines>", "only the last lines")
     .option("--name <name>", "which lab")
+    .addHelpText(
+      "after",
+      labHelp(
+        "warren lab logs --follow agent/node-1",
+        "warren lab logs deploy/api --tail 20",
+        "warren lab logs control",
+      ),
+    )
     .action(async (of: string, options: LogOptions) => {
       const { showLog } = await import("../lab/verbs/logs.ts");
       exit(await showLog(of, options));
@@ -137,6 +190,7 @@ export function registerLab(program: Command, exit: Exit): void {
     .description("Removes a lab and everything it made.")
     .option("--name <name>", "which lab")
     .option("--all", "every lab that was left running, and what dead ones left behind")
+    .addHelpText("after", labHelp("warren lab down", "warren lab down --all"))
     .action(async (options: NameOption & { all?: true }) => {
       const { downAll, downNamed } = await import("../lab/verbs/down.ts");
       await (options.all === true ? downAll(say) : downNamed(options.name, say));

@@ -20,7 +20,7 @@ const help = `
 LEVEL is trace, debug, info, warn or error. An area is the scope of the agent's log lines: tunnel, enrolment, certificates, capture,
 mesh, access, readiness, drain, inspection. Without --level and --reset the levels that hold now are shown. A change lasts until the
 agent restarts.
-${exitHelp}
+${exitHelp()}
 
 Examples:
   warren log

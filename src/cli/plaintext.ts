@@ -2,13 +2,22 @@
 import { writeFileSync } from "node:fs";
 import { type Command, Option } from "commander";
 import type { Exit } from "./exit.ts";
-import { addMeshOptions, exitHelp, type ListFormat, listFormats, type MeshFlags } from "./output/mesh-flags.ts";
+import {
+  addMeshOptions,
+  addWatchOption,
+  exitHelp,
+  type ListFormat,
+  listFormats,
+  type MeshFlags,
+} from "./output/mesh-flags.ts";
 import { duration } from "./tls-check.ts";
 import type { ExportFormat } from "./traffic/plaintext-words.ts";
+import type { PlaintextReport } from "./traffic/report-plaintext.ts";
 
 interface PlaintextFlags extends MeshFlags {
   readonly since: number;
   readonly output: ListFormat;
+  readonly watch?: true;
   readonly rehearseStrict?: string;
   readonly export?: ExportFormat;
   readonly to?: string;
@@ -26,8 +35,7 @@ STRICT:
 
 --rehearse-strict says what a STRICT PeerAuthentication for ns/x, a workload, or the whole mesh would do; narrower policies stay as
 they are. What was not seen in the window can't be told: the report ends with what it does not see.
-${exitHelp}
-  1 is returned with --fail-on: plaintext (any conversation that is not encrypted since) or refusals (any that STRICT would refuse).
+${exitHelp("with --fail-on plaintext: a conversation that is not encrypted since; with --fail-on refusals: one that STRICT would refuse")}
 
 Examples:
   warren plaintext --since 7d
@@ -51,49 +59,46 @@ export function registerPlaintext(program: Command, exit: Exit): void {
     .option("--node <name...>", "only these nodes (default: the whole mesh)")
     .option("-n, --namespace <namespace>", "only destinations and clients in this namespace (default: all)")
     .addOption(new Option("-o, --output <format>", "how to print").choices(listFormats).default("table"));
-  addMeshOptions(command)
+  addWatchOption(addMeshOptions(command))
     .addHelpText("after", help)
     .action(async (flags: PlaintextFlags) => exit(await plaintext(flags)));
 }
 
 async function plaintext(flags: PlaintextFlags): Promise<number> {
-  const [{ withMesh }, { reportPlaintext }] = [
+  const [{ runListing, withMesh }, { reportPlaintext }] = [
     await import("./output/run-listing.ts"),
     await import("./traffic/report-plaintext.ts"),
   ];
-  const [listings, words] = [await import("./output/listing.ts"), await import("./traffic/plaintext-words.ts")];
+  const [{ tellPartial }, { exportReport, plaintextListing, summaryLines }] = [
+    await import("./output/listing.ts"),
+    await import("./traffic/plaintext-words.ts"),
+  ];
+  const { node: nodes = [], timeout: timeoutMs, since: window, namespace, rehearseStrict, failOn, to } = flags;
+  const asked = { nodes, timeoutMs, window, namespace, rehearseStrict };
+  const codeOf = ({ rows, summary }: PlaintextReport): 0 | 1 => {
+    const clear = rows.length - summary.encryptedSince;
+    const found = failOn === "plaintext" ? clear : failOn === "refusals" ? summary.refusedByStrict : 0;
+    return found > 0 ? 1 : 0;
+  };
+  const { export: format } = flags;
+  if (format === undefined) {
+    return runListing(plaintextListing, flags, async (mesh, signal) => {
+      const report = await reportPlaintext(mesh, asked, signal);
+      const { rows, summary, outcome } = report;
+      return {
+        rows,
+        outcome,
+        extra: { summary },
+        advice: `\n${summaryLines(summary).join("\n")}`,
+        code: codeOf(report),
+      };
+    });
+  }
   return withMesh(flags, async (mesh, signal) => {
-    const { node: nodes = [], timeout: timeoutMs, since: window, namespace, rehearseStrict } = flags;
-    const report = await reportPlaintext(mesh, { nodes, timeoutMs, window, namespace, rehearseStrict }, signal);
-    const { rows, summary, outcome } = report;
-    const { output } = flags;
-    if (flags.export !== undefined) {
-      const text = words.exportReport(rows, summary, flags.export);
-      if (flags.to === undefined) process.stdout.write(text);
-      else writeFileSync(flags.to, text);
-    } else if (output === "json" || output === "yaml") {
-      const document = listings.listingDocument(words.plaintextListing, { rows, outcome, extra: { summary } });
-      const text =
-        output === "json" ? JSON.stringify(document, undefined, 2) : (await import("yaml")).stringify(document);
-      process.stdout.write(`${text.trimEnd()}\n`);
-    } else {
-      const text = await listings.renderListing(
-        words.plaintextListing,
-        { rows, outcome },
-        output,
-        listings.coloursFor(flags),
-      );
-      if (text !== "") process.stdout.write(`${text}\n`);
-      else process.stderr.write(`${words.plaintextListing.none}\n`);
-      process.stderr.write(`\n${words.summaryLines(summary).join("\n")}\n`);
-    }
-    const partial = listings.tellPartial(outcome);
-    const found =
-      flags.failOn === "plaintext"
-        ? rows.length - summary.encryptedSince
-        : flags.failOn === "refusals"
-          ? summary.refusedByStrict
-          : 0;
-    return partial === 0 && found > 0 ? 1 : partial;
+    const report = await reportPlaintext(mesh, asked, signal);
+    const text = exportReport(report.rows, report.summary, format);
+    if (to === undefined) process.stdout.write(text);
+    else writeFileSync(to, text);
+    return tellPartial(report.outcome) || codeOf(report);
   });
 }

@@ -5,7 +5,7 @@ import { addListOptions, exitHelp, type ListFlags } from "./output/mesh-flags.ts
 
 const help = `
 SCOPE is mesh, namespace, or what its selector says. What can't be evaluated denies, and is told under PROBLEMS; see warren lint.
-${exitHelp.replace("something is wrong with what was found", "a policy cannot be evaluated")}
+${exitHelp("a policy cannot be evaluated")}
 
 Examples:
   warren policies

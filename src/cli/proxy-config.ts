@@ -7,7 +7,7 @@ import { duration } from "./tls-check.ts";
 const references = `
 WORKLOAD is deploy/x, pod/x (also sts/, ds/, job/, cronjob/) or x, with .NAMESPACE behind it for another namespace than -n names.
 There is no proxy in the pod: what is shown is what its node's agent holds for it.
-${exitHelp}
+${exitHelp()}
 `;
 
 const secretHelp = `${references}
@@ -58,20 +58,13 @@ function port(text: string): number {
 }
 
 async function secrets(reference: string, flags: ListFlags): Promise<number> {
-  const [
-    { withMesh },
-    { secretRows, secretsDocument, secretsListing },
-    { findWorkloads },
-    { rowsOf },
-    { printListing, tellPartial },
-  ] = [
+  const [{ runListing }, { secretRows, secretsListing }, { findWorkloads }, { rowsOf }] = [
     await import("./output/run-listing.ts"),
     await import("./traffic/secret-rows.ts"),
     await import("./query/workload-reference.ts"),
     await import("./query/asked.ts"),
-    await import("./output/listing.ts"),
   ];
-  return withMesh(flags, async (mesh, signal) => {
+  return runListing(secretsListing, flags, async (mesh, signal) => {
     const workloads = findWorkloads(await mesh.mesh(signal), reference, flags.namespace ?? mesh.defaultNamespace);
     const nodes = [...new Set(workloads.map(({ node }) => node))].filter((node) => flags.node?.includes(node) ?? true);
     const identities = new Set<string>(workloads.map(({ identity }) => identity));
@@ -81,42 +74,22 @@ async function secrets(reference: string, flags: ListFlags): Promise<number> {
         .filter(({ identity }) => identities.has(identity))
         .flatMap((one) => secretRows(node, one, Date.now())),
     );
-    const { outcome } = asked;
-    if (flags.output !== "json") return printListing(secretsListing, { rows, outcome }, flags);
-    process.stdout.write(`${JSON.stringify(secretsDocument(rows), undefined, 2)}\n`);
-    return tellPartial(outcome);
+    return { rows, outcome: asked.outcome };
   });
 }
 
 async function listeners(reference: string, flags: ListenersFlags): Promise<number> {
-  const [
-    { runListing },
-    { gatherSockets, gatherWindow },
-    { findWorkloads },
-    { tlsCheckRows },
-    { listenerRow, listenersListing },
-    words,
-  ] = [
+  const [{ runListing }, { portFacts }, { listenerRow, listenersListing }, { spanText }] = [
     await import("./output/run-listing.ts"),
-    await import("./traffic/gather.ts"),
-    await import("./query/workload-reference.ts"),
-    await import("./traffic/tls-check-rows.ts"),
+    await import("./traffic/port-facts.ts"),
     await import("./traffic/listener-rows.ts"),
     await import("./output/words.ts"),
   ];
   const { namespace, node: nodes = [], timeout: timeoutMs, window, port: wanted } = flags;
-  return runListing(listenersListing(words.spanText(window), Date.now()), flags, async (mesh, signal) => {
-    const view = await mesh.mesh(signal);
-    const workloads = findWorkloads(view, reference, namespace ?? mesh.defaultNamespace);
-    const asking = { nodes, timeoutMs };
-    const [traffic, sockets] = await Promise.all([
-      gatherWindow(mesh, { ...asking, window }, signal),
-      gatherSockets(mesh, asking, signal),
-    ]);
-    const since = new Map(traffic.coverage.map((one) => [one.node, one.since]));
-    const rows = tlsCheckRows({ view, workloads, rows: traffic.rows, sockets: sockets.pods, since })
-      .filter(({ port: found }) => wanted === undefined || found === wanted)
-      .map((row) => listenerRow(view, workloads, row));
-    return { rows, outcome: traffic.outcome };
+  return runListing(listenersListing(spanText(window), Date.now()), flags, async (mesh, signal) => {
+    const question = { reference, namespace, nodes, timeoutMs, window };
+    const { view, workloads, rows, outcome } = await portFacts(mesh, question, signal);
+    const meant = rows.filter(({ port: found }) => wanted === undefined || found === wanted);
+    return { rows: meant.map((row) => listenerRow(view, workloads, row)), outcome };
   });
 }

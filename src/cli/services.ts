@@ -5,7 +5,7 @@ import { addListOptions, exitHelp, type ListFlags } from "./output/mesh-flags.ts
 
 const help = `
 ENDPOINTS is how many of the pods behind the Service are ready, ENROLLED how many of them are reached through the mesh.
-${exitHelp}
+${exitHelp()}
 
 Examples:
   warren services -n production

@@ -6,7 +6,7 @@ import { addListOptions, exitHelp, type ListFlags } from "./output/mesh-flags.ts
 const help = `
 A node that should have an agent and whose agent is not heard is listed as not answering. CERT LEFT is what the certificate that ends
 first on the node still lasts, CONFIG AGE the time since the state of the mesh last changed there.
-${exitHelp.replace("something is wrong with what was found", "an agent or control is not ready, or a pod is not captured as it should be")}
+${exitHelp("an agent or control is not ready, or a pod is not captured as it should be")}
 
 Examples:
   warren status

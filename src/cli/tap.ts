@@ -29,7 +29,7 @@ proved who they are; local is traffic inside one node that needs no TLS.
 
 WORKLOAD is either end; with --to it is the client. Also ns/x for a whole namespace. Events beyond --max-rate a second and node are
 counted, not shown; nothing in the mesh waits for a tap. A tap goes on over restarts of agents.
-${exitHelp}
+${exitHelp()}
 
 Examples:
   warren tap deploy/api

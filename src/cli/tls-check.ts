@@ -23,14 +23,14 @@ STATUS:
   UNCOVERED  the mesh does not see it: UDP, host network, not enrolled, an agent that does not answer
 
 SERVER and POLICY are what holds now; CLIENTS counts who came in the window, as the destination's agent saw it.
-${exitHelp}
-  1 is returned with --fail-on: plaintext (MIXED, PLAINTEXT or DISABLED) or uncovered (those and UNCOVERED).
+${exitHelp("with --fail-on plaintext: a port is MIXED, PLAINTEXT or DISABLED; with --fail-on uncovered: or UNCOVERED")}
 
 Examples:
   warren tls-check deploy/api -n production
   warren tls-check api.production --window 24h -o wide
   warren tls-check -n production -o json | jq '.ports[] | select(.status != "OK") | .hostPort'
-  warren tls-check --fail-on plaintext`;
+  warren tls-check --fail-on plaintext
+  warren authn tls-check deploy/api.production`;
 
 export function registerTlsCheck(program: Command, exit: Exit): void {
   addTlsCheck(program, exit);
@@ -66,44 +66,19 @@ function failOn(text: string): string {
 }
 
 async function tlsCheck(reference: string | undefined, flags: TlsCheckFlags): Promise<number> {
-  const [
-    { runListing },
-    { gatherSockets, gatherWindow },
-    { findWorkloads },
-    { tlsCheckListing, tlsCheckRows, watchedAdvice },
-    words,
-  ] = [
+  const [{ runListing }, { portFacts }, { tlsCheckListing, watchedAdvice }, { spanText }] = [
     await import("./output/run-listing.ts"),
-    await import("./traffic/gather.ts"),
-    await import("./query/workload-reference.ts"),
+    await import("./traffic/port-facts.ts"),
     await import("./traffic/tls-check-rows.ts"),
     await import("./output/words.ts"),
   ];
   const { namespace, node: nodes = [], timeout: timeoutMs, window } = flags;
-  let found = false;
-  let advice = "";
-  const listing = tlsCheckListing(words.spanText(window), Date.now());
-  const code = await runListing(listing, flags, async (mesh, signal) => {
-    const view = await mesh.mesh(signal);
-    const workloads =
-      reference === undefined
-        ? [...view.workloads()].filter((workload) => namespace === undefined || workload.namespace === namespace)
-        : findWorkloads(view, reference, namespace ?? mesh.defaultNamespace);
-    const [first] = workloads;
-    const one = workloads.every((workload) => workload.namespace === first?.namespace) ? first?.namespace : undefined;
-    const asked = { nodes, timeoutMs, namespace: one };
-    const [traffic, sockets] = await Promise.all([
-      gatherWindow(mesh, { ...asked, window }, signal),
-      gatherSockets(mesh, asked, signal),
-    ]);
-    const since = new Map(traffic.coverage.map((one) => [one.node, one.since]));
-    const rows = tlsCheckRows({ view, workloads, rows: traffic.rows, sockets: sockets.pods, since });
-    advice = watchedAdvice(since, window, Date.now());
-    found = rows.some(({ status }) => isFinding(status, flags.failOn));
-    return { rows, outcome: traffic.outcome };
+  return runListing(tlsCheckListing(spanText(window), Date.now()), flags, async (mesh, signal) => {
+    const question = { reference, namespace, nodes, timeoutMs, window };
+    const { rows, since, outcome } = await portFacts(mesh, question, signal);
+    const found = rows.some(({ status }) => isFinding(status, flags.failOn));
+    return { rows, outcome, advice: watchedAdvice(since, window, Date.now()), code: found ? 1 : 0 };
   });
-  if (advice !== "" && flags.watch !== true) process.stderr.write(`${advice}\n`);
-  return code === 0 && found ? 1 : code;
 }
 
 function isFinding(status: TlsStatus, failing: string): boolean {

@@ -15,7 +15,7 @@ const help = `
 Rates are those of the last interval, of all connections between two workloads; bytes of open connections count while they flow.
 On a terminal the table is redrawn; into a pipe each look is one JSON document on a line (also with -o json or jsonl). It goes on over
 restarts of agents and control, and says which nodes did not answer.
-${exitHelp}
+${exitHelp()}
 
 Examples:
   warren top

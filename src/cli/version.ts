@@ -37,7 +37,7 @@ export interface VersionRow extends ClientVersion {
 const help = `
 AES is what its instructions are on that processor: vaes avx512 and vaes are the widest, "none" costs most of the throughput. KERNEL
 FEATURES says which ways of redirecting traffic were found to work there, by trying.
-${exitHelp.replace("something is wrong with what was found", "components of different versions run")}
+${exitHelp("components of different versions run")}
 
 Examples:
   warren version

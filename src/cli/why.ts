@@ -1,14 +1,16 @@
 /** `warren why`: why a connection is refused or goes in clear: both agents' views, joined. */
 import type { Command } from "commander";
 import type { Exit } from "./exit.ts";
-import { addMeshOptions, exitHelp, type ListFormat, type MeshFlags } from "./output/mesh-flags.ts";
-import { addOutputOption, printAnswer } from "./query/output.ts";
+import { addMeshOptions, addWatchOption, exitHelp, type ListFormat, type MeshFlags } from "./output/mesh-flags.ts";
+import { addOutputOption, type Colours } from "./query/output.ts";
 import type { QuestionFlags } from "./query/question.ts";
 import { duration } from "./tls-check.ts";
+import type { PairAnswer } from "./traffic/explain-pair.ts";
 
 interface WhyFlags extends MeshFlags, Pick<QuestionFlags, "method" | "path" | "host" | "header"> {
   readonly since: number;
   readonly output: ListFormat;
+  readonly watch?: true;
 }
 
 const help = `
@@ -19,8 +21,7 @@ SRC may be plaintext, for a client outside the mesh.
 What policy says now is joined with what both agents have seen: refusals with their reasons (docs/reasons.md), enrolment, certificates,
 clocks, what listens, and connections from before enrolment. Where policy reads requests the connection alone is let in: the answer is
 DEPENDS, requests that were refused are told with their policy, and --method, --path, --host and --header ask about one.
-${exitHelp}
-  1 is returned when the connection or request would be refused, or a sure cause for trouble was found.
+${exitHelp("the connection or request would be refused, or a sure cause for trouble was found")}
 
 Examples:
   warren why deploy/frontend deploy/api
@@ -40,19 +41,18 @@ export function registerWhy(program: Command, exit: Exit): void {
     .option("--host <host>", "of the request")
     .option("--header <name=value...>", "headers of the request")
     .option("-n, --namespace <namespace>", "of what names none");
-  addMeshOptions(addOutputOption(command))
+  addWatchOption(addMeshOptions(addOutputOption(command)))
     .addHelpText("after", help)
     .action(async (from: string, to: string, flags: WhyFlags) => exit(await why(from, to, flags)));
 }
 
 async function why(from: string, to: string, flags: WhyFlags): Promise<number> {
-  const [{ withMesh }, { explainPair }, { answerLines }, { tellPartial }] = [
+  const [{ runAnswer }, { explainPair }, { answerLines }] = [
     await import("./output/run-listing.ts"),
     await import("./traffic/explain-pair.ts"),
     await import("./traffic/why-lines.ts"),
-    await import("./output/listing.ts"),
   ];
-  return withMesh(flags, async (mesh, signal) => {
+  return runAnswer(flags, async (mesh, signal) => {
     const { namespace = mesh.defaultNamespace, since: window, timeout: timeoutMs } = flags;
     const { method, path, host, header } = flags;
     const request = {
@@ -63,20 +63,16 @@ async function why(from: string, to: string, flags: WhyFlags): Promise<number> {
     };
     const asked = { from, to, namespace, window, timeoutMs, request };
     const { answers, outcome } = await explainPair(mesh, asked, signal);
-    await printAnswer(
-      {
-        schema: "warren.why/v1",
-        document: { fanOut: outcome, answers },
-        rows: answers,
-        name: ({ source, destination, port }) => `${source.name} ${destination.name}:${port}`,
-        lines: (colours) => answers.flatMap((one) => answerLines(one, colours)),
-      },
-      flags,
-    );
-    const partial = tellPartial(outcome);
     const bad = answers.some(
       (one) => one.outcome === "DENY" || one.causes.some(({ certainty }) => certainty === "sure"),
     );
-    return partial === 0 && bad ? 1 : partial;
+    const answer = {
+      schema: "warren.why/v1",
+      document: { fanOut: outcome, answers },
+      rows: answers,
+      name: ({ source, destination, port }: PairAnswer) => `${source.name} ${destination.name}:${port}`,
+      lines: (colours: Colours) => answers.flatMap((one) => answerLines(one, colours)),
+    };
+    return { answer, outcome, code: bad ? 1 : 0 };
   });
 }

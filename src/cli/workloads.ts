@@ -6,7 +6,7 @@ import { addListOptions, exitHelp, type ListFlags } from "./output/mesh-flags.ts
 const help = `
 PROTOCOL is how peers reach it: HBONE through its node's agent, TCP in plaintext. STATE is what its agent says of it: captured, or what
 capture waits for; a pod that the mesh does not have is "not enrolled".
-${exitHelp.replace("something is wrong with what was found", "an enrolled pod is not captured")}
+${exitHelp("an enrolled pod is not captured")}
 
 Examples:
   warren workloads -n production

@@ -23,8 +23,18 @@ export interface RunInput extends ConfigInput {
 export function nodeHelp(): string {
   const usage = "Usage: warren node --node=<name> --control-address=<host:port> …\n";
   const intro = "The agent of one node: captures its pods' traffic and carries it through the mesh.\n";
-  return `${usage}\n${intro}\nSettings, from flags, else WARREN_* variables, else a YAML file:\n\n${renderHelp(nodeConfigSchema)}`;
+  return `${usage}\n${intro}\nSettings, from flags, else WARREN_* variables, else a YAML file:\n\n${renderHelp(nodeConfigSchema)}\n${endings}`;
 }
+
+const endings = `
+Exit status:
+  0  it was told to stop, and did
+  1  it cannot run, and says why
+  2  the configuration is wrong
+
+Examples:
+  warren node --config agent.yaml
+  warren node --node=worker-1 --control-address=warren-control.warren-system.svc:15012`;
 
 /** Runs until SIGTERM or SIGINT, then drains. Throws ConfigError before anything was bound or changed. */
 export async function runNode(input: RunInput): Promise<number> {

@@ -1,13 +1,12 @@
 /** Flags that all of `warren ca` has. */
-import { type Command, Option } from "commander";
-import { addMeshOptions, type MeshFlags } from "../output/mesh-flags.ts";
+import type { Command } from "commander";
+import { addMeshOptions, type ListFormat, type MeshFlags } from "../output/mesh-flags.ts";
+import { addOutputOption } from "../query/output.ts";
 
 export interface CaFlags extends MeshFlags {
-  readonly output: "table" | "json";
+  readonly output: ListFormat;
 }
 
 export function addCaOptions(command: Command): Command {
-  return addMeshOptions(command).addOption(
-    new Option("-o, --output <format>", "how to print").choices(["table", "json"]).default("table"),
-  );
+  return addOutputOption(addMeshOptions(command));
 }

@@ -1,6 +1,7 @@
 /** `warren ca revoke` and `warren ca restore`. */
 import { MeshError } from "../../lib/errors.ts";
 import { withMesh } from "../output/run-listing.ts";
+import { printAnswer } from "../query/output.ts";
 import { AuthorityClient } from "./authority-client.ts";
 import type { CaFlags } from "./flags.ts";
 
@@ -11,6 +12,13 @@ export interface RevokeFlags extends CaFlags {
   readonly identity?: readonly string[];
 }
 
+/** A row for programs that read line by line. */
+type Revoked = { readonly identity: string } | { readonly serial: string };
+
+function nameOf(one: Revoked): string {
+  return "identity" in one ? one.identity : `serial/${one.serial}`;
+}
+
 /** 3 when some agent could not be asked which certificates it has of an identity. */
 export async function revoke(flags: RevokeFlags): Promise<number> {
   const { serial: serials = [], identity: identities = [] } = flags;
@@ -18,14 +26,22 @@ export async function revoke(flags: RevokeFlags): Promise<number> {
     throw new MeshError("MESH_CONFIG_REVOKE", "name what to revoke: --serial or --identity");
   return withMesh(flags, async (mesh, signal) => {
     const { serials: listed, unaskedNodes } = await new AuthorityClient(mesh).revoke(serials, identities, signal);
-    if (flags.output === "json") {
-      process.stdout.write(
-        `${JSON.stringify({ schema: revocationSchema, identities, serials: listed, unaskedNodes }, undefined, 2)}\n`,
-      );
-    } else {
-      for (const identity of identities) process.stdout.write(`refused everywhere from now on: ${identity}\n`);
-      for (const serial of listed) process.stdout.write(`on the revocation list: serial ${serial}\n`);
-    }
+    await printAnswer(
+      {
+        schema: revocationSchema,
+        document: { identities, serials: listed, unaskedNodes },
+        rows: [
+          ...identities.map((identity): Revoked => ({ identity })),
+          ...listed.map((serial): Revoked => ({ serial })),
+        ],
+        name: nameOf,
+        lines: () => [
+          ...identities.map((identity) => `refused everywhere from now on: ${identity}`),
+          ...listed.map((serial) => `on the revocation list: serial ${serial}`),
+        ],
+      },
+      flags,
+    );
     if (unaskedNodes.length === 0) return 0;
     const nodes = unaskedNodes.join(", ");
     process.stderr.write(
@@ -39,11 +55,16 @@ export async function restore(identities: readonly string[], flags: CaFlags): Pr
   return withMesh(flags, async (mesh, signal) => {
     const { deniedIdentities } = await new AuthorityClient(mesh).restore(identities, signal);
     const left = deniedIdentities.map(({ identity }) => identity);
-    if (flags.output === "json")
-      process.stdout.write(
-        `${JSON.stringify({ schema: revocationSchema, restored: identities, deniedIdentities: left }, undefined, 2)}\n`,
-      );
-    else for (const identity of identities) process.stdout.write(`let in again, with new certificates: ${identity}\n`);
+    await printAnswer(
+      {
+        schema: revocationSchema,
+        document: { restored: identities, deniedIdentities: left },
+        rows: identities.map((identity): Revoked => ({ identity })),
+        name: nameOf,
+        lines: () => identities.map((identity) => `let in again, with new certificates: ${identity}`),
+      },
+      flags,
+    );
     return 0;
   });
 }

@@ -2,8 +2,10 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { MeshError } from "../../lib/errors.ts";
 import type { Status } from "../../xds/gen/warren/authority/v1/authority_pb.ts";
+import type { ListFormat } from "../output/mesh-flags.ts";
 import { withMesh } from "../output/run-listing.ts";
 import { connectMesh } from "../query/mesh-client.ts";
+import { printAnswer } from "../query/output.ts";
 import { AuthorityClient } from "./authority-client.ts";
 import type { CaFlags } from "./flags.ts";
 import { type RotationStep, rotationSchema, rotationSteps } from "./rotation-log.ts";
@@ -27,7 +29,7 @@ export async function rotate(flags: RotateFlags): Promise<number> {
     const { force } = flags;
     const begun = await client.rotateRoot(force === true ? "all" : force, signal);
     const tell = (step: RotationStep) => print(flags, step);
-    for (const step of rotationSteps(undefined, begun)) tell(step);
+    for (const step of rotationSteps(undefined, begun)) await tell(step);
     if (!flags.wait || begun.rotation === undefined) return 0;
     return follow(flags, begun, tell, AbortSignal.any([signal, AbortSignal.timeout(flags.waitTimeout)]));
   });
@@ -36,9 +38,16 @@ export async function rotate(flags: RotateFlags): Promise<number> {
 async function rotateIntermediate(client: AuthorityClient, flags: RotateFlags, signal: AbortSignal): Promise<number> {
   const { intermediate } = await client.rotateIntermediate(signal);
   const serial = intermediate?.serial ?? "";
-  if (flags.output === "json")
-    process.stdout.write(`${JSON.stringify({ schema: rotationSchema, intermediate: serial })}\n`);
-  else process.stdout.write(`the intermediate is now ${serial}; certificates of the one before hold to their end\n`);
+  await printAnswer(
+    {
+      schema: rotationSchema,
+      document: { intermediate: serial },
+      rows: [{ intermediate: serial }],
+      name: () => `intermediate/${serial}`,
+      lines: () => [`the intermediate is now ${serial}; certificates of the one before hold to their end`],
+    },
+    flags,
+  );
   return 0;
 }
 
@@ -46,7 +55,7 @@ async function rotateIntermediate(client: AuthorityClient, flags: RotateFlags, s
 async function follow(
   flags: RotateFlags,
   begun: Status,
-  tell: (step: RotationStep) => void,
+  tell: (step: RotationStep) => Promise<void>,
   signal: AbortSignal,
 ): Promise<number> {
   let seen = begun;
@@ -58,7 +67,7 @@ async function follow(
       try {
         for await (const status of new AuthorityClient(mesh).watch(signal)) {
           awaySince = undefined;
-          for (const step of rotationSteps(seen, status)) tell(step);
+          for (const step of rotationSteps(seen, status)) await tell(step);
           seen = status;
           if (status.rotation === undefined) return 0;
         }
@@ -79,10 +88,24 @@ async function follow(
   return 4;
 }
 
-function print({ output }: RotateFlags, { step, message, rotation }: RotationStep): void {
-  const line =
-    output === "json"
-      ? JSON.stringify({ schema: rotationSchema, step, message, rotation })
-      : `${step.padEnd(8)} ${message}`;
-  process.stdout.write(`${line}\n`);
+/** A step is a document, and a line where documents are read line by line. */
+async function print({ output }: RotateFlags, { step, message, rotation }: RotationStep): Promise<void> {
+  process.stdout.write(`${await stepText(output, { schema: rotationSchema, step, message, rotation })}\n`);
+}
+
+async function stepText(output: ListFormat, told: RotationStep & { readonly schema: string }): Promise<string> {
+  switch (output) {
+    case "json":
+    case "jsonl":
+      return JSON.stringify(told);
+    case "yaml": {
+      const { stringify } = await import("yaml");
+      return `---\n${stringify(told, { aliasDuplicateObjects: false }).trimEnd()}`;
+    }
+    case "name":
+      return told.step;
+    case "table":
+    case "wide":
+      return `${told.step.padEnd(8)} ${told.message}`;
+  }
 }

@@ -106,18 +106,27 @@ export function statusCode({ certificates, problems }: AuthorityDocument): 0 | 1
   return problems.length > 0 || certificates.some(({ expired }) => expired) ? 1 : 0;
 }
 
-export function statusLines(document: AuthorityDocument, now: number, colours: Colours): string[] {
+export function statusLines(document: AuthorityDocument, now: number, colours: Colours, wide = false): string[] {
   const { trustDomain, origin, certificates, rotation, revokedSerials, deniedIdentities, crlNumber } = document;
   const left = (notAfter: string) => spanText(Date.parse(notAfter) - now);
   const [head = "", ...rows] = columns([
-    ["CERTIFICATE", "SUBJECT", "KEY", "NOT AFTER", "LEFT", "SERIAL"],
-    ...certificates.map(({ kind, subject, keyType, notAfter, serial }) => [
+    [
+      "CERTIFICATE",
+      "SUBJECT",
+      "KEY",
+      "NOT AFTER",
+      "LEFT",
+      "SERIAL",
+      ...(wide ? ["NOT BEFORE", "ISSUER", "SHA-256"] : []),
+    ],
+    ...certificates.map(({ kind, subject, keyType, notAfter, serial, notBefore, issuer, fingerprint }) => [
       kind,
       subject || "-",
       keyType,
       notAfter,
       left(notAfter),
       serial,
+      ...(wide ? [notBefore, issuer || "-", fingerprint] : []),
     ]),
   ]);
   const { intermediateRenewsAt: renews, rootRotatesAt: rotates } = document;

@@ -1,19 +1,20 @@
 /** `warren ca status`: what the mesh's certificates hang on. */
-import { coloursFor } from "../output/listing.ts";
-import { withMesh } from "../output/run-listing.ts";
+import { type AnswerFlags, runAnswer } from "../output/run-listing.ts";
+import type { Colours } from "../query/output.ts";
 import { AuthorityClient } from "./authority-client.ts";
-import type { CaFlags } from "./flags.ts";
-import { authorityDocument, statusCode, statusLines, statusSchema } from "./status-rows.ts";
+import { authorityDocument, type CertificateLine, statusCode, statusLines, statusSchema } from "./status-rows.ts";
 
-export async function caStatus(flags: CaFlags): Promise<number> {
-  return withMesh(flags, async (mesh, signal) => {
+export async function caStatus(flags: AnswerFlags): Promise<number> {
+  return runAnswer(flags, async (mesh, signal) => {
     const now = Date.now();
     const document = authorityDocument(await new AuthorityClient(mesh).status(signal), now);
-    const text =
-      flags.output === "json"
-        ? JSON.stringify({ schema: statusSchema, ...document }, undefined, 2)
-        : statusLines(document, now, coloursFor(flags)).join("\n");
-    process.stdout.write(`${text}\n`);
-    return statusCode(document);
+    const answer = {
+      schema: statusSchema,
+      document,
+      rows: document.certificates,
+      name: ({ kind, serial }: CertificateLine) => `${kind}/${serial}`,
+      lines: (colours: Colours, wide: boolean) => statusLines(document, now, colours, wide),
+    };
+    return { answer, code: statusCode(document) };
   });
 }

@@ -13,6 +13,7 @@ import { MeshError, messageOf } from "../../lib/errors.ts";
 import { parseHostPort } from "../../lib/host-port.ts";
 import { toPem } from "../../lib/pem.ts";
 import { withMesh } from "../output/run-listing.ts";
+import { printAnswer } from "../query/output.ts";
 import { AuthorityClient } from "./authority-client.ts";
 import type { CaFlags } from "./flags.ts";
 
@@ -58,11 +59,16 @@ export async function verify(paths: readonly string[], flags: VerifyFlags): Prom
     for (const file of files) found.push(await judged(file, bundle, await textOf(file), flags.role));
     for (const endpoint of endpoints) found.push(await verifyEndpoint(endpoint, bundle, flags.timeout));
   }
-  const text =
-    flags.output === "json"
-      ? JSON.stringify({ schema: verificationSchema, results: found }, undefined, 2)
-      : found.map(line).join("\n");
-  process.stdout.write(`${text}\n`);
+  await printAnswer(
+    {
+      schema: verificationSchema,
+      document: { results: found },
+      rows: found,
+      name: ({ what }) => what,
+      lines: () => found.map(line),
+    },
+    flags,
+  );
   if (found.some(({ verdict }) => verdict === "unreachable")) return 3;
   return found.every(({ verdict }) => verdict === "trusted") ? 0 : 1;
 }

@@ -24,6 +24,8 @@ export interface Listing<Row extends object> {
   readonly name: (row: Row) => string;
   /** For people, when there is nothing. */
   readonly none: string;
+  /** What `-o json` prints where people expect a shape that is not ours. */
+  readonly json?: (rows: readonly Row[]) => object;
 }
 
 export interface Listed<Row extends object> {
@@ -32,6 +34,8 @@ export interface Listed<Row extends object> {
   readonly outcome?: Outcome;
   /** Further keys of the document. */
   readonly extra?: Readonly<Record<string, unknown>>;
+  /** For people, on standard error after the rows. */
+  readonly advice?: string;
   /** 1 when what was found is not as it should be; a partial answer weighs more. */
   readonly code?: 0 | 1;
 }
@@ -56,7 +60,7 @@ export async function renderListing<Row extends object>(
     case "wide":
       return tableLines(listing, listed.rows, format === "wide", colours).join("\n");
     case "json":
-      return JSON.stringify(listingDocument(listing, listed), undefined, 2);
+      return JSON.stringify(listing.json?.(listed.rows) ?? listingDocument(listing, listed), undefined, 2);
     case "yaml": {
       const { stringify } = await import("yaml");
       return stringify(listingDocument(listing, listed), { aliasDuplicateObjects: false }).trimEnd();
@@ -108,7 +112,14 @@ export async function printListing<Row extends object>(
   const text = await renderListing(listing, listed, output, coloursFor(flags));
   if (text !== "") process.stdout.write(`${text}\n`);
   else if (output === "table" || output === "wide") process.stderr.write(`${listing.none}\n`);
+  tellAdvice(listed.advice, output);
   return tellPartial(listed.outcome) || (listed.code ?? 0);
+}
+
+/** A document says by itself what people are told beside it. */
+export function tellAdvice(advice: string | undefined, output: ListFormat): void {
+  if (advice === undefined || advice === "" || output === "json" || output === "yaml") return;
+  process.stderr.write(`${advice}\n`);
 }
 
 /** 3 and a word on standard error when the answer is partial. */

@@ -32,19 +32,26 @@ export function addMeshOptions(command: Command): Command {
 
 /** And how a listing is narrowed and printed. */
 export function addListOptions(command: Command): Command {
-  return addMeshOptions(command)
+  const narrowed = addMeshOptions(command)
     .option("--node <name...>", "only these nodes (default: the whole mesh)")
     .option("-n, --namespace <namespace>", "only this namespace (default: all)")
-    .addOption(new Option("-o, --output <format>", "how to print").choices(listFormats).default("table"))
-    .option("-w, --watch", "go on: redraw on a terminal, one JSON document a line into a pipe");
+    .addOption(new Option("-o, --output <format>", "how to print").choices(listFormats).default("table"));
+  return addWatchOption(narrowed);
 }
 
-export const exitHelp = `
+export function addWatchOption(command: Command): Command {
+  return command.option("-w, --watch", "go on: redraw on a terminal, one JSON document a line into a pipe");
+}
+
+/** `wrong` says what 1 is; many listings call nothing wrong. */
+export function exitHelp(wrong = "it failed; nothing that is listed is called wrong"): string {
+  return `
 Exit status:
   0  fine
-  1  something is wrong with what was found
+  1  ${wrong}
   2  the command line is wrong
-  3  there is no mesh to ask, or not every node answered`;
+  3  there is no mesh to ask, access was refused, or not every node answered`;
+}
 
 /** Help shows the default as people write it. */
 export function durationOption(flags: string, description: string, defaultMs: number, shown: string): Option {

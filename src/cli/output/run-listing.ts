@@ -1,6 +1,7 @@
-/** Runs a verb that lists: connects, asks, prints, and with `--watch` goes on until it is interrupted. */
+/** Runs a verb that asks the mesh: connects, asks, prints, and with `--watch` goes on until it is interrupted. */
 import { setTimeout as delay } from "node:timers/promises";
 import { connectMesh, type MeshClient } from "../query/mesh-client.ts";
+import { type Answer, type Colours, printAnswer, renderAnswer } from "../query/output.ts";
 import { isAway } from "../query/replica.ts";
 import {
   coloursFor,
@@ -9,9 +10,10 @@ import {
   listingDocument,
   printListing,
   renderListing,
+  tellAdvice,
   tellPartial,
 } from "./listing.ts";
-import type { ListFlags, MeshFlags } from "./mesh-flags.ts";
+import type { ListFlags, ListFormat, MeshFlags } from "./mesh-flags.ts";
 
 const watchEveryMs = 2000;
 const clearScreen = "\u001b[H\u001b[2J";
@@ -23,7 +25,47 @@ export async function runListing<Row extends object>(
 ): Promise<number> {
   return withMesh(flags, async (mesh, signal) => {
     if (flags.watch !== true) return printListing(listing, await list(mesh, signal), flags);
-    return watch(listing, flags, signal, () => list(mesh, signal));
+    return watch(flags, signal, async () => {
+      const listed = await list(mesh, signal);
+      return {
+        ...listed,
+        document: listing.json?.(listed.rows) ?? listingDocument(listing, listed),
+        render: (format, colours) => renderListing(listing, listed, format, colours),
+      };
+    });
+  });
+}
+
+export interface AnswerFlags extends MeshFlags {
+  readonly output: ListFormat;
+  readonly watch?: true;
+}
+
+/** An answer that is no listing, with how it ends. */
+export interface Answered<Row extends object> extends Pick<Listed<Row>, "outcome" | "advice" | "code"> {
+  readonly answer: Answer<Row>;
+}
+
+/** As `runListing`, for verbs whose answer is no listing. */
+export async function runAnswer<Row extends object>(
+  flags: AnswerFlags,
+  ask: (mesh: MeshClient, signal: AbortSignal) => Promise<Answered<Row>>,
+): Promise<number> {
+  return withMesh(flags, async (mesh, signal) => {
+    if (flags.watch === true) {
+      return watch(flags, signal, async () => {
+        const { answer, ...ending } = await ask(mesh, signal);
+        return {
+          ...ending,
+          document: { schema: answer.schema, ...answer.document },
+          render: (format, colours) => renderAnswer(answer, format, colours),
+        };
+      });
+    }
+    const { answer, outcome, advice, code } = await ask(mesh, signal);
+    await printAnswer(answer, flags);
+    tellAdvice(advice, flags.output);
+    return tellPartial(outcome) || (code ?? 0);
   });
 }
 
@@ -55,20 +97,23 @@ export async function withMesh(
   }
 }
 
-async function watch<Row extends object>(
-  listing: Listing<Row>,
-  flags: ListFlags,
-  signal: AbortSignal,
-  list: () => Promise<Listed<Row>>,
-): Promise<number> {
+/** What is seen at one moment. */
+interface Look extends Pick<Listed<object>, "outcome" | "advice" | "code"> {
+  readonly document: object;
+  readonly render: (format: ListFormat, colours: Colours) => Promise<string>;
+}
+
+async function watch(flags: AnswerFlags, signal: AbortSignal, look: () => Promise<Look>): Promise<number> {
   const { output } = flags;
   const people = output === "table" || output === "wide";
+  // Into a pipe one document a line, so that a reader knows where each look ends.
+  const piped = !process.stdout.isTTY || output === "jsonl" || output === "json";
   const colours = coloursFor(flags);
   let code = 0;
   for (let seen = false; !signal.aborted; ) {
-    let listed: Listed<Row>;
+    let found: Look;
     try {
-      listed = await list();
+      found = await look();
       seen = true;
     } catch (error) {
       // Control that restarts does not end a watch, once there was something to see.
@@ -78,14 +123,11 @@ async function watch<Row extends object>(
       await delay(watchEveryMs, undefined, { signal }).catch(() => {});
       continue;
     }
-    // Into a pipe one document a line, so that a reader knows where each look ends.
-    const piped = !process.stdout.isTTY || output === "jsonl" || output === "json";
-    const text =
-      piped && output !== "name"
-        ? JSON.stringify(listingDocument(listing, listed))
-        : await renderListing(listing, listed, output, colours);
+    const asDocument = piped && output !== "name";
+    const text = asDocument ? JSON.stringify(found.document) : await found.render(output, colours);
     process.stdout.write(`${people && !piped ? clearScreen : ""}${text}\n`);
-    code = tellPartial(listed.outcome) || (listed.code ?? 0);
+    tellAdvice(found.advice, asDocument ? "json" : output);
+    code = tellPartial(found.outcome) || (found.code ?? 0);
     await delay(watchEveryMs, undefined, { signal }).catch(() => {});
   }
   return code;

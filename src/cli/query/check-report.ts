@@ -1,7 +1,7 @@
 /** The result of checks, and how it is printed. */
 import type { ListFormat } from "../output/mesh-flags.ts";
 import { counted } from "../output/words.ts";
-import { type Colours, printAnswer } from "./output.ts";
+import type { Answer, Colours } from "./output.ts";
 
 export type CheckResult = "ok" | "warning" | "failure" | "skipped";
 
@@ -45,36 +45,32 @@ export interface CheckPrintFlags {
   /** `short` leaves out what is fine. */
   readonly output: ListFormat | "short";
   readonly failOn: "warning" | "failure";
-  readonly color: boolean;
 }
 
-export async function printFindings(
+export function findingsAnswer(checks: readonly Check[], flags: CheckPrintFlags): Answer<Check> {
+  const shown = flags.output === "short" ? checks.filter(({ result }) => result !== "ok") : checks;
+  return {
+    schema: "warren.check/v1",
+    document: { ok: endOf(checks, flags).code === 0, checks },
+    rows: checks,
+    name: ({ code }) => code,
+    lines: (colours, wide) => checkLines(shown, colours, wide),
+  };
+}
+
+/** The exit code, and for people how many there are of each. */
+export function endOf(
   checks: readonly Check[],
-  { output, failOn, color }: CheckPrintFlags,
-): Promise<number> {
-  const ok = !checks.some((check) => fails(check, failOn));
-  const shown = output === "short" ? checks.filter(({ result }) => result !== "ok") : checks;
-  await printAnswer(
-    {
-      schema: "warren.check/v1",
-      document: { ok, checks },
-      rows: checks,
-      name: ({ code }) => code,
-      lines: (colours, wide) => checkLines(shown, colours, wide),
-    },
-    { output: output === "short" ? "table" : output, color },
-  );
-  if (output === "short" || output === "table" || output === "wide") {
-    const count = (result: CheckResult) => checks.filter((check) => check.result === result).length;
-    const counts = [
-      `${count("ok")} fine`,
-      counted(count("warning"), "warning"),
-      counted(count("failure"), "failure"),
-      ...(count("skipped") === 0 ? [] : [`${count("skipped")} could not be looked at`]),
-    ];
-    process.stderr.write(`${counts.join(", ")}\n`);
-  }
-  return ok ? 0 : 1;
+  { failOn }: Pick<CheckPrintFlags, "failOn">,
+): { readonly code: 0 | 1; readonly advice: string } {
+  const count = (result: CheckResult) => checks.filter((check) => check.result === result).length;
+  const counts = [
+    `${count("ok")} fine`,
+    counted(count("warning"), "warning"),
+    counted(count("failure"), "failure"),
+    ...(count("skipped") === 0 ? [] : [`${count("skipped")} could not be looked at`]),
+  ];
+  return { code: checks.some((check) => fails(check, failOn)) ? 1 : 0, advice: counts.join(", ") };
 }
 
 /** `wide` has the code of every check, for who reads on in docs/commands.md. */

@@ -27,13 +27,15 @@ export interface PolicyRow {
 /** With nodes, only what selects a workload there. */
 export function policyRows(view: MeshView, nodes: ReadonlySet<string>): PolicyRow[] {
   const workloads = [...view.workloads()].filter(({ node }) => nodes.size === 0 || nodes.has(node));
-  const selectedBy = new Map<AuthorizationPolicy, number>();
+  // By name: a policy is read anew for whoever asks, and is another object then.
+  const selectedBy = new Map<string, number>();
   for (const workload of workloads)
-    for (const policy of view.authorizationFor(workload)) selectedBy.set(policy, (selectedBy.get(policy) ?? 0) + 1);
+    for (const { namespace, name } of view.authorizationFor(workload))
+      selectedBy.set(`${namespace}/${name}`, (selectedBy.get(`${namespace}/${name}`) ?? 0) + 1);
   const { rootNamespace } = view.settings;
   const rows = [
     ...Array.from(view.authorizationPolicies(), (policy) =>
-      authorizationRow(policy, rootNamespace, selectedBy.get(policy) ?? 0),
+      authorizationRow(policy, rootNamespace, selectedBy.get(`${policy.namespace}/${policy.name}`) ?? 0),
     ),
     ...Array.from(view.peerAuthentications(), (policy) => peerRow(policy, rootNamespace, workloads)),
   ];

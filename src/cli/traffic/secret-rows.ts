@@ -106,5 +106,6 @@ export const secretsListing: Listing<SecretRow> = {
   items: "secrets",
   columns,
   name: ({ node, name, serial }) => `${node}/${name}/${serial}`,
+  json: secretsDocument,
   none: "no certificate: the workload is not enrolled, or its node's agent did not answer",
 };

@@ -2,7 +2,8 @@
 import { columns } from "../../lib/columns.ts";
 import type { LabStatus } from "../status.ts";
 
-export function renderStatus({ id, folder, nodes, pods, services, mesh }: LabStatus): string {
+/** `wide` has what tells one pod from the next of its name. */
+export function renderStatus({ id, folder, nodes, pods, services, mesh }: LabStatus, wide = false): string[] {
   return [
     `lab ${id} in ${folder}`,
     "",
@@ -15,7 +16,7 @@ export function renderStatus({ id, folder, nodes, pods, services, mesh }: LabSta
     ]),
     "",
     ...columns([
-      ["NAMESPACE", "POD", "NODE", "PHASE", "READY", "RESTARTS", "ADDRESSES"],
+      ["NAMESPACE", "POD", "NODE", "PHASE", "READY", "RESTARTS", "ADDRESSES", ...(wide ? ["ACCOUNT", "UID"] : [])],
       ...pods.map((pod) => [
         pod.namespace,
         pod.name,
@@ -24,6 +25,7 @@ export function renderStatus({ id, folder, nodes, pods, services, mesh }: LabSta
         pod.ready ? "yes" : "no",
         String(pod.restarts),
         pod.ips.join(",") || "-",
+        ...(wide ? [pod.serviceAccount, pod.uid] : []),
       ]),
     ]),
     "",
@@ -39,7 +41,7 @@ export function renderStatus({ id, folder, nodes, pods, services, mesh }: LabSta
     ...mesh
       .filter(({ name }) => !name.startsWith("agent/"))
       .flatMap((daemon) => ["", `${daemon.name}: ${stateOf(daemon)}, pid ${daemon.pid ?? "-"}, log ${daemon.log}`]),
-  ].join("\n");
+  ];
 }
 
 function stateOf(daemon: LabStatus["mesh"][number] | undefined): string {

@@ -90,7 +90,9 @@ describe("uninstall", () => {
     const { acts, parts } = cluster();
     const pod = { kind: "Pod", namespace: "a", name: "old" } as const;
     const { objects } = parts;
-    const first = vi.fn(objects.labelled).mockResolvedValueOnce([pod, ...(await objects.labelled(signal))]);
+    const first = vi
+      .fn((asked: AbortSignal) => objects.labelled(asked))
+      .mockResolvedValueOnce([pod, ...(await objects.labelled(signal))]);
     const all = { ...parts, objects: { ...objects, labelled: first } };
     expect(await quietly(() => removeWith(all, flags, signal))).toMatchObject({ code: 0 });
     expect(acts).toEqual(["a unlabelled", "removed"]);

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { FoundLab } from "../../../src/lab/machine/state-folder.ts";
+import type { LabStatus } from "../../../src/lab/status.ts";
 import { chooseLab } from "../../../src/lab/verbs/choose.ts";
 import { parseLabels } from "../../../src/lab/verbs/manifests.ts";
 import { renderStatus } from "../../../src/lab/verbs/status.ts";
@@ -63,7 +64,7 @@ describe("renderStatus", () => {
   });
 
   it("shows a pod that goes, and an agent that was stopped", () => {
-    const text = renderStatus({
+    const status: LabStatus = {
       id: "a",
       folder: "/run/a",
       nodes: [{ name: "node-1", ips: ["172.18.1.1"] }],
@@ -89,8 +90,10 @@ describe("renderStatus", () => {
           cgroup: undefined,
         },
       ],
-    });
+    };
+    const text = renderStatus(status).join("\n");
     expect(text).toMatch(/node-1 +172\.18\.1\.1 +stopped +-/);
-    expect(text).toMatch(/production +web +node-1 +Terminating +no +3 +-/);
+    expect(text).toMatch(/production +web +node-1 +Terminating +no +3 +-$/m);
+    expect(renderStatus(status, true).join("\n")).toMatch(/production +web .* +default +u$/m);
   });
 });
