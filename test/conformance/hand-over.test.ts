@@ -19,8 +19,8 @@ beforeAll(async () => {
 });
 
 describe.each(engines)("a flow handed over by the $name engine", (kind: EngineKind) => {
-  async function start() {
-    const node = new NodeUnderTest(kind);
+  async function start(overrides: ConstructorParameters<typeof NodeUnderTest>[1] = {}) {
+    const node = new NodeUnderTest(kind, overrides);
     const pod = await node.addPod(node.addCredential(await pki.credential(server)), server);
     node.decideFlow = () => handOver;
     node.decideConnect = () => handOver;
@@ -62,6 +62,17 @@ describe.each(engines)("a flow handed over by the $name engine", (kind: EngineKi
     stream.resume();
     duplex.resume();
     expect(await node.closing()).toMatchObject({ reason: "ok", role: "inbound-hbone", bytesSent: 2, bytesReceived: 3 });
+  });
+
+  it("tells the trace that its CONNECT brought, where traces are carried", async () => {
+    const { node, pod, plaintext } = await start({ traces: { carried: true, share: 0 } });
+    const { session } = await rawClient(pod.hbone, await pki.issue(identity("client")));
+    const traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    const { stream } = await rawConnect(session, `${pod.address}:80`, { traceparent });
+    const duplex = await plaintext();
+    stream.resume().end();
+    duplex.resume().end();
+    expect(await node.closing()).toMatchObject({ reason: "ok", role: "inbound-hbone", traceparent });
   });
 
   it("half-closes both ways", async () => {
