@@ -116,6 +116,7 @@ metrics.start({
   capture: () => ({}),
   certificates: () => [],
   pods: () => ({ captured: 1 }),
+  blockers: () => [],
   mesh: () => ({ epoch: 1, changedAt: Date.now() }),
 });
 const listenOn = { host: "127.0.0.1", port: 0 };

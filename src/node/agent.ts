@@ -257,6 +257,7 @@ export class Agent {
         driver,
         enrolment,
         store: this.#store,
+        readiness: this.#readiness,
         sinks: { agent: this.#deps.logSink, access: this.#deps.accessSink },
         otlp: () => this.#export?.stats(),
         mesh: () => ({ epoch: parts.source.view.epoch, changedAt: this.#meshChangedAt }),

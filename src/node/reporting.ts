@@ -131,11 +131,12 @@ export function metricsSources(parts: {
   readonly driver: Driver;
   readonly enrolment: Enrolment;
   readonly store: CertificateStore;
+  readonly readiness: Readiness;
   readonly sinks: { readonly agent: LineSink; readonly access: LineSink };
   readonly otlp: MetricsSources["otlp"];
   readonly mesh: MetricsSources["mesh"];
 }): MetricsSources {
-  const { capture, driver, enrolment, store, sinks, mesh } = parts;
+  const { capture, driver, enrolment, store, readiness, sinks, mesh } = parts;
   return {
     *openFlows() {
       for (const flow of driver.openFlows()) yield { ...flow, context: { label: flow.judged, pod: flow.localPod } };
@@ -158,6 +159,7 @@ export function metricsSources(parts: {
       for (const { state } of enrolment.rows()) count[state] = (count[state] ?? 0) + 1;
       return count;
     },
+    blockers: () => readiness.blockers(),
     mesh,
   };
 }

@@ -31,6 +31,8 @@ export interface MetricsSources {
   capture(): Readonly<Record<string, number>>;
   certificates(): Iterable<{ readonly identity: string; readonly expiresAt: number }>;
   pods(): Readonly<Record<string, number>>;
+  /** What readiness waits for, and since when; `draining` among it once the agent is told to stop. */
+  blockers(): Iterable<{ readonly name: string; readonly forMs: number }>;
   mesh(): { readonly epoch: number; readonly changedAt: number };
 }
 
@@ -306,6 +308,13 @@ export class Metrics {
         "gauge",
         "state",
         Object.entries(sources.pods()),
+      ),
+      labelledText(
+        "warren_not_ready_seconds",
+        "For how long the agent has not been ready, by what it waits for; draining once it was told to stop.",
+        "gauge",
+        "waiting_for",
+        Array.from(sources.blockers(), ({ name, forMs }): [string, number] => [name, forMs / 1000]),
       ),
       labelledText(
         "warren_certificate_expiry_seconds",

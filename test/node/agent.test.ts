@@ -50,6 +50,7 @@ class FakeAgent {
   sourceStart: () => Promise<void> = async () => undefined;
   openCapture: () => Promise<void> = async () => undefined;
   report: DrainReport = { drained: 0, cut: [] };
+  duringDrain: () => Promise<unknown> = async () => undefined;
   agent: Agent | undefined;
 
   async make(...flags: string[]): Promise<Agent> {
@@ -207,6 +208,7 @@ class FakeAgent {
       settled: async () => undefined,
       drain: async (deadlineMs) => {
         this.#note(`drain ${deadlineMs}`);
+        await this.duringDrain();
         return this.report;
       },
       stop: async () => this.#note("driver stopped"),
@@ -296,6 +298,18 @@ describe("the node agent", () => {
     fake.journal.length = 0;
     await agent.stop();
     expect(fake.journal.slice(0, 3)).toEqual(["release uid-a", "remove uid-a", "drain 1000"]);
+  });
+
+  it("tells scrapers that it drains while it does", async () => {
+    const agent = await fake.make();
+    const [, metrics = ""] = await agent.start(never);
+    const page = async () => (await fetch(`http://${metrics}/metrics`)).text();
+    expect(await page()).not.toContain("warren_not_ready_seconds{");
+    let text = "";
+    fake.duringDrain = async () => (text = await page());
+    await agent.stop();
+    expect(text).toMatch(/^warren_not_ready_seconds\{waiting_for="draining"\} [\d.e-]+$/m);
+    expect(text).toMatch(/^warren_engine_flows_open 2$/m);
   });
 
   it("names the connections that the drain deadline cut", async () => {

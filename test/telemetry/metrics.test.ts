@@ -18,6 +18,7 @@ const sources: MetricsSources = {
   capture: () => ({ "connect4 redirected": 5 }),
   certificates: () => [{ identity: webIdentity, expiresAt: now + 3_600_000 }],
   pods: () => ({ captured: 2, failed: 1 }),
+  blockers: () => [{ name: "draining", forMs: 1500 }],
   mesh: () => ({ epoch: 9, changedAt: now - 5000 }),
 };
 
@@ -53,6 +54,7 @@ describe("the agent's metrics", () => {
       'warren_capture_total{counter="connect4 redirected"} 5',
       `warren_certificate_expiry_seconds{identity="${webIdentity}"} 3600`,
       'warren_pods{state="captured"} 2',
+      'warren_not_ready_seconds{waiting_for="draining"} 1.5',
       "warren_mesh_epoch 9",
       "warren_mesh_age_seconds 5",
       /^warren_event_loop_lag_seconds\{quantile="0.99"\} [\d.e-]+$/,
