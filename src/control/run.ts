@@ -1,5 +1,6 @@
 /** Runs a control plane until a signal tells it to stop. */
 import { type ConfigInput, loadConfig } from "../lib/config.ts";
+import { keepYoungGenerationSmall } from "../lib/young-generation.ts";
 import { createLineSink } from "../telemetry/line-sink.ts";
 import { createLog } from "../telemetry/log.ts";
 import { controlConfigSchema } from "./config.ts";
@@ -12,6 +13,7 @@ const logFlushMs = 1000;
 
 /** Throws ConfigError before anything was bound or written; resolves to the exit code. */
 export async function runControl(input: ConfigInput): Promise<number> {
+  keepYoungGenerationSmall();
   const { value: config } = await loadConfig(controlConfigSchema, input);
   const sink = createLineSink({ destination: 1, buffer: logBuffer });
   const log = createLog(sink, config.log).child({ scope: "control" });

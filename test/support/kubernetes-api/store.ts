@@ -188,10 +188,10 @@ export class Store {
     else byKey.set(`${namespace}/${name}`, stored);
     const event = { version: this.#version, resource, type, object: stored, before };
     this.#history.push(event);
-    if (this.#history.length > this.#historyLimit) {
-      const dropped = this.#history.splice(0, this.#history.length - this.#historyLimit);
-      this.#compacted = dropped.at(-1)?.version ?? this.#compacted;
-    }
+    const tooOld = this.#history.length - this.#historyLimit;
+    if (tooOld > 0) this.#compacted = this.#history[tooOld - 1]?.version ?? this.#compacted;
+    // Many at once: to move all the others for each would cost more than the write.
+    if (tooOld > this.#historyLimit) this.#history = this.#history.slice(tooOld);
     for (const listener of this.#listeners) listener(event);
     return stored;
   }
