@@ -7,6 +7,7 @@ import { once } from "node:events";
 import { type ConfigInput, loadConfig } from "../lib/config.ts";
 import { renderHelp } from "../lib/config-help.ts";
 import { MeshError } from "../lib/errors.ts";
+import { keepOldGenerationSmall } from "../lib/old-generation.ts";
 import { keepYoungGenerationSmall } from "../lib/young-generation.ts";
 import { nodeConfigSchema } from "./config.ts";
 
@@ -50,6 +51,7 @@ export async function runNode(input: RunInput): Promise<number> {
   }
 
   keepYoungGenerationSmall();
+  keepOldGenerationSmall();
   const { createLineSink } = await import("../telemetry/line-sink.ts");
   const { createLog } = await import("../telemetry/log.ts");
   const { ScopedLog } = await import("../telemetry/scoped-log.ts");

@@ -25,6 +25,7 @@ type AddonModule = typeof import("../../../src/capture/addon.ts");
 type PartsModule = typeof import("../../../src/node/parts.ts");
 type ConfigModule = typeof import("../../../src/node/config.ts");
 type YoungGenerationModule = typeof import("../../../src/lib/young-generation.ts");
+type OldGenerationModule = typeof import("../../../src/lib/old-generation.ts");
 type LoaderModule = typeof import("../../../src/lib/config.ts");
 type SinkModule = typeof import("../../../src/telemetry/line-sink.ts");
 type LogModule = typeof import("../../../src/telemetry/log.ts");
@@ -69,7 +70,9 @@ async function start({ built, args }: AgentRequest): Promise<void> {
   const load = async <T>(path: string): Promise<T> =>
     (await import(new URL(built ? `../../../dist/${path}.js` : `../../../src/${path}.ts`, import.meta.url).href)) as T;
   const { keepYoungGenerationSmall } = await load<YoungGenerationModule>("lib/young-generation");
+  const { keepOldGenerationSmall } = await load<OldGenerationModule>("lib/old-generation");
   keepYoungGenerationSmall();
+  keepOldGenerationSmall();
   const { loadConfig } = await load<LoaderModule>("lib/config");
   const { nodeConfigSchema } = await load<ConfigModule>("node/config");
   const { createLineSink } = await load<SinkModule>("telemetry/line-sink");

@@ -35,6 +35,12 @@ export interface AcceptedChange {
   readonly removed: readonly string[];
 }
 
+interface ReadResource {
+  readonly name: string;
+  readonly version: string;
+  readonly decoded: Decoded;
+}
+
 /** By name. */
 interface Versions extends Iterable<[name: string, version: string]> {
   get(name: string): string | undefined;
@@ -91,9 +97,12 @@ export class DiscoveryState {
   async apply(response: RawResponse): Promise<string> {
     const type = agentType(this.dialect, response.typeUrl);
     const slices = new Slices();
-    const good: { name: string; version: string; decoded: Decoded }[] = [];
+    const good: ReadResource[] = [];
     const bad: string[] = [];
     const resources: Uint8Array[] = [];
+    // Of a large response objects are made a few at a time: those that live long enough to be moved to V8's old generation fill it.
+    const piecemeal = type === "address" && response.resources.length > largeResponse;
+    if (piecemeal) for (const name of response.removed) this.#forget(type, name);
     for (const bytes of response.resources) {
       const read = readResource(this.dialect, type, bytes);
       if ("decoded" in read) {
@@ -104,14 +113,16 @@ export class DiscoveryState {
         // What refuses because it cannot be read does so again for whoever reads it again.
         if (this.#reject(type, read.name, read.problem)) resources.push(bytes);
       }
+      if (piecemeal && good.length === stagedAtOnce) {
+        for (const one of good.splice(0)) this.#stage(type, one);
+        for (const delta of this.assembler.workloadDeltas()) this.index.apply(delta);
+      }
       if (slices.due) await slices.rest();
     }
     // Nothing waits between here and the deltas: readers never see half of a small change.
-    for (const name of response.removed) this.#forget(type, name);
-    for (const { name, version, decoded } of good) {
-      this.assembler.stage(name, decoded);
-      this.#versions[type].set(name, version);
-      this.#rejected.delete(`${type} ${name}`);
+    if (!piecemeal) for (const name of response.removed) this.#forget(type, name);
+    for (const one of good) {
+      this.#stage(type, one);
       if (slices.due && good.length > largeResponse) await slices.rest();
     }
     for (const delta of this.assembler.deltas()) {
@@ -121,6 +132,12 @@ export class DiscoveryState {
     if (!response.more) this.#complete.add(type);
     this.#accepted({ type, resources, removed: response.removed });
     return bad.slice(0, longestList).join("; ");
+  }
+
+  #stage(type: AgentType, { name, version, decoded }: ReadResource): void {
+    this.assembler.stage(name, decoded);
+    this.#versions[type].set(name, version);
+    this.#rejected.delete(`${type} ${name}`);
   }
 
   #forget(type: AgentType, name: string): void {
@@ -140,6 +157,8 @@ export class DiscoveryState {
 
 /** A change of this many resources cannot take effect at once without stopping the agent. */
 const largeResponse = 250;
+/** Resources of it that are objects at a time. */
+const stagedAtOnce = 25;
 
 /** Rejections named in one answer. */
 const longestList = 20;
@@ -155,7 +174,7 @@ function readResource(
   dialect: Dialect,
   type: AgentType,
   bytes: Uint8Array,
-): { name: string; version: string; decoded: Decoded } | { name: string; problem: string } {
+): ReadResource | { name: string; problem: string } {
   let name = "";
   try {
     const message = fromBinary(ResourceSchema, bytes);

@@ -11,7 +11,7 @@ import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { z } from "zod";
 import { MeshError, messageOf } from "../../lib/errors.ts";
 import { Slices } from "../../lib/slices.ts";
-import { DeltaDiscoveryResponseSchema, type Resource } from "../gen/envoy/service/discovery/v3/discovery_pb.ts";
+import { DeltaDiscoveryResponseSchema, ResourceSchema } from "../gen/envoy/service/discovery/v3/discovery_pb.ts";
 import { encodeLocalPod } from "../resources/local-pod.ts";
 import { encodeAuthorizationPolicy, encodePeerAuthentication } from "../resources/policy.ts";
 import { type NamedResource, resourceTypes } from "../resources/resource-types.ts";
@@ -35,7 +35,8 @@ const longestHeader = 4096;
 const lengthBytes = 4;
 const headBytes = lengthBytes + 8;
 const digestBytes = 32;
-const resourcesPerPart = 200;
+/** Of the whole state; some resources more or less. */
+const partBytes = 32 * 1024;
 
 /** What is appended is written anew with the rest when it is longer than that, and than this. */
 const leastGrowth = 2 ** 20;
@@ -103,7 +104,7 @@ export class LastGoodState {
         return false;
       }
       for (const change of changes) {
-        const part = partOf(encodeChange(change), now, written.digest);
+        const part = partOf(encodeResponse(change, false), now, written.digest);
         written.digest = part.subarray(-digestBytes);
         written.appended += part.length;
         await written.file.appendFile(part);
@@ -208,34 +209,37 @@ export class LastGoodState {
 async function* wholeState(state: DiscoveryState): AsyncIterable<Uint8Array> {
   const slices = new Slices();
   for (const type of state.types) {
-    let resources: Resource[] = [];
-    for (const { name, bytes } of resourcesOf(type, state)) {
-      const version = state.versions(type).get(name) ?? "";
-      const any = { $typeName: "google.protobuf.Any" as const, typeUrl: resourceTypes[type], value: bytes };
-      resources.push({ $typeName: "envoy.service.discovery.v3.Resource", name, version, aliases: [], resource: any });
-      if (resources.length === resourcesPerPart) {
-        yield encodeResources(type, resources, true);
-        resources = [];
+    let frames: Uint8Array[] = [];
+    let bytes = 0;
+    for (const resource of resourcesOf(type, state)) {
+      const frame = encodeFrame(type, resource, state.versions(type).get(resource.name) ?? "");
+      frames.push(frame);
+      bytes += frame.length;
+      if (bytes > partBytes) {
+        yield encodeResponse({ type, resources: frames, removed: [] }, true);
+        frames = [];
+        bytes = 0;
       }
       if (slices.due) await slices.rest();
     }
-    yield encodeResources(type, resources, false);
+    yield encodeResponse({ type, resources: frames, removed: [] }, false);
   }
 }
 
-function encodeResources(type: AgentType, resources: Resource[], more: boolean): Uint8Array {
-  const message = create(DeltaDiscoveryResponseSchema, { typeUrl: resourceTypes[type], resources, more });
-  return toBinary(DeltaDiscoveryResponseSchema, message);
+function encodeFrame(type: AgentType, { name, bytes }: NamedResource, version: string): Uint8Array {
+  const resource = { $typeName: "google.protobuf.Any" as const, typeUrl: resourceTypes[type], value: bytes };
+  return toBinary(ResourceSchema, create(ResourceSchema, { name, version, resource }));
 }
 
-const { typeUrl, resources, removedResources } = DeltaDiscoveryResponseSchema.field;
+const response = DeltaDiscoveryResponseSchema.field;
 
-/** As a response with the resources' own bytes: nothing is decoded for it. */
-function encodeChange(change: AcceptedChange): Uint8Array {
+/** With the resources' own bytes: nothing is decoded for it. */
+function encodeResponse({ type, resources, removed }: AcceptedChange, more: boolean): Uint8Array {
   const writer = new BinaryWriter();
-  writer.tag(typeUrl.number, WireType.LengthDelimited).string(resourceTypes[change.type]);
-  for (const bytes of change.resources) writer.tag(resources.number, WireType.LengthDelimited).bytes(bytes);
-  for (const name of change.removed) writer.tag(removedResources.number, WireType.LengthDelimited).string(name);
+  writer.tag(response.typeUrl.number, WireType.LengthDelimited).string(resourceTypes[type]);
+  for (const bytes of resources) writer.tag(response.resources.number, WireType.LengthDelimited).bytes(bytes);
+  for (const name of removed) writer.tag(response.removedResources.number, WireType.LengthDelimited).string(name);
+  if (more) writer.tag(response.more.number, WireType.Varint).bool(more);
   return writer.finish();
 }
 

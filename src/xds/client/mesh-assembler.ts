@@ -185,6 +185,13 @@ export class MeshAssembler {
     yield local;
   }
 
+  /** What was staged of workloads alone; Services follow with `deltas`. */
+  *workloadDeltas(): Iterable<MeshDelta> {
+    const { workloads } = this.#staged;
+    if (workloads.size > 0) yield workloadDelta([...workloads]);
+    workloads.clear();
+  }
+
   #stageAddress(name: string, value: DecodedAddress, bytes: Uint8Array): void {
     switch (value.kind) {
       case "service":

@@ -79,7 +79,7 @@ test("a change costs what it is long, not what the state is long, and is there a
   expect(uids(again)).toEqual(uids(state));
   expect(again.index.workload(web.uid)).toEqual(web);
   expect(policies(again)).toEqual(["second"]);
-  expect([...again.versions("address")].sort()).toEqual([...state.versions("address")].sort());
+  expect(new Map(again.versions("address"))).toEqual(new Map(state.versions("address")));
 });
 
 test("a policy that could never be read refuses after a restart, too; one that could keeps its last good version", async () => {
@@ -133,8 +133,8 @@ test("is written whole again when changes have made it more than twice as long",
   }
   expect(await size(file)).toBeGreaterThan(2 * whole);
   await hear(state, "policy", [deny("last")]);
+  await expect.poll(() => size(file)).toBeLessThan(1.5 * whole);
   await keeper.stop();
-  expect(await size(file)).toBeLessThan(1.5 * whole);
   const again = await loaded(file);
   expect([policies(again), uids(again)]).toEqual([["first", "last"], uids(state)]);
   expect(again.index.workload(many[3]?.uid ?? web.uid)?.ready).toBe(false);
