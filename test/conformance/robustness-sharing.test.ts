@@ -5,7 +5,7 @@
 import type { Socket } from "node:net";
 import { describe, expect, it } from "vitest";
 import { closeCode, connectionOf, dialApp, echo, ping, startApp, watchErrors } from "./support/apps.ts";
-import { type EngineKind, engines } from "./support/engines.ts";
+import { type EngineKind, engines, mixedPairs } from "./support/engines.ts";
 import { dialTo } from "./support/flows.ts";
 import { identity, MeshPki } from "./support/mesh-pki.ts";
 import { carryTo, deliverTo, startMesh } from "./support/mesh-under-test.ts";
@@ -107,8 +107,7 @@ describe.each(engines)("the $name engine", (kind: EngineKind) => {
   });
 });
 
-describe.each(engines)("between two $name engines", (kind: EngineKind) => {
-  const kinds = { client: kind, server: kind };
+describe.each(mixedPairs)("from $name", (kinds) => {
   const roundTrips = 40;
 
   /** Round trips on `socket` while others move bytes: how many bytes for each, in the median. */
