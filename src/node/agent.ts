@@ -19,6 +19,7 @@ import { systemClock } from "../lib/clock.ts";
 import { formatHostPort } from "../lib/host-port.ts";
 import { HttpServer, type Routes } from "../lib/http-server.ts";
 import { Slots } from "../lib/slots.ts";
+import { Turns } from "../lib/turns.ts";
 import type { MeshView } from "../model/mesh.ts";
 import { AccessLog } from "../telemetry/access-log.ts";
 import type { LineSink } from "../telemetry/line-sink.ts";
@@ -73,6 +74,7 @@ export class Agent {
   readonly #deps: AgentDeps;
   readonly #log: ScopedLog;
   readonly #readiness: Readiness;
+  readonly #turns = { certificates: new Turns(), pods: new Turns() };
   readonly #metrics: Metrics;
   readonly #accessLog: AccessLog;
   #export: RunningExport | undefined;
@@ -433,7 +435,11 @@ export class Agent {
     return new Enrolment(
       {
         capture,
-        findNetns: handover === undefined ? findNetns : (pod) => handover.findNetns(pod),
+        findNetns: async (pod, announced) => {
+          // A node's pods come together when an agent starts.
+          await this.#turns.pods.next();
+          return handover === undefined ? findNetns(pod, announced) : handover.findNetns(pod);
+        },
         tunnels: this.#traffic.watching(driver),
         certificates: credentials,
         closeDescriptor: closeSync,
@@ -461,7 +467,10 @@ export class Agent {
     return {
       createCertificate: async (order, signal) => {
         try {
-          return await authority.createCertificate(order, signal);
+          const issued = await authority.createCertificate(order, signal);
+          // A start's come together; checking one and giving it to the engine takes a millisecond or two.
+          await this.#turns.certificates.next();
+          return issued;
         } catch (error) {
           this.#metrics.certificateRenewed("failed");
           throw error;

@@ -162,10 +162,7 @@ export class Enrolment {
   }
 
   #add(pod: LocalPod): void {
-    const sameName = [...this.#pods.values()].filter((other) => {
-      const row = other.row();
-      return row.name === pod.name && row.namespace === pod.namespace;
-    });
+    const sameName = [...this.#pods.values()].filter((other) => other.isNamed(pod));
     const findNetns = (asked: LocalPod) => this.#deps.findNetns(asked, this.#announced.get(asked.uid)?.netnsPath);
     const enrolment = new PodEnrolment({ ...this.#deps, findNetns }, this.#options, pod);
     this.#pods.set(pod.uid, enrolment);

@@ -128,6 +128,12 @@ function otlpOf({ node, otlp }: NodeConfig): AgentParts["otlp"] {
   };
 }
 
+/** Programs that are loaded after the start of an agent has begun: compiling them stops the thread, for which nobody waits yet. */
+export async function loadPrograms({ engine }: NodeConfig): Promise<void> {
+  await import("../tunnel/http/requests.ts");
+  if (engine === "native") await import("../tunnel/native/engine.ts");
+}
+
 export function agentParts(config: NodeConfig): AgentParts {
   const { capture, control, certificates } = config;
   return {

@@ -133,6 +133,10 @@ export class PodEnrolment {
     await this.#done;
   }
 
+  isNamed({ namespace, name }: Pick<LocalPod, "namespace" | "name">): boolean {
+    return this.#known.name === name && this.#known.namespace === namespace;
+  }
+
   row(): PodRow {
     const { uid, namespace, name, identity, addresses } = this.#known;
     const captured = this.#capture.inForce?.captured;

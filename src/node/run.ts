@@ -86,7 +86,8 @@ export async function runNode(input: RunInput): Promise<number> {
   process.once("SIGTERM", onSignal).once("SIGINT", onSignal);
 
   const { Agent } = await import("./agent.ts");
-  const { agentParts } = await import("./parts.ts");
+  const { agentParts, loadPrograms } = await import("./parts.ts");
+  await loadPrograms(config);
   const agent = new Agent({ parts: agentParts(config), log, logSink, accessSink }, { config, version });
   let exitCode = 0;
   try {

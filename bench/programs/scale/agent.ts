@@ -79,9 +79,10 @@ async function start({ built, args }: AgentRequest): Promise<void> {
   const { createLog } = await load<LogModule>("telemetry/log");
   const { ScopedLog } = await load<ScopedLogModule>("telemetry/scoped-log");
   const { Agent } = await load<AgentModule>("node/agent");
-  const { agentParts } = await load<PartsModule>("node/parts");
+  const { agentParts, loadPrograms } = await load<PartsModule>("node/parts");
   const { loadCaptureAddon } = await load<AddonModule>("capture/addon");
   const { value: config } = await loadConfig(nodeConfigSchema, { args: [...args], environment: {} });
+  await loadPrograms(config);
   const sink = createLineSink({ destination: 2, buffer: config.accessLog.buffer });
   const log = new ScopedLog(createLog(sink, config.log));
   const real = agentParts(config);
