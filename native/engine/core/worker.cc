@@ -2,7 +2,6 @@
 
 #include <malloc.h>
 #include <pthread.h>
-#include <sched.h>
 #include <sys/eventfd.h>
 
 #include <algorithm>
@@ -23,16 +22,11 @@ constexpr int kPasses = 3;
 constexpr int64_t kNode = 64;
 // Free blocks that nobody needed for as long are given back.
 constexpr int64_t kPoolLook = 400;
-// A processor that went to sleep takes tens of microseconds to wake. While a worker has one conversation, whose events
-// come sooner than that, looking on for as long costs no more processor time than going to sleep and being woken, and
-// saves the wait. With several there is no saving: the next event is seldom that of the wait.
-constexpr int64_t kLookMicros = 30;
-// Somebody else had the processor for as long, the other end of the conversation perhaps: looking on is not free then.
-constexpr int64_t kYieldedMicros = 4;
-// A queue wants it, and whoever yields to a queue waits longer than whoever is woken into it: no looking for a while.
-constexpr int64_t kQueuedMicros = 300;
-constexpr int64_t kBusyPause = 100;
-constexpr unsigned kConversation = 4;
+// Somebody else had the processor between two looks for as long: others want it, and what looking takes of it is not
+// free. There are no looks for a while, the longer the more time they took.
+constexpr int64_t kTakenMicros = 100;
+constexpr int64_t kPausePerTaken = 16;
+constexpr int64_t kMostPause = 100;
 
 int64_t footprint(const Flow& flow) {
   return static_cast<int64_t>(malloc_usable_size(const_cast<Flow*>(&flow))) + kNode;
@@ -147,33 +141,26 @@ int Worker::awaitEvents(std::span<epoll_event> events) {
   if (!soon_.empty()) return look(0);
   const int64_t since = monotonicMicros();
   int count = 0;
-  for (int64_t at = since; brisk_ && count == 0 && at - since < kLookMicros;) {
-    count = look(0);
-    if (count != 0) break;
-    // Whoever is to answer may need this processor: where others wait for it, looking is not free.
-    sched_yield();
-    const int64_t before = std::exchange(at, monotonicMicros());
-    if (at - before > kYieldedMicros) {
-      if (at - before > kQueuedMicros) busyUntil_ = now_ + kBusyPause;
-      break;
+  if (now_ >= busyUntil_ && conversation_.looksOn()) {
+    // Without sched_yield in between: where control groups share a processor, it gives it to none of the others, and
+    // one that it does give it to has it for longer than a look takes.
+    for (int64_t at = since; count == 0 && at - since < Conversation::kLook;) {
+      count = look(0);
+      const int64_t before = std::exchange(at, monotonicMicros());
+      if (at - before > kTakenMicros)
+        busyUntil_ = now_ + std::min((at - before) * kPausePerTaken / 1'000 + 1, kMostPause);
     }
+    conversation_.looked(count > 0);
   }
   if (count == 0) count = look(timers_.untilNext());
-  brisk_ = oneConversation(events.first(static_cast<size_t>(std::max(count, 0)))) && now_ >= busyUntil_ &&
-           monotonicMicros() - since < 2 * kLookMicros;
-  return count;
-}
-
-// Events come one by one and from the same two, a flow and its tunnel.
-bool Worker::oneConversation(std::span<const epoll_event> events) {
-  const void* from = events.size() == 1 ? events[0].data.ptr : nullptr;
-  if (from != nullptr && (from == talking_[0] || from == talking_[1])) {
-    inTurn_ = std::min(inTurn_ + 1, kConversation);
+  if (count > 1) {
+    conversation_.interrupted();
+  } else if (count == 1 && events[0].data.ptr != &bell_) {
+    conversation_.heard(events[0].data.ptr, monotonicMicros() - since);
   } else {
-    talking_ = {from, talking_[0]};
-    inTurn_ = 0;
+    conversation_.unheard();
   }
-  return inTurn_ == kConversation;
+  return count;
 }
 
 void Worker::turn() {

@@ -16,6 +16,7 @@
 #include "engine/base/task.h"
 #include "engine/base/timer_wheel.h"
 #include "engine/core/acceptor.h"
+#include "engine/core/conversation.h"
 #include "engine/core/events.h"
 #include "engine/core/flow.h"
 #include "engine/core/lingering.h"
@@ -166,7 +167,6 @@ class Worker {
   void loop();
   void turn();
   int awaitEvents(std::span<epoll_event> events);
-  bool oneConversation(std::span<const epoll_event> events);
   void runTasks();
   void runSoon();
   // The flow if it is this worker's now; else the command is passed on to where it is.
@@ -211,12 +211,9 @@ class Worker {
   // The batch of events being handled: what is unwatched is struck from it.
   std::span<epoll_event> batch_;
   uint64_t ids_ = 0;
-  // Events of one conversation have been following one another closely.
-  bool brisk_ = false;
+  Conversation conversation_;
   // Others wanted the processor; milliseconds as `now`.
   int64_t busyUntil_ = 0;
-  std::array<const void*, 2> talking_{};
-  unsigned inTurn_ = 0;
   Timer poolTimer_;
   std::atomic<bool> stopping_{false};
   std::thread thread_;
