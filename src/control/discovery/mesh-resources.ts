@@ -31,7 +31,7 @@ import { NamespaceModes } from "./namespace-modes.ts";
 import { addSelected, PolicySelections, type Selector } from "./policy-selections.ts";
 import { ResourceEncoder, type Untold } from "./resource-encoder.ts";
 import type { ResourceStore } from "./resource-store.ts";
-import { type ServiceMembers, ServiceMemberships } from "./service-memberships.ts";
+import { membershipsOf, type ServiceMembers, ServiceMemberships } from "./service-memberships.ts";
 
 export interface MeshResourcesDeps {
   readonly source: {
@@ -257,7 +257,7 @@ export class MeshResources {
       this.#encoder.put("address", uid, () =>
         encodeWorkload(
           workload,
-          this.#memberships.of(uid),
+          membershipsOf(workload, view),
           this.#attachedTo(workload, view, modes),
           !modes.any(workload.namespace) || takesTunnels(view, workload, modes.ports(workload.namespace)),
         ),

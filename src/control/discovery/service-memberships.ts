@@ -1,7 +1,10 @@
-/** Services turned round: what each workload is to the Services that it stands behind, and the endpoints that are no workloads. */
-import type { MeshIndex } from "../../mesh/mesh-index.ts";
+/**
+ * Services turned round: what each workload is to the Services that it stands behind, and the endpoints that are no workloads. Kept is
+ * only what tells whether something is different; what a workload is to its Services is asked of the mesh when it is to be told.
+ */
+import { type MeshIndex, serviceKey } from "../../mesh/mesh-index.ts";
 import type { Service } from "../../model/service.ts";
-import type { WorkloadUid } from "../../model/workload.ts";
+import type { Workload, WorkloadUid } from "../../model/workload.ts";
 import {
   externalEndpointName,
   type MemberEndpoint,
@@ -35,9 +38,25 @@ interface Known {
   readonly external: ReadonlySet<string>;
 }
 
+/** What the workload is to its Services now. */
+export function membershipsOf(workload: Workload, view: Pick<MeshIndex, "servicesOf" | "endpoints">): Memberships {
+  const memberships = new Map<string, MemberEndpoint[]>();
+  for (const service of view.servicesOf(workload)) {
+    const found: MemberEndpoint[] = [];
+    for (const { port } of service.ports) {
+      for (const { workload: uid, ...endpoint } of view.endpoints(service, port) ?? []) {
+        if (uid === workload.uid) found.push({ port, ...endpoint });
+      }
+    }
+    memberships.set(serviceKey(service), found);
+  }
+  return memberships.size === 0 ? noMemberships : memberships;
+}
+
 export class ServiceMemberships {
-  readonly #workloads = new Map<WorkloadUid, Map<string, readonly MemberEndpoint[]>>();
   readonly #services = new Map<string, Known>();
+  /** Keys of the Services that a workload stands behind: nearly always one. */
+  readonly #owners = new Map<string, string | readonly string[]>();
   /** The Service of each endpoint that is no workload, by the name of its resource. */
   readonly #externals = new Map<string, string>();
 
@@ -51,13 +70,9 @@ export class ServiceMemberships {
 
   /** Keys of the Services that a resource is behind. */
   *owners(name: string): Iterable<string> {
-    yield* this.of(name as WorkloadUid).keys();
+    yield* keysOf(this.#owners.get(name));
     const service = this.#externals.get(name);
     if (service !== undefined) yield service;
-  }
-
-  of(uid: WorkloadUid): Memberships {
-    return this.#workloads.get(uid) ?? noMemberships;
   }
 
   /** Undefined members: the Service is gone. */
@@ -68,17 +83,18 @@ export class ServiceMemberships {
     if (now !== undefined) gather(now, workloads, external);
     const texts = new Map([...workloads].map(([uid, list]) => [uid, JSON.stringify(list)]));
     const changed: WorkloadUid[] = [];
-    for (const [uid, list] of workloads) {
-      if (before?.members.get(uid) === texts.get(uid)) continue;
+    for (const [uid, text] of texts) {
+      if (before?.members.get(uid) === text) continue;
       changed.push(uid);
-      this.#workloads.set(uid, (this.#workloads.get(uid) ?? new Map()).set(key, list));
+      if (before?.members.has(uid) !== true) this.#own(uid, [...keysOf(this.#owners.get(uid)), key]);
     }
     for (const uid of before?.members.keys() ?? []) {
-      if (workloads.has(uid)) continue;
+      if (texts.has(uid)) continue;
       changed.push(uid);
-      const services = this.#workloads.get(uid);
-      services?.delete(key);
-      if (services?.size === 0) this.#workloads.delete(uid);
+      this.#own(
+        uid,
+        keysOf(this.#owners.get(uid)).filter((other) => other !== key),
+      );
     }
     const found = new Map<string, ExternalEndpoint>();
     if (now !== undefined) {
@@ -95,6 +111,17 @@ export class ServiceMemberships {
     else this.#services.set(key, { members: texts, external: new Set(found.keys()) });
     return { workloads: changed, external: found, gone };
   }
+
+  #own(uid: WorkloadUid, keys: readonly string[]): void {
+    const [first, second] = keys;
+    if (first === undefined) this.#owners.delete(uid);
+    else this.#owners.set(uid, second === undefined ? first : keys);
+  }
+}
+
+function keysOf(owners: string | readonly string[] | undefined): readonly string[] {
+  if (owners === undefined) return [];
+  return typeof owners === "string" ? [owners] : owners;
 }
 
 function gather(
