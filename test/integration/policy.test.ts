@@ -2,15 +2,12 @@
  * Policy in a whole mesh: what a change cuts and what it leaves, on connections that are open; and that `warren authz explain` says
  * what traffic then meets. Times are told beside the tests and never asserted: the machine is shared.
  */
-import { spawn } from "node:child_process";
-import { text } from "node:stream/consumers";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { eventually } from "../../src/lab/demo/stage.ts";
 import { Lab } from "../../src/lab/lab.ts";
+import { document } from "../cli/support/run-cli.ts";
 import { client, documents, echoPort, HeldConnection, httpPort, namespaces, server } from "./support/cast.ts";
 
-const main = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
 const outsider = "outside/outsider";
 
 let lab: Lab;
@@ -120,25 +117,24 @@ async function met({ pod, method, path }: Asked): Promise<"yes" | "no"> {
 
 async function explained({ from, method, path }: Asked): Promise<"yes" | "no"> {
   const question = ["--from", from, "--to", `pod/server:${httpPort}`, "--method", method, "--path", path];
-  const args = [
+  const host = ["--host", `server.production:${httpPort}`];
+  const { code, allowed } = await document<{ allowed: boolean }>(
     "authz",
     "explain",
     "--name",
     lab.id,
     ...question,
-    "--host",
-    `server.production:${httpPort}`,
-    "-o",
-    "json",
-  ];
-  const child = spawn(process.execPath, [main, ...args], { stdio: ["ignore", "pipe", "pipe"] });
-  const ended = new Promise<number | null>((resolve) => child.once("close", resolve));
-  const [stdout, stderr] = await Promise.all([text(child.stdout), text(child.stderr)]);
-  const code = await ended;
-  if (code !== 0 && code !== 1) throw new Error(`warren authz explain ended with ${code}: ${stderr}`);
-  const { allowed } = JSON.parse(stdout) as { allowed: boolean };
+    ...host,
+  );
   expect(allowed).toBe(code === 0);
   return allowed ? "yes" : "no";
+}
+
+/** One after the other: they print to the same place. */
+async function allExplained(): Promise<readonly string[]> {
+  const answers: string[] = [];
+  for (const one of asked) answers.push(await explained(one));
+  return answers;
 }
 
 describe("warren authz explain says what traffic meets", () => {
@@ -165,7 +161,7 @@ describe("warren authz explain says what traffic meets", () => {
     if (spec !== undefined) await lab.apply(authorization("case", spec));
     try {
       // Control hears of the object a moment after the cluster took it.
-      await expect.poll(() => Promise.all(asked.map(explained)), { timeout: 60_000 }).toEqual(expected);
+      await expect.poll(allExplained, { timeout: 60_000 }).toEqual(expected);
       let last: readonly string[] = [];
       await eventually("the agents at the same state", 60_000, async () => {
         last = await Promise.all(asked.map(met));
