@@ -1,12 +1,18 @@
-/** Work that comes all at once goes one piece for each turn of the event loop, in order of arrival. */
-import { setImmediate } from "node:timers/promises";
+/** Work that comes all at once is begun in order of arrival, and the event loop turns whenever a slice of it is done. */
+import { Slices } from "./slices.ts";
 
 export class Turns {
+  readonly #slices = new Slices();
   #last: Promise<void> = Promise.resolve();
 
-  /** Resolves in a turn that no other caller gets. */
+  /** Resolves when what came before has begun, in a turn that has not taken long yet. */
   next(): Promise<void> {
-    this.#last = this.#last.then(() => setImmediate());
+    this.#last = this.#after(this.#last);
     return this.#last;
+  }
+
+  async #after(before: Promise<void>): Promise<void> {
+    await before;
+    if (this.#slices.due) await this.#slices.rest();
   }
 }
