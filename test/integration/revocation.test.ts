@@ -1,10 +1,10 @@
 /** Identities and single certificates are revoked under a running load: what they have open ends, and nothing of anybody else's. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Lab } from "../../src/lab/lab.ts";
+import { warren as verb } from "../cli/support/run-cli.ts";
 import { documents, idle, service, web } from "../lab/fixtures.ts";
 import { echoServer, HeldLine } from "./support/held-line.ts";
 import { SteadyLoad } from "./support/steady-load.ts";
-import { warren } from "./support/warren.ts";
 
 const namespace = "{apiVersion: v1, kind: Namespace, metadata: {name: production, labels: {warren.dev/mode: ambient}}}";
 const echo = `
@@ -40,6 +40,7 @@ describe.each(["native", "typescript"] as const)("a mesh under load, on the %s e
   });
   afterAll(() => lab?.down());
 
+  const warren = (...args: readonly string[]) => verb(...args, "--name", lab.id);
   const hold = (pod: string) => new HeldLine(lab, pod, lab.pod("echo").ips[0] ?? "");
   const grows = async (line: HeldLine) => {
     const { echoes } = line;
@@ -55,7 +56,7 @@ describe.each(["native", "typescript"] as const)("a mesh under load, on the %s e
     const [one, two, nearOne, nearTwo] = [hold("one"), hold("two"), hold("near-one"), hold("near-two")];
     for (const line of [one, two, nearOne, nearTwo]) await grows(line);
 
-    const { code, stdout } = await warren(lab, "ca", "revoke", "--identity", spiffe("one"), "-o", "json");
+    const { code, stdout } = await warren("ca", "revoke", "--identity", spiffe("one"), "-o", "json");
     expect(code).toBe(0);
     // Of both nodes that have pods of it.
     expect((JSON.parse(stdout) as { serials: string[] }).serials).toHaveLength(2);
@@ -69,7 +70,7 @@ describe.each(["native", "typescript"] as const)("a mesh under load, on the %s e
     }
     expect(await asks("two")).toBe(true);
 
-    expect((await warren(lab, "ca", "restore", spiffe("one"))).code).toBe(0);
+    expect((await warren("ca", "restore", spiffe("one"))).code).toBe(0);
     await expect.poll(() => asks("one"), tries).toBe(true);
     await expect.poll(() => asks("near-one"), tries).toBe(true);
     const { answered, failed } = await load.stop();
@@ -84,7 +85,7 @@ describe.each(["native", "typescript"] as const)("a mesh under load, on the %s e
     for (const line of [two, nearTwo]) await grows(line);
     const { serial } = (await certificate("node-2", "two")) ?? { serial: "" };
 
-    expect((await warren(lab, "ca", "revoke", "--serial", serial)).code).toBe(0);
+    expect((await warren("ca", "revoke", "--serial", serial)).code).toBe(0);
     await expect.poll(() => two.closed, tries).toBe(true);
     await expect.poll(async () => (await certificate("node-2", "two"))?.serial, tries).not.toBe(serial);
     await expect.poll(() => asks("two"), tries).toBe(true);
@@ -92,7 +93,7 @@ describe.each(["native", "typescript"] as const)("a mesh under load, on the %s e
     // The same identity on the other node has a certificate of its own.
     await grows(nearTwo);
     expect(nearTwo.closed).toBe(false);
-    const { stdout } = await warren(lab, "ca", "status", "-o", "json");
+    const { stdout } = await warren("ca", "status", "-o", "json");
     expect((JSON.parse(stdout) as { revokedSerials: Certificate[] }).revokedSerials).toContainEqual(
       expect.objectContaining({ serial }),
     );
