@@ -1,6 +1,5 @@
 /** The commands that show what is encrypted, on a lab of two nodes: what they say is what the test caused, to the last byte. */
 import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { EdgeRow } from "../../src/cli/traffic/edge-rows.ts";
@@ -13,66 +12,10 @@ import { examplePath, readExample } from "../../src/lab/examples.ts";
 import { Lab } from "../../src/lab/lab.ts";
 import { expectDocument } from "../support/documents.ts";
 import { secretsIn, secretsOf } from "./support/secrets-in-use.ts";
+import { flowGenerator, newcomer, noIperf, skewedClock, skewedNode, tight, warrens } from "./support/traffic-cast.ts";
 import { WarrenShell } from "./support/warren-shell.ts";
 
 const flows = 10_000;
-
-/** Connections that each send one ECHO of their own length and read it back; prints what it moved. */
-const generator = `
-const { connect } = require("node:net");
-let left = ${flows}, sent = 0, received = 0, failed = 0;
-const one = () => new Promise((done) => {
-  const text = "x".repeat(1 + (left * 7919) % 4000), request = "ECHO " + text + "\\r\\n";
-  const answer = "$" + text.length + "\\r\\n" + text + "\\r\\n";
-  let got = "";
-  const socket = connect(6379, "database", () => socket.write(request));
-  socket.setEncoding("utf8").on("data", (data) => { got += data; if (got.length >= answer.length) socket.end(); });
-  socket.on("error", () => {}).on("close", () => {
-    sent += request.length; received += got.length; if (got !== answer) failed++; done();
-  });
-});
-const worker = async () => { while (left-- > 0) await one(); };
-Promise.all(Array.from({ length: 16 }, worker)).then(() => console.log(JSON.stringify({ sent, received, failed })));`;
-
-/** While this file names a node, an agent that starts there has a clock that is five minutes ahead of everybody's. */
-const skewedNode = join(tmpdir(), `warren-skewed-node-${process.pid}`);
-const ahead = `const now = Date.now; Date.now = () => now() + 300_000;`;
-const skewedClock = `
-file=$1; shift
-if [ -e "$file" ] && echo "$*" | grep -q "nodes/$(cat "$file")/"; then
-  export NODE_OPTIONS='--import=data:text/javascript;base64,${Buffer.from(ahead).toString("base64")}'
-fi
-exec "$@"`;
-
-const newcomer = `
-apiVersion: v1
-kind: Pod
-metadata: {name: newcomer, namespace: production, labels: {app: newcomer}}
-spec:
-  nodeName: node-1
-  serviceAccountName: newcomer
-  terminationGracePeriodSeconds: 1
-  containers: [{name: idle, command: [sleep, infinity]}]`;
-
-const noIperf = `
-apiVersion: security.istio.io/v1
-kind: AuthorizationPolicy
-metadata: {name: no-iperf, namespace: production}
-spec:
-  action: DENY
-  selector: {matchLabels: {app: api}}
-  rules: [{from: [{source: {principals: [cluster.local/ns/production/sa/iperf]}}]}]`;
-
-const tight = `
-apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata: {name: api-tight, namespace: production}
-spec: {podSelector: {matchLabels: {app: api}}, ingress: [{ports: [{port: 8080}]}]}`;
-
-/** A command that the mission documents show, word for word but for the tool's name. */
-function warrens(command: string): string {
-  return command.replace(/^(istioctl|linkerd viz) /, "warren ");
-}
 
 describe("verbs about traffic", { timeout: 300_000 }, () => {
   const shell = new WarrenShell();
@@ -123,8 +66,9 @@ describe("verbs about traffic", { timeout: 300_000 }, () => {
       const toDatabase = /^req +id=\S+ proxy=in src=\S+ dst=\S+:6379 tls=true client=production\/api /;
       return database.lines.some((line) => toDatabase.test(line)) ? true : undefined;
     });
-    const pair = /client=production\/api server=production\/database/;
-    expect(database.lines.filter((line) => !pair.test(line))).toEqual([]);
+    expect(database.lines.filter((line) => !line.includes("client=production/api server=production/database"))).toEqual(
+      [],
+    );
     expect([await tapped.stop(), await database.stop()]).toEqual([0, 0]);
 
     const chain = await shell.json(
@@ -148,10 +92,9 @@ describe("verbs about traffic", { timeout: 300_000 }, () => {
     expect(check).toMatchObject({ code: 0 });
     expect(check.stdout).toMatch(/api\.production\.svc\.cluster\.local:8080 +MIXED +PERMISSIVE +1 mTLS \/ 1 plain/);
     expect(check.stdout).toMatch(/ago outside\/client/);
+    expect(await shell.run("warren tls-check deploy/api --fail-on plaintext")).toMatchObject({ code: 1 });
 
     const listeners = await shell.run(warrens("istioctl proxy-config listeners deploy/api --port 8080"));
-    const known = (await shell.json("warren proxy-config listeners deploy/api -o json")) as object;
-    expectDocument(known, "warren.listeners/v1");
     expect(listeners.stdout.trim().split("\n")).toHaveLength(2);
     expect(listeners.stdout).toMatch(/ 8080 +MIXED +PERMISSIVE .* ago outside\/client/);
   });
@@ -167,11 +110,6 @@ describe("verbs about traffic", { timeout: 300_000 }, () => {
       const refused = edges.edges.some(({ security, refused: count }) => security === "none" && count > 0);
       return refused && why.answers[0]?.refusals.length === 1 ? { edges: edges.edges, why: why.answers } : undefined;
     });
-    expectDocument((await shell.json("warren edges -o json")) as object, "warren.edges/v1");
-    expectDocument(
-      (await shell.json("warren why deploy/client.outside deploy/api -o json")) as object,
-      "warren.why/v1",
-    );
     const identity = (name: string) => `spiffe://cluster.local/ns/production/sa/${name}`;
     expect(value.edges.find(({ security }) => security === "none")).toMatchObject({
       source: { namespace: "outside", owner: "Deployment/client" },
@@ -230,7 +168,7 @@ describe("verbs about traffic", { timeout: 300_000 }, () => {
 
   test("why tells of a refused request on a port with HTTP rules: which, when it was, and by whose policy", async () => {
     await lab.apply(readExample("policies/api-authz.yaml"));
-    const post = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-X", "POST", "http://api:8080/orders?id=7"];
+    const post = ["curl", "-s", "-o/dev/null", "-w%{http_code}", "-XPOST", "http://api:8080/orders?id=7"];
     await eventually("the policy", 120_000, async () =>
       (await lab.exec("frontend", post)).stdout === "403" ? true : undefined,
     );
@@ -242,20 +180,18 @@ describe("verbs about traffic", { timeout: 300_000 }, () => {
     expectDocument((await shell.json(asked)) as object, "warren.why/v1");
     expect(value).toMatchObject({ outcome: "DEPENDS", verdict: { policy: "production/api-authz", request: "" } });
     const request = { method: "POST", host: "api:8080", path: "/orders", status: 403 };
-    expect(value.refusals.filter((one) => one.request !== undefined)).toMatchObject([
-      { side: "destination", reason: "policy-denied", policy: "production/api-authz", request },
-    ]);
+    const refusal = { side: "destination", reason: "policy-denied", policy: "production/api-authz", request };
+    expect(value.refusals.filter((one) => one.request !== undefined)).toMatchObject([refusal]);
     // The same by the policies of now, and a request that may be.
     const may = (method: string) => shell.run(`warren why deploy/frontend deploy/api:8080 --method ${method}`);
     const refused = await may("POST");
-    expect(refused).toMatchObject({ code: 1, stdout: expect.stringMatching(/^DENY .*:8080 {2}POST \/ /) as string });
-    expect(refused.stdout).toMatch(/sure +production\/api-authz refuses POST \/ \(policy-denied/);
+    expect(refused.code).toBe(1);
+    expect(refused.stdout).toMatch(/^DENY .*:8080 {2}POST \/ .*\n[\s\S]*sure +production\/api-authz refuses POST \//);
     expect(refused.stdout).toMatch(/seen .* the last POST \/orders, answered 403 by production\/api-authz/);
-    expect(await may("GET")).toMatchObject({ code: 0, stdout: expect.stringMatching(/^ALLOW /) as string });
+    expect((await may("GET")).stdout).toMatch(/^ALLOW /);
     const { edges } = (await shell.json("warren edges deploy/api -o json")) as { edges: EdgeRow[] };
-    const edge = edges.find((one) => one.source.owner === "Deployment/frontend" && one.security === "mutual_tls");
-    expect(edge).toMatchObject({ refused: 0 });
-    expect(edge?.requestsRefused).toBeGreaterThan(0);
+    const edge = edges.find(({ source, security }) => source.owner.endsWith("/frontend") && security === "mutual_tls");
+    expect([edge?.refused, (edge?.requestsRefused ?? 0) > 0]).toEqual([0, true]);
     // The same reason, and policy, in the answer to the client, live, in the log and in the metrics.
     const tapped = shell.watch("warren tap deploy/api --verdict refused -o jsonl");
     await eventually("the request in the tap", 120_000, async () => {
@@ -273,7 +209,7 @@ describe("verbs about traffic", { timeout: 300_000 }, () => {
     const { stdout: page } = await lab.execOnNode(serverNode, ["curl", "-s", "http://127.0.0.1:15020/metrics"]);
     expect(page).toMatch(/^warren_http_requests_total\{status="4xx",reason="policy-denied"\} [1-9]/m);
     expect(page).toMatch(
-      /^warren_policy_decisions_total\{policy="production\/api-authz",reason="policy-denied"\} [1-9]/m,
+      /^warren_policy_decisions_total\{policy="production.api-authz",reason="policy-denied"\} [1-9]/m,
     );
     await lab.delete("AuthorizationPolicy", "production", "api-authz");
   });
@@ -319,6 +255,7 @@ describe("verbs about traffic", { timeout: 300_000 }, () => {
       );
       expect(value).toMatchObject({ certainty: "sure" });
       expect(value.text).toMatch(/no certificate for production\/newcomer yet: ./);
+      expect(await shell.run("warren certs pod/newcomer")).toMatchObject({ code: 1 });
       expect(await shell.run(`warren ca restore ${identity}`)).toMatchObject({ code: 0 });
       await eventually("the certificate", 120_000, async () => {
         const answer = await why("pod/newcomer");
@@ -432,7 +369,7 @@ describe("verbs about traffic", { timeout: 300_000 }, () => {
       const seen = new Set(taps().map(({ proxy }) => proxy));
       return seen.has("in") && seen.has("out") ? true : undefined;
     });
-    const { stdout } = await lab.exec("frontend", ["node", "-e", generator], { timeoutMs: 120_000 });
+    const { stdout } = await lab.exec("frontend", ["node", "-e", flowGenerator(flows)], { timeoutMs: 120_000 });
     const moved = JSON.parse(stdout) as { sent: number; received: number; failed: number };
     expect(moved.failed).toBe(0);
 
