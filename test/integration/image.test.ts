@@ -41,6 +41,9 @@ async function inRoot(root: string, command: string, user = "0:0"): Promise<stri
 /** Debian's mirrors are other people's machines: asked again when one of them does not answer. */
 async function debootstrap(base: string, tries = 3): Promise<void> {
   try {
+    // Whether files are on a disk when the power goes is all the same to a folder that goes with the test: dpkg waits for each of them.
+    await mkdir(join(base, "etc/dpkg/dpkg.cfg.d"), { recursive: true });
+    await writeFile(join(base, "etc/dpkg/dpkg.cfg.d/unsafe-io"), "force-unsafe-io\n");
     await run("debootstrap", ["--variant=minbase", "bookworm", base], { maxBuffer });
     await writeFile(join(base, "etc/apt/apt.conf.d/80retries"), 'Acquire::Retries "5";\n');
   } catch (error) {
@@ -54,7 +57,7 @@ describe("the image", () => {
   let folder: string;
   let root: string;
   let final: Stage;
-  const stages = new Map<string, string>();
+  const stages = new Map<string, Promise<string>>();
 
   beforeAll(async () => {
     folder = await mkdtemp("/var/tmp/warren-image-");
@@ -68,27 +71,39 @@ describe("the image", () => {
     for (const [path, to] of copied) {
       if (existsSync(path)) await cp(path, join(base, to), { dereference: true, force: true });
     }
-    for (const stage of readDockerfile(await readFile(join(checkout, "deploy/Dockerfile"), "utf8"))) {
-      expect(stage.base).toBe("debian:bookworm-slim");
-      root = join(folder, stage.name ?? "final");
-      final = stage;
-      await run("cp", ["-a", base, root]);
-      if (stage.name !== undefined) stages.set(stage.name, root);
-      let workdir = "/";
-      for (const instruction of stage.instructions) {
-        if (instruction.kind === "run") await inRoot(root, `cd ${workdir} && ${instruction.command}`);
-        else if (instruction.kind === "copy") await copy(instruction, workdir);
-        else {
-          workdir = instruction.path;
-          await mkdir(join(root, workdir), { recursive: true });
-        }
-      }
-    }
+    const all = readDockerfile(await readFile(join(checkout, "deploy/Dockerfile"), "utf8"));
+    // At once, as container engines do it: a stage waits where it copies from another.
+    const built = all.map((stage) => {
+      const made = build(stage, base);
+      if (stage.name !== undefined) stages.set(stage.name, made);
+      return { stage, made };
+    });
+    await Promise.all(built.map(({ made }) => made));
+    const last = built.at(-1);
+    if (last === undefined) throw new Error("the Dockerfile has no stage");
+    final = last.stage;
+    root = await last.made;
   }, buildMs);
   afterAll(() => rm(folder, { recursive: true, force: true }), 120_000);
 
-  async function copy({ from, sources, to }: Extract<Instruction, { kind: "copy" }>, workdir: string): Promise<void> {
-    const target = join(root, workdir, to);
+  async function build(stage: Stage, base: string): Promise<string> {
+    expect(stage.base).toBe("debian:bookworm-slim");
+    const into = join(folder, stage.name ?? "final");
+    await run("cp", ["-a", base, into]);
+    let workdir = "/";
+    for (const instruction of stage.instructions) {
+      if (instruction.kind === "run") await inRoot(into, `cd ${workdir} && ${instruction.command}`);
+      else if (instruction.kind === "copy") await copy(instruction, join(into, workdir));
+      else {
+        workdir = instruction.path;
+        await mkdir(join(into, workdir), { recursive: true });
+      }
+    }
+    return into;
+  }
+
+  async function copy({ from, sources, to }: Extract<Instruction, { kind: "copy" }>, into: string): Promise<void> {
+    const target = join(into, to);
     await mkdir(sources.length > 1 ? target : dirname(target), { recursive: true });
     if (from === undefined) {
       const ignored = (await readFile(join(checkout, ".dockerignore"), "utf8"))
@@ -100,7 +115,7 @@ describe("the image", () => {
       });
       return;
     }
-    const source = stages.get(from);
+    const source = await stages.get(from);
     if (source === undefined) throw new Error(`COPY --from=${from}: there is no such stage`);
     for (const path of sources) await run("cp", ["-a", join(source, path), target]);
   }
