@@ -4,6 +4,7 @@
  */
 import { getFips } from "node:crypto";
 import { once } from "node:events";
+import { compactHeap } from "../lib/compact-heap.ts";
 import { type ConfigInput, loadConfig } from "../lib/config.ts";
 import { renderHelp } from "../lib/config-help.ts";
 import { MeshError } from "../lib/errors.ts";
@@ -88,6 +89,8 @@ export async function runNode(input: RunInput): Promise<number> {
   const { Agent } = await import("./agent.ts");
   const { agentParts, loadPrograms } = await import("./parts.ts");
   await loadPrograms(config);
+  // Nothing listens yet, and nobody waits for this thread.
+  compactHeap();
   const agent = new Agent({ parts: agentParts(config), log, logSink, accessSink }, { config, version });
   let exitCode = 0;
   try {

@@ -25,6 +25,7 @@ type AddonModule = typeof import("../../../src/capture/addon.ts");
 type PartsModule = typeof import("../../../src/node/parts.ts");
 type ConfigModule = typeof import("../../../src/node/config.ts");
 type YoungGenerationModule = typeof import("../../../src/lib/young-generation.ts");
+type CompactHeapModule = typeof import("../../../src/lib/compact-heap.ts");
 type OldGenerationModule = typeof import("../../../src/lib/old-generation.ts");
 type LoaderModule = typeof import("../../../src/lib/config.ts");
 type SinkModule = typeof import("../../../src/telemetry/line-sink.ts");
@@ -71,6 +72,7 @@ async function start({ built, args }: AgentRequest): Promise<void> {
     (await import(new URL(built ? `../../../dist/${path}.js` : `../../../src/${path}.ts`, import.meta.url).href)) as T;
   const { keepYoungGenerationSmall } = await load<YoungGenerationModule>("lib/young-generation");
   const { keepOldGenerationSmall } = await load<OldGenerationModule>("lib/old-generation");
+  const { compactHeap } = await load<CompactHeapModule>("lib/compact-heap");
   keepYoungGenerationSmall();
   keepOldGenerationSmall();
   const { loadConfig } = await load<LoaderModule>("lib/config");
@@ -83,6 +85,7 @@ async function start({ built, args }: AgentRequest): Promise<void> {
   const { loadCaptureAddon } = await load<AddonModule>("capture/addon");
   const { value: config } = await loadConfig(nodeConfigSchema, { args: [...args], environment: {} });
   await loadPrograms(config);
+  compactHeap();
   const sink = createLineSink({ destination: 2, buffer: config.accessLog.buffer });
   const log = new ScopedLog(createLog(sink, config.log));
   const real = agentParts(config);

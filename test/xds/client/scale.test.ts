@@ -1,6 +1,7 @@
 /** A large mesh in the agent: what a workload costs, and in how many steps a state is put in force. */
 import { create, toBinary } from "@bufbuild/protobuf";
 import { describe, expect, it } from "vitest";
+import { compactHeap } from "../../../src/lib/compact-heap.ts";
 import { DiscoveryState } from "../../../src/xds/client/discovery-state.ts";
 import type { RawResponse } from "../../../src/xds/client/response-reader.ts";
 import { ResourceSchema } from "../../../src/xds/gen/envoy/service/discovery/v3/discovery_pb.ts";
@@ -9,7 +10,6 @@ import { type NamedResource, type ResourceType, resourceTypes } from "../../../s
 import { encodeService } from "../../../src/xds/resources/service.ts";
 import { encodeWorkload } from "../../../src/xds/resources/workload.ts";
 import { authorizationPolicy, settings, workload } from "../../mesh/build.ts";
-import { collectGarbage } from "../../support/collect-garbage.ts";
 
 const replicas = 15;
 
@@ -58,7 +58,7 @@ function deployments(from: number, to: number): NamedResource[] {
 }
 
 function bytesInUse(): number {
-  collectGarbage();
+  compactHeap();
   const { heapUsed, external } = process.memoryUsage();
   return heapUsed + external;
 }
