@@ -7,7 +7,7 @@
 import { Slices } from "../../lib/slices.ts";
 import type { FlowLabel } from "../../model/flow-label.ts";
 import type { LocalPod, Workload } from "../../model/workload.ts";
-import type { FlowRecord } from "../flow-record.ts";
+import { type FlowRecord, securityOf } from "../flow-record.ts";
 import type { ObservedFlow } from "../observed/observed-traffic.ts";
 import type { RequestRecord } from "../request-record.ts";
 import { endedEvent, endsOf, requestEvent, type TapEvent } from "./tap-event.ts";
@@ -156,6 +156,8 @@ export class TapSource {
         if (look !== this.#look) return;
       }
       if (flow.target === undefined || ended.has(flow.flow)) continue;
+      // On its way to a tunnel: the next look, or its end, knows whether that came up.
+      if (securityOf(flow, flow.judged) === "unknown") continue;
       open.add(flow.flow);
       if (this.#told.has(flow.flow)) continue;
       this.#told.add(flow.flow);

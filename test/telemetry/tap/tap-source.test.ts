@@ -69,6 +69,26 @@ describe("TapSource", () => {
     expect(kinds(tap)).toEqual(["opened", "ended"]);
   });
 
+  it("tells of a flow's beginning once it is known how it is secured", async () => {
+    const { source, open, listings } = tapped();
+    const tap = source.open(everything);
+    const target = { address: "10.0.0.9", port: 15_008 };
+    const outbound = { role: "outbound", target, arrivedAt: start } as const;
+    const flow = (over: Parameters<typeof closed>[0]) => ({
+      ...closed({ ...outbound, ...over }),
+      judged: label(),
+      localPod: localPod("web"),
+    });
+    open.push(flow({ peer: "", tunnel: 0 }));
+    const looked = listings();
+    await expect.poll(() => listings()).toBeGreaterThan(looked + 2);
+    expect(kinds(tap)).toEqual([]);
+    open.splice(0, 1, flow({ tunnel: 3 }));
+    const told: TapEvent[] = [];
+    await expect.poll(() => told.push(...(tap?.take().events ?? []))).toBe(1);
+    expect(told).toMatchObject([{ security: "mutual_tls", happened: { kind: "opened" } }]);
+  });
+
   it("tells of beginning and end once each when flows end between the slices of a look", async () => {
     const many = Array.from({ length: 300 }, () => closed({ arrivedAt: start }));
     const told = new Map<number, string[]>();
