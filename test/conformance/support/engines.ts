@@ -18,11 +18,3 @@ export const engines: readonly EngineKind[] = [
 export const enginePairs: readonly { name: string; client: EngineKind; server: EngineKind }[] = engines.flatMap(
   (client) => engines.map((server) => ({ name: `${client.name} to ${server.name}`, client, server })),
 );
-
-/** Each engine at each end once: for tests that cost much. */
-export const mixedPairs = enginePairs.filter(({ client, server }) => client !== server);
-
-/** Those with the native engine at one end at least: for tests that hold it to a figure. */
-export const nativePairs = enginePairs.filter(({ client, server }) =>
-  [client, server].some(({ name }) => name === "native"),
-);
