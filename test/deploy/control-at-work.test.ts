@@ -28,7 +28,7 @@ import {
   startApiServer,
 } from "../support/kubernetes-api/cluster.ts";
 import type { DraftObject } from "../support/kubernetes-api/objects.ts";
-import { makeParty } from "../support/pki.ts";
+import { plugInFiles, plugInSecret } from "../support/kubernetes-api/plug-in-secret.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
 import { objectsIn } from "./kubernetes-objects.ts";
 
@@ -206,7 +206,11 @@ it("control uses each right that it has on the double, and is refused nothing", 
   // With certificates that somebody brought, which have an account of their own to be read by.
   const brought = await startApiServer();
   const house = new ApiCalls(brought.url, brought.root, brought.adminToken);
-  await house.apply({ apiVersion: "v1", kind: "Namespace", metadata: { name: namespace } }, await plugIn());
+  const { files } = await plugInFiles();
+  await house.apply(
+    { apiVersion: "v1", kind: "Namespace", metadata: { name: namespace } },
+    plugInSecret(namespace, files),
+  );
   await fill(house);
   await startControl(house);
 
@@ -244,22 +248,4 @@ interface Rule {
   readonly verbs: readonly string[];
   readonly resources: readonly string[];
   readonly resourceNames?: readonly string[];
-}
-
-/** A Secret `cacerts` with an intermediate of somebody's own authority. */
-async function plugIn(): Promise<DraftObject> {
-  const long = { notBefore: Date.now() - 86_400_000, notAfter: Date.now() + 300 * 86_400_000 };
-  const root = await makeParty({ subject: "CN=root of the house", authority: true, ...long });
-  const usages = ["keyCertSign", "cRLSign"] as const;
-  const issuer = await makeParty({ subject: "CN=mesh", authority: true, pathLength: 0, usages, ...long }, root);
-  const files = {
-    "ca-cert.pem": issuer.pem,
-    "ca-key.pem": issuer.key,
-    "cert-chain.pem": issuer.pem,
-    "root-cert.pem": root.pem,
-  };
-  const data = Object.fromEntries(
-    Object.entries(files).map(([name, text]) => [name, Buffer.from(text).toString("base64")]),
-  );
-  return { apiVersion: "v1", kind: "Secret", metadata: { name: "cacerts", namespace }, data };
 }

@@ -2,6 +2,7 @@ import { spawnSync } from "node:child_process";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { Metrics, type MetricsSources } from "../../src/telemetry/metrics.ts";
 import type { ExpositionFormat } from "../../src/telemetry/open-metrics.ts";
+import { countTurns } from "../support/loop-turns.ts";
 import { label, localPod, record, webIdentity, workload } from "./fixtures.ts";
 import { readOpenMetrics } from "./open-metrics-reader.ts";
 
@@ -178,13 +179,7 @@ describe("the agent's metrics", () => {
     for (let index = 0; index < 2500; index++) {
       it.flowClosed(record({ flow: index }), label({ source: workload(`w${index}`) }), localPod("web"));
     }
-    let turns = 0;
-    let done = false;
-    const turn = () => {
-      turns++;
-      if (!done) setImmediate(turn);
-    };
-    setImmediate(turn);
+    const loop = countTurns();
     const sizes: number[] = [];
     for await (const piece of it.pieces("openmetrics")) {
       sizes.push(
@@ -193,34 +188,28 @@ describe("the agent's metrics", () => {
           .filter((line) => line !== "" && !line.startsWith("#")).length,
       );
     }
-    done = true;
+    loop.stop();
     expect(sizes.reduce((sum, size) => sum + size, 0)).toBeGreaterThan(10_000);
     expect(Math.max(...sizes)).toBeLessThanOrEqual(128);
-    expect(turns).toBeGreaterThanOrEqual(sizes.length - 1);
+    expect(loop.turns).toBeGreaterThanOrEqual(sizes.length - 1);
   });
 
   it("read open flows a few at a time, and the event loop turns between", async () => {
     const it = metrics();
     const turnsAt: number[] = [];
-    let turns = 0;
-    let done = false;
-    const turn = () => {
-      turns++;
-      if (!done) setImmediate(turn);
-    };
-    setImmediate(turn);
+    const loop = countTurns();
     it.start({
       ...sources,
       *openFlows() {
         for (let flow = 1; flow <= 1000; flow++) {
-          turnsAt.push(turns);
+          turnsAt.push(loop.turns);
           yield { ...record({ flow }), context: { label: label(), pod: localPod("web") } };
         }
       },
     });
     onTestFinished(() => it.stop());
     await has(it, /^istio_tcp_connections_opened_total\{.*\} 1000$/);
-    done = true;
+    loop.stop();
     const perTurn = Map.groupBy(turnsAt, (at) => at);
     expect(Math.max(...Array.from(perTurn.values(), ({ length }) => length))).toBeLessThanOrEqual(64);
   });

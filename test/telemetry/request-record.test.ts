@@ -2,29 +2,11 @@ import { expect, it } from "vitest";
 import { AccessLog } from "../../src/telemetry/access-log.ts";
 import { Metrics } from "../../src/telemetry/metrics.ts";
 import type { RequestRecord } from "../../src/telemetry/request-record.ts";
-import { localPod, webIdentity } from "./fixtures.ts";
+import { localPod, requestRecord, webIdentity } from "./fixtures.ts";
 
-const refused: RequestRecord = {
-  flow: {
-    flow: 7,
-    peer: webIdentity,
-    source: { address: "10.244.1.5", port: 38_472 },
-    destination: { address: "10.244.2.8", port: 8080 },
-  },
-  protocol: "HTTP/1.1",
-  method: "POST",
-  host: "api",
-  path: "/orders",
-  status: 403,
-  reason: "policy-denied",
-  detail: "",
-  policy: "production/api-authz",
-  rule: -1,
+const refused = requestRecord({ address: "10.244.1.5", port: 38_472 }, webIdentity, {
   shadow: [{ policy: "production/trial", action: "DENY" }],
-  bytesSent: 5,
-  bytesReceived: 0,
-  durationMs: 0.6,
-};
+});
 
 function lines(mode: "all" | "failures" | "off", ...records: readonly RequestRecord[]): string[] {
   const written: string[] = [];

@@ -17,7 +17,7 @@ import type { ApiServer } from "../../support/kubernetes-api/api-server.ts";
 import { ApiCalls } from "../../support/kubernetes-api/calls.ts";
 import { kubeconfig, startApiServer } from "../../support/kubernetes-api/cluster.ts";
 import type { DraftObject } from "../../support/kubernetes-api/objects.ts";
-import { makeParty } from "../../support/pki.ts";
+import { plugInFiles, plugInSecret } from "../../support/kubernetes-api/plug-in-secret.ts";
 import { temporaryFolder } from "../../support/temporary-folder.ts";
 import { until } from "./support.ts";
 
@@ -231,42 +231,21 @@ test("control waits for an API that is away, and says so", async () => {
   expect(lines.map(({ message }) => message).join("\n")).toMatch(/waiting for the Kubernetes API/);
 });
 
-const cacerts = (files: Record<string, string>): DraftObject => ({
-  apiVersion: "v1",
-  kind: "Secret",
-  metadata: { name: "cacerts", namespace },
-  data: Object.fromEntries(Object.entries(files).map(([name, text]) => [name, Buffer.from(text).toString("base64")])),
-});
-
-async function plugIn() {
-  const long = { notBefore: Date.now() - 86_400_000, notAfter: Date.now() + 300 * 86_400_000 };
-  const root = await makeParty({ subject: "CN=root of the house", authority: true, ...long });
-  const usages = ["keyCertSign", "cRLSign"] as const;
-  const issuer = await makeParty({ subject: "CN=mesh", authority: true, pathLength: 0, usages, ...long }, root);
-  const files = {
-    "ca-cert.pem": issuer.pem,
-    "ca-key.pem": issuer.key,
-    "cert-chain.pem": issuer.pem,
-    "root-cert.pem": root.pem,
-  };
-  return { root, files };
-}
-
 test("certificates in a Secret cacerts are signed with, and their root is published", async () => {
   const server = await cluster();
-  const { root, files } = await plugIn();
-  server.apply(cacerts(files));
+  const { rootPem, files } = await plugInFiles();
+  server.apply(plugInSecret(namespace, files));
   const { port, folder } = await controlOn(server);
   const { ask } = await agentOn(server, folder, port);
-  expect((await ask("api")).at(-1)?.trim()).toBe(root.pem.trim());
-  expect(publishedRoot(server)?.trim()).toBe(root.pem.trim());
+  expect((await ask("api")).at(-1)?.trim()).toBe(rootPem.trim());
+  expect(publishedRoot(server)?.trim()).toBe(rootPem.trim());
 });
 
 test("a Secret cacerts that is not whole stops the start by name: nothing signs in its place", async () => {
   const server = await cluster();
-  const { files } = await plugIn();
+  const { files } = await plugInFiles();
   const { "ca-key.pem": _left, ...rest } = files;
-  server.apply(cacerts(rest));
+  server.apply(plugInSecret(namespace, rest));
   await expect(controlOn(server)).rejects.toMatchObject({
     code: "MESH_PLUG_IN_UNUSABLE",
     message: expect.stringMatching(/Secret warren-system\/cacerts .*ca-key\.pem/) as string,
