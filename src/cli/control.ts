@@ -17,7 +17,7 @@ export async function registerControl(program: Command, exit: Exit): Promise<voi
   const { controlConfigSchema } = await import("../control/config.ts");
   program
     .command("control")
-    .description("Runs the control plane: the mesh's certificate authority.")
+    .description("Runs the control plane: tells agents of the mesh, and is its certificate authority.")
     .argument("[flags...]")
     .allowUnknownOption()
     .addHelpText(

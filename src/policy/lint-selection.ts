@@ -21,14 +21,15 @@ export function workloadsByPolicy(
   authorization: readonly AuthorizationPolicy[],
   authentication: readonly PeerAuthentication[],
 ): FoundAt[] {
-  const selected = new Map<AuthorizationPolicy, Workload[]>(authorization.map((policy) => [policy, []]));
+  // By name: a view may read its policies anew each time that it is asked for them.
+  const selected = new Map<string, Workload[]>(authorization.map((policy) => [authorizationKey(policy), []]));
   for (const workload of view.workloads()) {
-    for (const policy of view.authorizationFor(workload)) selected.get(policy)?.push(workload);
+    for (const policy of view.authorizationFor(workload)) selected.get(authorizationKey(policy))?.push(workload);
   }
   const ports = servicePorts(view);
   return [
     ...authorization.map((policy): FoundAt => {
-      const workloads = selected.get(policy) ?? [];
+      const workloads = selected.get(authorizationKey(policy)) ?? [];
       const found = [...unknownServices(view, policy), ...lintSelected(view, policy, workloads, ports)];
       return { kind: "AuthorizationPolicy", object: authorizationKey(policy), found };
     }),

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import type { MeshDelta } from "../../src/mesh/mesh-index.ts";
+import { type MeshDelta, MeshIndex } from "../../src/mesh/mesh-index.ts";
+import { PackedPolicies } from "../../src/mesh/packed-policies.ts";
 import type { AuthorizationPolicy } from "../../src/model/authorization.ts";
 import { lint } from "../../src/policy/lint.ts";
 import { lintCodes } from "../../src/policy/lint-codes.ts";
@@ -29,6 +30,13 @@ const web: RuleInput = { from: [{ principals: ["cluster.local/ns/shop/sa/web"] }
 describe("lint", () => {
   test("finds nothing in a sound mesh", () => {
     expect(foundIn("ALLOW", { ...web, to: [{ ports: ["8080"], methods: ["GET"] }] })).toEqual([]);
+  });
+
+  test("finds as much where policies are read anew each time that they are asked for", () => {
+    const packed = new MeshIndex(mesh({}).settings, { policies: new PackedPolicies() });
+    const authorizationPolicies = [authorizationPolicy("ALLOW", [web], { name: "p", matchLabels: api.labels })];
+    packed.apply({ workloads: [api], peerAuthentications: [strict], authorizationPolicies });
+    expect(lint(packed, { whole: true })).toEqual([]);
   });
 
   test.each([
