@@ -11,7 +11,7 @@ interface BundleFlags extends MeshFlags {
 const help = `
 Holds, as JSON, what status, workloads, services, policies, certs and connections show, tunnels, the configuration and state of every
 agent, control's own description, the findings of warren check, and the last lines of the logs of agents and control: in a cluster those of
-Warren's pods, read with your own rights (pods/log in warren-system), also from before their last restart. No key and no token is in it: agents never hand one out, and every text is searched for them again before it is written.
+Warren's pods, read with your own rights (pods/log in the mesh's namespace), also from before their last restart. No key and no token is in it: agents never hand one out, and every text is searched for them again before it is written.
 ${exitHelp()}
 
 Examples:

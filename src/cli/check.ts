@@ -59,7 +59,7 @@ async function aroundIt({ ground }: MeshClient, signal: AbortSignal): Promise<re
     await import("../control/kubernetes/api-client.ts"),
   ];
   const api = new ApiClient({ ...apiClientDefaults, context: ground.context ?? "" });
-  return (await clusterChecks(api, signal)).filter(({ code }) => lastingCodes.has(code));
+  return (await clusterChecks(api, ground.meshNamespace, signal)).filter(({ code }) => lastingCodes.has(code));
 }
 
 async function check(flags: CheckFlags): Promise<number> {

@@ -22,9 +22,12 @@ export interface OperatorTunnel {
   close(): Promise<void>;
 }
 
+/** Where control runs in a cluster unless its installation said otherwise. */
+export const defaultMeshNamespace = "warren-system";
+
 export interface OperatorTunnelOptions {
   /** Absent: the current one. */
   readonly context?: string;
-  /** Where control runs. Absent: `warren-system`. */
+  /** Where control runs. Absent: `defaultMeshNamespace`. */
   readonly controlNamespace?: string;
 }

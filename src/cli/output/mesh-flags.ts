@@ -1,6 +1,7 @@
 /** The flags that every verb has which looks at a running mesh. */
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { parseDuration } from "../../lib/duration.ts";
+import { defaultMeshNamespace } from "../../xds/operator-target.ts";
 import type { MeshConnectOptions } from "../query/mesh-client.ts";
 
 export const listFormats = ["table", "wide", "json", "yaml", "jsonl", "name"] as const;
@@ -22,12 +23,25 @@ export interface ListFlags extends MeshFlags {
 export function addMeshOptions(command: Command): Command {
   return command
     .option("--context <context>", "of the kubeconfig (default: the running lab, else the current context)")
+    .addOption(meshNamespaceOption())
     .option("--name <lab>", "which lab, when several are up")
     .option("--control <address>", "host:port, or unix:/path, of control; with --token-file and --root")
     .option("--token-file <file>", "with --control: the token that says who asks")
     .option("--root <file>", "with --control: PEM of the root to trust")
     .addOption(durationOption("--timeout <duration>", "how long a node may take to answer", 5000, "5s"))
     .option("--no-color", "no colours on a terminal either");
+}
+
+/** As Helm's `--namespace` said it at the installation. */
+export function meshNamespaceOption(): Option {
+  return new Option("--mesh-namespace <namespace>", "where the cluster's control plane runs")
+    .env("WARREN_NAMESPACE")
+    .argParser((text) => {
+      if (!/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(text))
+        throw new InvalidArgumentError("Write the name of a namespace.");
+      return text;
+    })
+    .default(defaultMeshNamespace);
 }
 
 /** And how a listing is narrowed and printed. */

@@ -40,13 +40,16 @@ const listSchema = z.looseObject({
   ),
 });
 
-const meshNamespace = "warren-system";
 const largestLog = 16 * 1024 * 1024;
 
 /** Of `nodes` alone when some are named; control's pods always. */
 export async function clusterLogs(
   api: TextApi,
-  { nodes, lines }: { readonly nodes: readonly string[]; readonly lines: number },
+  {
+    meshNamespace,
+    nodes,
+    lines,
+  }: { readonly meshNamespace: string; readonly nodes: readonly string[]; readonly lines: number },
   signal: AbortSignal,
 ): Promise<ClusterLogs> {
   const base = `/api/v1/namespaces/${meshNamespace}/pods`;

@@ -50,7 +50,10 @@ export async function clusterObjects(ground: MeshGround): Promise<ClusterObjects
         await import("../../control/kubernetes/api-client.ts"),
         await import("./kubernetes-objects.ts"),
       ];
-      return kubernetesObjects(new ApiClient({ ...apiClientDefaults, context: ground.context ?? "" }));
+      return kubernetesObjects(
+        new ApiClient({ ...apiClientDefaults, context: ground.context ?? "" }),
+        ground.meshNamespace,
+      );
     }
     case "control":
       throw new MeshError(

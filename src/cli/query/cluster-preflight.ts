@@ -12,7 +12,6 @@ import type { TextApi } from "./cluster-logs.ts";
 import { settingsOf } from "./source.ts";
 
 const group = "cluster";
-const meshNamespace = "warren-system";
 
 const list = z.looseObject({
   items: z.array(
@@ -59,7 +58,7 @@ const meshAgents: ReadonlyMap<string, string> = new Map([
 export const lastingCodes: ReadonlySet<string> = new Set(["other-meshes", "cilium", "windows-nodes", "host-network"]);
 
 /** Rejects when the API can't be reached; what only this user may not see is skipped, by check. */
-export async function clusterChecks(api: TextApi, signal: AbortSignal): Promise<Check[]> {
+export async function clusterChecks(api: TextApi, meshNamespace: string, signal: AbortSignal): Promise<Check[]> {
   const items = async (path: string): Promise<Item[]> =>
     list.parse(await api.call({ method: "GET", path }, signal)).items;
   const looked = async (base: Pick<Check, "code" | "group" | "name">, look: () => Promise<Check>): Promise<Check> => {
@@ -91,7 +90,7 @@ export async function clusterChecks(api: TextApi, signal: AbortSignal): Promise<
     await looked(rights, async () => {
       const denied: string[] = [];
       for (const [apiGroup, resource] of made)
-        if (!(await mayCreate(api, apiGroup, resource, signal))) denied.push(`create ${resource}`);
+        if (!(await mayCreate(api, meshNamespace, { apiGroup, resource }, signal))) denied.push(`create ${resource}`);
       return checkOf(rights, "failure", denied, "ask for cluster-admin for the time of the installation");
     }),
     await looked(meshes, async () => {
@@ -158,7 +157,7 @@ export async function clusterChecks(api: TextApi, signal: AbortSignal): Promise<
     }),
     await looked(clocks, async () => clockCheck(clocks, await clockFacts(api, signal))),
     await looked(policies, async () => {
-      const blocked = await blockedTunnels(api, signal);
+      const blocked = await blockedTunnels(api, meshNamespace, signal);
       return checkOf(
         policies,
         "warning",
@@ -185,10 +184,10 @@ export async function clusterChecks(api: TextApi, signal: AbortSignal): Promise<
 }
 
 /** As control would find it if every application's pod were enrolled. */
-async function blockedTunnels(api: KubernetesApi, signal: AbortSignal): Promise<string[]> {
+async function blockedTunnels(api: KubernetesApi, meshNamespace: string, signal: AbortSignal): Promise<string[]> {
   const kinds = new Set(["Namespace", "Pod", "NetworkPolicy"]);
   const live = (await listCluster(api, signal, kinds)).map((object) => ({ live: object }));
-  const { view } = readCluster(live, [], { settings: settingsOf({}), defaultNamespace: "default" });
+  const { view } = readCluster(live, [], { settings: settingsOf({ meshNamespace }), defaultNamespace: "default" });
   const applications = [...view.workloads()].filter(
     ({ namespace, hostNetwork }) => !hostNetwork && namespace !== "kube-system" && namespace !== meshNamespace,
   );
@@ -201,8 +200,8 @@ async function blockedTunnels(api: KubernetesApi, signal: AbortSignal): Promise<
 
 async function mayCreate(
   api: KubernetesApi,
-  apiGroup: string,
-  resource: string,
+  meshNamespace: string,
+  { apiGroup, resource }: { readonly apiGroup: string; readonly resource: string },
   signal: AbortSignal,
 ): Promise<boolean> {
   const namespaced = !["namespaces", "clusterroles", "clusterrolebindings", "customresourcedefinitions"].includes(

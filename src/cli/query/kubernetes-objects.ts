@@ -11,8 +11,6 @@ import {
 } from "./cluster-objects.ts";
 import { readPodGround } from "./pod-ground.ts";
 
-const meshNamespace = "warren-system";
-
 /**
  * In this order: agents go while control is still there to hear of it, and rights last. What is ours carries `part-of`. The namespace,
  * CRDs, policies and Secrets stay: with them goes what people wrote, and the root that everything was proven by.
@@ -44,7 +42,7 @@ const templated = z.looseObject({
   spec: z.looseObject({ template: z.record(z.string(), z.unknown()) }),
 });
 
-export function kubernetesObjects(api: KubernetesApi): ClusterObjects {
+export function kubernetesObjects(api: KubernetesApi, meshNamespace: string): ClusterObjects {
   const list = async (kind: LabelledObject["kind"], path: string, signal: AbortSignal) => {
     const found = await api.call({ method: "GET", path, query: { labelSelector: modeLabel } }, signal);
     return itemsOf(found).map(({ namespace, name }): LabelledObject => ({ kind, namespace, name }));

@@ -17,7 +17,7 @@ import {
   OperatorService,
 } from "../../xds/gen/warren/operator/v1/operator_pb.ts";
 import { grpcMethod } from "../../xds/grpc-service.ts";
-import type { OperatorTarget } from "../../xds/operator-target.ts";
+import { defaultMeshNamespace, type OperatorTarget } from "../../xds/operator-target.ts";
 import { Asked, type AskKind, type AskOptions } from "./asked.ts";
 import { callUnary, type Replica, streamOf } from "./replica.ts";
 
@@ -30,6 +30,8 @@ export interface MeshConnectOptions {
   readonly name?: string;
   /** Of the kubeconfig; given, no lab is looked for. */
   readonly context?: string;
+  /** Where control runs in a cluster. Absent: where the manifests put it. */
+  readonly meshNamespace?: string;
 }
 
 /** Large listings come in pages; a page is far below this. */
@@ -111,7 +113,7 @@ export class MeshClient {
 /** Where objects of the cluster are changed. */
 export type MeshGround =
   | { readonly kind: "lab"; readonly name: string; readonly folder: string }
-  | { readonly kind: "kubernetes"; readonly context: string | undefined }
+  | { readonly kind: "kubernetes"; readonly context: string | undefined; readonly meshNamespace: string }
   | { readonly kind: "control" };
 
 export interface FoundMesh {
@@ -190,12 +192,19 @@ async function fromLab(name: string | undefined): Promise<FoundMesh | undefined>
   };
 }
 
-async function fromKubernetes({ context }: MeshConnectOptions, signal: AbortSignal): Promise<FoundMesh> {
+async function fromKubernetes(
+  { context, meshNamespace = defaultMeshNamespace }: MeshConnectOptions,
+  signal: AbortSignal,
+): Promise<FoundMesh> {
   // The Kubernetes client is large: only those who need a cluster wait for it.
   const { openOperatorTunnel } = await import("../../control/kubernetes/operator-tunnel.ts");
-  const tunnel = await openOperatorTunnel(context === undefined ? {} : { context }, signal);
+  const tunnel = await openOperatorTunnel(
+    { ...(context === undefined ? {} : { context }), controlNamespace: meshNamespace },
+    signal,
+  );
   const { targets, namespace, origin } = tunnel;
-  return { targets, namespace, origin, ground: { kind: "kubernetes", context }, close: () => tunnel.close() };
+  const ground: MeshGround = { kind: "kubernetes", context, meshNamespace };
+  return { targets, namespace, origin, ground, close: () => tunnel.close() };
 }
 
 /** As kubectl looks for one. */
@@ -207,6 +216,6 @@ export function hasKubeconfig({ KUBECONFIG: named, HOME: home }: NodeJS.ProcessE
 function nothingFound(): MeshError {
   return new MeshError(
     "MESH_UNREACHABLE_NOTHING",
-    "no lab is up and no kubeconfig is here; make one (warren lab up), or name control: --control, --token-file, --root",
+    "no lab is up and no kubeconfig is here (KUBECONFIG, ~/.kube/config): make a lab (warren lab up), or name control (--control, --token-file, --root)",
   );
 }

@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { messageOf } from "../../lib/errors.ts";
 import { type Machine, readMachine } from "../../lib/machine.ts";
+import { defaultMeshNamespace } from "../../xds/operator-target.ts";
 import { type Check, checkOf, skipped } from "./check-report.ts";
 import type { MeshConnectOptions } from "./mesh-client.ts";
 
@@ -38,8 +39,9 @@ export async function preflight(options: MeshConnectOptions): Promise<Check[]> {
   const { clusterChecks } = await import("./cluster-preflight.ts");
   const [{ ApiClient, apiClientDefaults }] = [await import("../../control/kubernetes/api-client.ts")];
   try {
-    const api = new ApiClient({ ...apiClientDefaults, context: options.context ?? "" });
-    return [...checks, ...(await clusterChecks(api, AbortSignal.timeout(clusterMs)))];
+    const { context = "", meshNamespace = defaultMeshNamespace } = options;
+    const api = new ApiClient({ ...apiClientDefaults, context });
+    return [...checks, ...(await clusterChecks(api, meshNamespace, AbortSignal.timeout(clusterMs)))];
   } catch (error) {
     return [...checks, checkOf(base, "failure", [messageOf(error)], "check the kubeconfig and its context")];
   }

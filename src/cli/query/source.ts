@@ -6,12 +6,15 @@ import { join } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { MeshError, messageOf } from "../../lib/errors.ts";
 import { type MeshSettings, noAuthoritySettings } from "../../model/mesh.ts";
+import { defaultMeshNamespace } from "../../xds/operator-target.ts";
+import { meshNamespaceOption } from "../output/mesh-flags.ts";
 import type { ClusterOptions, LiveObject, ManifestText } from "./cluster.ts";
 
 export interface SourceFlags {
   readonly manifests?: string;
   readonly name?: string;
   readonly context?: string;
+  readonly meshNamespace?: string;
   readonly namespace?: string;
   readonly trustDomain?: string;
   readonly rootNamespace?: string;
@@ -28,12 +31,13 @@ export function addSourceOptions(command: Command): Command {
   return command
     .option("--manifests <dir>", "read the cluster from this folder of manifests")
     .option("--context <context>", "of the kubeconfig (default: the running lab, else the current context)")
+    .addOption(meshNamespaceOption())
     .option("--name <lab>", "which lab, when several are up")
     .option("-n, --namespace <namespace>", "of what names none (default: the current one of the lab or context)")
     .option("--trust-domain <domain>", "without a mesh to ask: its trust domain (default: cluster.local)", nonEmpty)
     .option(
       "--root-namespace <namespace>",
-      "without a mesh to ask: the root namespace (default: warren-system)",
+      "without a mesh to ask: the root namespace (default: where control runs)",
       nonEmpty,
     )
     .addOption(
@@ -50,13 +54,13 @@ function nonEmpty(value: string): string {
 }
 
 /** Settings of a mesh about which nothing is known but what flags say. */
-export function settingsOf({ trustDomain, rootNamespace, defaultAction }: SourceFlags): MeshSettings {
+export function settingsOf({ trustDomain, rootNamespace, meshNamespace, defaultAction }: SourceFlags): MeshSettings {
   return {
     trustDomain: trustDomain ?? "cluster.local",
     trustDomainAliases: [],
     clusterDomain: "cluster.local",
     cluster: "Kubernetes",
-    rootNamespace: rootNamespace ?? "warren-system",
+    rootNamespace: rootNamespace ?? meshNamespace ?? defaultMeshNamespace,
     localTraffic: "mtls",
     defaultAction: defaultAction ?? "allow",
     deniedIdentities: [],
@@ -114,7 +118,13 @@ async function openKubernetes(flags: SourceFlags): Promise<ClusterSource> {
 async function meshSettings(flags: SourceFlags, signal: AbortSignal): Promise<MeshSettings> {
   const { connectMesh } = await import("./mesh-client.ts");
   try {
-    const mesh = await connectMesh({ context: flags.context ?? "" }, signal);
+    const mesh = await connectMesh(
+      {
+        context: flags.context ?? "",
+        ...(flags.meshNamespace === undefined ? {} : { meshNamespace: flags.meshNamespace }),
+      },
+      signal,
+    );
     try {
       return (await mesh.mesh(signal)).settings;
     } finally {

@@ -11,7 +11,7 @@ import type { ClusterLogs } from "./cluster-logs.ts";
 import { connectionRow } from "./connection-rows.ts";
 import { controlRow } from "./control-rows.ts";
 import { healthChecks } from "./health-checks.ts";
-import type { MeshClient } from "./mesh-client.ts";
+import type { MeshClient, MeshGround } from "./mesh-client.ts";
 import { nodeStatuses } from "./node-statuses.ts";
 import { policyRows } from "./policy-rows.ts";
 import { serviceRows } from "./service-rows.ts";
@@ -107,7 +107,7 @@ export async function gatherBundle(
   if (ground.kind === "lab") entries.push(...(await labLogs(ground.folder, logLines)));
   let missing: Bundle["missing"] = [];
   if (ground.kind === "kubernetes") {
-    const found = await podLogs(ground.context, { nodes, lines: logLines }, signal);
+    const found = await podLogs(ground, { nodes, lines: logLines }, signal);
     for (const { path, text } of found.logs) entries.push({ path, text: redact(text) });
     add("cluster/pods.json", found.pods);
     if (found.missing.length > 0) add("logs/missing.json", found.missing);
@@ -117,7 +117,7 @@ export async function gatherBundle(
 }
 
 async function podLogs(
-  context: string | undefined,
+  { context, meshNamespace }: Extract<MeshGround, { readonly kind: "kubernetes" }>,
   options: { readonly nodes: readonly string[]; readonly lines: number },
   signal: AbortSignal,
 ): Promise<ClusterLogs> {
@@ -125,7 +125,8 @@ async function podLogs(
     await import("../../control/kubernetes/api-client.ts"),
     await import("./cluster-logs.ts"),
   ];
-  return clusterLogs(new ApiClient({ ...apiClientDefaults, context: context ?? "" }), options, signal);
+  const api = new ApiClient({ ...apiClientDefaults, context: context ?? "" });
+  return clusterLogs(api, { meshNamespace, ...options }, signal);
 }
 
 /** JSON with every text redacted, and what a key or token would be called left out whatever it holds. */

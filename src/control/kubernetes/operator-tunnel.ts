@@ -10,7 +10,12 @@ import { once } from "node:events";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import { z } from "zod";
 import { MeshError, messageOf } from "../../lib/errors.ts";
-import type { OperatorTarget, OperatorTunnel, OperatorTunnelOptions } from "../../xds/operator-target.ts";
+import {
+  defaultMeshNamespace,
+  type OperatorTarget,
+  type OperatorTunnel,
+  type OperatorTunnelOptions,
+} from "../../xds/operator-target.ts";
 import { ApiError, isApiError } from "./api.ts";
 import { ApiClient, apiClientDefaults } from "./api-client.ts";
 import { operatorAudience } from "./operator-review.ts";
@@ -26,7 +31,11 @@ const tokenSeconds = 3600;
 const podsSchema = z.looseObject({
   items: z.array(
     z.looseObject({
-      metadata: z.looseObject({ name: z.string(), deletionTimestamp: z.string().nullish() }),
+      metadata: z.looseObject({
+        name: z.string(),
+        namespace: z.string().nullish(),
+        deletionTimestamp: z.string().nullish(),
+      }),
       status: z
         .looseObject({ conditions: z.array(z.looseObject({ type: z.string(), status: z.string() })).nullish() })
         .nullish(),
@@ -40,7 +49,7 @@ const rootSchema = z.looseObject({ data: z.looseObject({ [rootKey]: z.string().m
 export async function openOperatorTunnel(
   {
     context = "",
-    controlNamespace = "warren-system",
+    controlNamespace = defaultMeshNamespace,
     kubeconfig = "",
   }: OperatorTunnelOptions & { kubeconfig?: string },
   signal: AbortSignal,
@@ -51,7 +60,10 @@ export async function openOperatorTunnel(
     throw unreachable(`control's pods cannot be listed in ${where}: ${messageOf(error)}`, error);
   });
   if (pods.length === 0) {
-    throw unreachable(`no pod of control (${controlSelector}) is ready in ${where}; is Warren installed there?`);
+    const others = await homesOfControl(api, signal);
+    throw unreachable(
+      `no pod of control (${controlSelector}) is ready in ${where}; ${adviceOf(others, controlNamespace)}`,
+    );
   }
   const root = await publishedRoot(api, controlNamespace, signal).catch((error: unknown) => {
     throw unreachable(`the roots (ConfigMap ${rootConfigMap}) cannot be read in ${where}: ${messageOf(error)}`, error);
@@ -83,6 +95,26 @@ async function readyPods(api: ApiClient, namespace: string, signal: AbortSignal)
     .items.filter(({ metadata }) => !metadata.deletionTimestamp)
     .filter(({ status }) => status?.conditions?.some(({ type, status: is }) => type === "Ready" && is === "True"))
     .map(({ metadata }) => metadata.name);
+}
+
+/** Empty where pods of the whole cluster are not for this user to list. */
+async function homesOfControl(api: ApiClient, signal: AbortSignal): Promise<string[]> {
+  const query = { labelSelector: controlSelector };
+  try {
+    const list = await api.call({ method: "GET", path: apiPath("v1", "pods"), query }, signal);
+    return [...new Set(podsSchema.parse(list).items.map(({ metadata }) => metadata.namespace ?? ""))].sort();
+  } catch {
+    signal.throwIfAborted();
+    return [];
+  }
+}
+
+function adviceOf(homes: readonly string[], asked: string): string {
+  if (homes.includes(asked)) return `its pods are there: see kubectl -n ${asked} get pods`;
+  const [home] = homes;
+  if (home === undefined)
+    return "is Warren installed there? --mesh-namespace (WARREN_NAMESPACE) names another namespace";
+  return `control runs in ${homes.join(", ")}: say --mesh-namespace ${home}, or set WARREN_NAMESPACE`;
 }
 
 async function publishedRoot(api: ApiClient, namespace: string, signal: AbortSignal): Promise<string> {

@@ -30,7 +30,7 @@ function cluster({ namespace, labels = {}, spec = {}, metadata = {} }: World = {
     },
     watch: async () => {},
   };
-  return { objects: kubernetesObjects(api), patches };
+  return { objects: kubernetesObjects(api, "warren-system"), patches };
 }
 
 const deployment = targetOf("deploy/api.shop", "default");

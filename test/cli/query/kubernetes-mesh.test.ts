@@ -23,7 +23,9 @@ const draft = (object: object) => object as DraftObject;
 const ours = { "app.kubernetes.io/part-of": "warren" };
 
 describe("a mesh in a cluster", () => {
-  test("is found by the kubeconfig and asked through a port-forward, with the user's own token", async () => {
+  const home = "mesh-home";
+
+  test("is found by the kubeconfig, in any namespace, and asked through a port-forward, with the user's own token", async () => {
     const plane = await startControlPlane([], podManifest("api", "w1"));
     const api = await startApiServer();
     const digest = createHash("sha256").update(api.adminToken).digest("hex");
@@ -36,21 +38,28 @@ describe("a mesh in a cluster", () => {
       draft({
         apiVersion: "v1",
         kind: "ConfigMap",
-        metadata: { name: "warren-ca-root", namespace: system },
+        metadata: { name: "warren-ca-root", namespace: home },
         data: { "root-cert.pem": root },
       }),
       draft(
         podObject({
           name: "control-0",
-          namespace: system,
+          namespace: home,
           labels: { "app.kubernetes.io/name": "warren-control" },
           ready: true,
         }),
       ),
     );
-    api.portForwards.listen(system, "control-0", 15_012, plane.port);
+    api.portForwards.listen(home, "control-0", 15_012, plane.port);
     vi.stubEnv("KUBECONFIG", await kubeconfig(api, { token: api.adminToken }));
     onTestFinished(() => void vi.unstubAllEnvs());
+    // Whoever may list its pods is told where it runs.
+    const lost = await warren("services", "--context", "test");
+    expect(lost).toMatchObject({ code: 3, stdout: "" });
+    expect(lost.stderr).toContain("control runs in mesh-home: say --mesh-namespace mesh-home, or set WARREN_NAMESPACE");
+    const flagged = await warren("services", "--context", "test", "--mesh-namespace", "Mesh_Home");
+    expect(flagged).toMatchObject({ code: 2, stdout: "" });
+    vi.stubEnv("WARREN_NAMESPACE", home);
     // Control takes the new token file within a second.
     await expect.poll(async () => (await warren("services", "--context", "test")).code, { timeout: 30_000 }).toBe(0);
     const { workloads, fanOut, code } = await document<{ workloads: object[]; fanOut: object }>(
@@ -80,12 +89,12 @@ describe("a mesh in a cluster", () => {
     expect({ fanOut, code }).toMatchObject({ code: 3, fanOut: { asked: ["w1"], answered: [] } });
 
     // What is told from objects is told from the API's, by the settings of that mesh.
-    const home = { name: "production", labels: { "warren.dev/mode": "ambient" } };
+    const shop = { name: "production", labels: { "warren.dev/mode": "ambient" } };
     const app = { name: "api", namespace: "production", labels: { app: "api" } };
     const rules = [{ from: [{ source: { principals: ["cluster.local/ns/production/sa/frontend"] } }] }];
     const authz = { apiVersion: "security.istio.io/v1", kind: "AuthorizationPolicy" };
     api.apply(
-      draft({ apiVersion: "v1", kind: "Namespace", metadata: home }),
+      draft({ apiVersion: "v1", kind: "Namespace", metadata: shop }),
       draft(podObject({ ...app, spec: { nodeName: "w1", serviceAccountName: "api" } })),
       draft({
         ...authz,
@@ -115,15 +124,15 @@ describe("a mesh in a cluster", () => {
     const secrets = ["MIGHAgEAMBMG", "eyJzdWIiOiJ4In0", "abcdefgh12345678", api.adminToken];
     const agent = podObject({
       name: "agent-w1",
-      namespace: system,
+      namespace: home,
       labels: ours,
       spec: { nodeName: "w1", containers: [{ name: "agent" }, { name: "helper" }] },
     });
     const status = { phase: "Running", containerStatuses: [{ name: "agent", restartCount: 1 }] };
     api.apply(draft({ ...agent, status }));
     const log = `{"msg":"first"}\n{"msg":"starting","tls":"${key}"}\n{"msg":"refused eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2ln"}\nauthorization: Bearer abcdefgh12345678\n`;
-    api.logs.set(`${system}/agent-w1/agent`, log);
-    api.logs.set(`${system}/agent-w1/agent/previous`, "it ended here\n");
+    api.logs.set(`${home}/agent-w1/agent`, log);
+    api.logs.set(`${home}/agent-w1/agent/previous`, "it ended here\n");
     const file = join(plane.folder, "bundle.tar.gz");
     const made = await warren("bundle", "--context", "test", "--file", file, "--log-lines", "3");
     expect(made.stdout).toBe(`${file}\n`);
@@ -148,6 +157,7 @@ describe("a mesh in a cluster", () => {
     const result = await warren("status", "--context", "test");
     expect(result).toMatchObject({ code: 3, stdout: "" });
     expect(result.stderr).toContain("MESH_UNREACHABLE");
+    expect(result.stderr).toContain("--mesh-namespace");
   });
 });
 
@@ -178,7 +188,7 @@ test("uninstall takes labels and parts away through the API, and leaves policies
     draft({ apiVersion: "v1", kind: "Secret", metadata: { name: "warren-ca", namespace: system, labels: ours } }),
   );
   const client = new ApiClient({ ...apiClientDefaults, kubeconfig: await kubeconfig(api, { token: api.adminToken }) });
-  const objects = kubernetesObjects(client);
+  const objects = kubernetesObjects(client, system);
   const outcome = { asked: ["w1"], answered: ["w1"], failures: [] };
   const held = async () => ({ pods: (await objects.labelled(signal)).length > 0 ? ["shop/cart"] : [], outcome });
   const flags = { unlabel: true, wait: 1000, timeout: 1000, output: "json", color: false } as const;

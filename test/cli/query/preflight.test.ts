@@ -83,7 +83,7 @@ function cluster(
 }
 
 const findings = async (api: TextApi) =>
-  (await clusterChecks(api, new AbortController().signal))
+  (await clusterChecks(api, "warren-system", new AbortController().signal))
     .filter(({ result }) => result !== "ok")
     .map(({ code, result, detail }) => `${code} ${result}: ${detail}`);
 
@@ -194,6 +194,6 @@ describe("a cluster", () => {
       text: () => Promise.reject(new ApiError("nobody", { status: 0 })),
       watch: async () => {},
     };
-    await expect(clusterChecks(api, new AbortController().signal)).rejects.toThrow("nobody");
+    await expect(clusterChecks(api, "warren-system", new AbortController().signal)).rejects.toThrow("nobody");
   });
 });

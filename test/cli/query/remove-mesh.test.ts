@@ -121,7 +121,7 @@ describe("objects of a Kubernetes cluster", () => {
       },
       watch: async () => {},
     };
-    return { calls, objects: kubernetesObjects(fake) };
+    return { calls, objects: kubernetesObjects(fake, "mesh") };
   }
 
   test("are labelled by merge patches, where null takes a label away", async () => {
@@ -194,5 +194,7 @@ describe("objects of a Kubernetes cluster", () => {
     expect(new Set(listed.map(({ query }) => query?.["labelSelector"]))).toEqual(
       new Set(["app.kubernetes.io/part-of=warren"]),
     );
+    expect(calls[0]).toMatchObject({ path: "/apis/apps/v1/namespaces/mesh/daemonsets" });
+    for (const { path } of calls) expect(path).not.toContain("warren-system");
   });
 });

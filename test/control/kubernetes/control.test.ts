@@ -190,7 +190,7 @@ test("a person reaches both replicas through the cluster's API, and may what the
     const tunnel = await openOperatorTunnel({ kubeconfig: file }, AbortSignal.timeout(30_000));
     const mesh = new MeshClient({
       ...tunnel,
-      ground: { kind: "kubernetes", context: undefined },
+      ground: { kind: "kubernetes", context: undefined, meshNamespace: namespace },
       close: () => tunnel.close(),
     });
     onTestFinished(() => mesh.close());
