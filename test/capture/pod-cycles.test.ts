@@ -69,12 +69,15 @@ describe.each(rounds)("$cycles pods that come and go ($backend)", ({ backend, cy
   }
 
   it("leave no descriptor, program, pin or map entry", { timeout: 300_000 }, async () => {
+    const fresh = await programs();
     await cycle(0);
-    const before = { descriptors: openDescriptors(), programs: await programs() };
+    // A program ends a moment after its last pin: when no processor can be in it any more.
+    await expect.poll(programs).toBe(fresh);
+    const before = { descriptors: openDescriptors(), programs: fresh };
     for (let first = batch; first < cycles; first += batch) {
       await cycle(first);
     }
-    expect({ descriptors: openDescriptors(), programs: await programs() }).toEqual(before);
+    await expect.poll(async () => ({ descriptors: openDescriptors(), programs: await programs() })).toEqual(before);
     if (backend === "ebpf") {
       expect(readdirSync(join(node.machine.pinDirectory, "v1/pods"))).toEqual([]);
       expect(await Promise.all([entries("pods"), entries("pod_addrs"), entries("probe_ports")])).toEqual([0, 0, 0]);
