@@ -78,17 +78,23 @@ describe.each(backends)("an agent that goes away (%s)", (backend) => {
   });
 
   it("lets pods that fail open through in clear, and captures them again when it is back", async () => {
+    // Whom a stall held up for longer than a sign of life lasts lets some through, too, and carries the next ones.
+    const fates: (readonly string[])[] = [];
+    const carried = async () => {
+      node.relay.flows.splice(0);
+      fates.push(await fate(pod));
+      return node.relay.flows.length;
+    };
     const pod = await node.enrolled("pod", { failOpen: true, probePorts: [probePort] });
     await serve(pod);
-    expect(await fate(pod)).toEqual(served);
-    expect(node.relay.flows).toHaveLength(4);
+    await expect.poll(carried).toBe(4);
     await node.agent.crash();
     // At once with eBPF, which sees the listeners go; nftables waits for the agent's last sign of life to expire.
     await expect.poll(() => fate(pod), { timeout: 30_000 }).toEqual(served);
     node.agent = await Agent.start(node.machine, backend);
     await node.agent.enrol(pod, { failOpen: true, probePorts: [probePort] });
-    expect(await fate(pod)).toEqual(served);
-    expect(node.relay.flows).toHaveLength(4);
+    await expect.poll(carried).toBe(4);
+    expect(fates).toEqual(fates.map(() => served));
   });
 
   it("hands over under load without one failed connection", async () => {
