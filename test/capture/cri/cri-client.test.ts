@@ -148,7 +148,7 @@ async function runtime(sandboxes: readonly Sandbox[], options: { filters: boolea
   return server;
 }
 
-function asking(timeoutMs = 5000): CriClient {
+function asking(timeoutMs = 60_000): CriClient {
   const client = new CriClient({ socket, timeoutMs, procRoot: "/proc" });
   onTestFinished(() => client.close());
   return client;

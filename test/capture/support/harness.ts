@@ -13,7 +13,7 @@ export const families = [
   { family: 6, of: (pod: Pod) => pod.ip6, any: "::", loopback: "::1" },
 ] as const;
 
-export function soon(milliseconds = 20_000): AbortSignal {
+export function soon(milliseconds = 60_000): AbortSignal {
   return AbortSignal.timeout(milliseconds);
 }
 
