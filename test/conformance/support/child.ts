@@ -78,12 +78,20 @@ export class Child {
   }
 
   async #reply(): Promise<unknown> {
-    const ended = once(this.#process, "exit").then(([code, signal]): never => {
-      throw new Error(`the child ended with ${code ?? signal}`);
+    // Whichever comes first takes the other's listener with it: a child answers thousands of times and ends once.
+    const waiting = new AbortController();
+    const { signal } = waiting;
+    const ended = once(this.#process, "exit", { signal }).then(([code, by]): never => {
+      throw new Error(`the child ended with ${code ?? by}`);
     });
-    const [{ answer, error }] = (await Promise.race([once(this.#process, "message"), ended])) as [Reply];
-    if (error !== undefined) throw new Error(error);
-    return answer;
+    try {
+      const replied = once(this.#process, "message", { signal });
+      const [{ answer, error }] = (await Promise.race([replied, ended])) as [Reply];
+      if (error !== undefined) throw new Error(error);
+      return answer;
+    } finally {
+      waiting.abort();
+    }
   }
 }
 
