@@ -57,35 +57,36 @@ describe("an agent whose state in the kernel is changed by others", () => {
   it("attaches the programs of the pods' cgroup again", async () => {
     await repaired(() => onNode("bpftool", "link", "detach", "pinned", join(pins(), "links", "connect4")));
     await repaired(() => onNode("rm", join(pins(), "links", "sockops")));
-    expect((await onNode("ls", join(pins(), "links"))).split("\n")).toEqual(
-      expect.arrayContaining(["connect4", "connect6", "sockops"]),
-    );
-    expect(await lab.agentLog(node)).toMatch(/somebody took programs away from the pods' cgroup \(connect4\)/);
+    await expect
+      .poll(async () => (await onNode("ls", join(pins(), "links"))).split("\n"), eventually)
+      .toEqual(expect.arrayContaining(["connect4", "connect6", "sockops"]));
+    await expect
+      .poll(() => lab.agentLog(node), eventually)
+      .toMatch(/somebody took programs away from the pods' cgroup \(connect4\)/);
   });
 
   it("puts a pod's own program back", async () => {
     const uid = lab.store.get("Pod", "production", "server")?.metadata.uid ?? "";
     await repaired(() => onNode("rm", "-r", join(pins(), "pods", uid)));
-    expect(await onNode("ls", join(pins(), "pods", uid))).toMatch(/^\d+\n$/);
+    await expect.poll(() => onNode("ls", join(pins(), "pods", uid)), eventually).toMatch(/^\d+\n$/);
   });
 
   it("puts lost listeners back", async () => {
     const map = join(pins(), "maps", "listeners");
-    const entries = JSON.parse(await onNode("bpftool", "-j", "map", "dump", "pinned", map)) as { key: string[] }[];
-    expect(entries.length).toBe(12);
+    const entries = async () =>
+      JSON.parse(await onNode("bpftool", "-j", "map", "dump", "pinned", map)) as { key: string[] }[];
+    // The repair before this one may be under way.
+    await expect.poll(async () => (await entries()).length, eventually).toBe(12);
     await repaired(async () => {
-      for (const { key } of entries)
+      for (const { key } of await entries())
         await onNode("bpftool", "map", "delete", "pinned", map, "key", "hex", ...key.map((byte) => byte.slice(2)));
     });
-    await expect
-      .poll(
-        async () => (JSON.parse(await onNode("bpftool", "-j", "map", "dump", "pinned", map)) as object[]).length,
-        eventually,
-      )
-      .toBe(12);
+    await expect.poll(async () => (await entries()).length, eventually).toBe(12);
   });
 
   it("removes what is pinned for a pod that is nowhere", async () => {
+    const removed = () => metric("warren_capture_leftovers_removed_total");
+    const before = await removed();
     const ghost = join(pins(), "pods", "ghost");
     const own = lab.store.get("Pod", "production", "one")?.metadata.uid ?? "";
     const [cookie = ""] = (await onNode("ls", join(pins(), "pods", own))).split("\n");
@@ -94,7 +95,7 @@ describe("an agent whose state in the kernel is changed by others", () => {
       await onNode("bpftool", "-j", "link", "show", "pinned", join(pins(), "pods", own, cookie)),
     ) as { id: number };
     await onNode("bpftool", "link", "pin", "id", String(link.id), join(ghost, "4711"));
-    await expect.poll(() => metric("warren_capture_leftovers_removed_total"), eventually).toBe(1);
+    await expect.poll(removed, eventually).toBe(before + 1);
     expect(await onNode("ls", join(pins(), "pods"))).not.toContain("ghost");
     await expect.poll(ask, eventually).toBe(0);
   });
