@@ -35,13 +35,23 @@ describe.for(["typescript", "native"] as const)("with the %s engine", (engine) =
   beforeAll(async () => {
     const manifests = [documents(namespaces, server(node), client("client", node))];
     lab = await Lab.up(
-      { nodes: 1, manifests, engine, localTraffic: "auto", agentSettings: { log: { format: "json" } } },
+      {
+        nodes: 1,
+        manifests,
+        engine,
+        localTraffic: "auto",
+        agentSettings: { log: { format: "json" }, timeouts: { tunnelIdle: "1s" } },
+      },
       AbortSignal.timeout(90_000),
     );
     await lab.waitReady();
     // Ready is the agent when it has captured; certificates come a moment later, and until then the tunnel's rules hold.
     await eventually("a local connection", 60_000, async () =>
       (await securityOfNext()) === "local" ? true : undefined,
+    );
+    // Nor is a tunnel left that would still speak between the two.
+    await eventually("the end of the tunnels", 60_000, async () =>
+      ((await lab.adminJson(node, "/tunnels")) as object[]).length === 0 ? true : undefined,
     );
   });
   afterAll(() => lab.down());
