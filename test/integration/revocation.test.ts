@@ -56,6 +56,9 @@ describe.each(["native", "typescript"] as const)("a mesh under load, on the %s e
     const [one, two, nearOne, nearTwo] = [hold("one"), hold("two"), hold("near-one"), hold("near-two")];
     for (const line of [one, two, nearOne, nearTwo]) await grows(line);
 
+    // What two pods of a node say to each other needs none.
+    for (const node of lab.nodes())
+      await expect.poll(async () => (await certificate(node, "one"))?.serial ?? "", tries).not.toBe("");
     const { code, stdout } = await warren("ca", "revoke", "--identity", spiffe("one"), "-o", "json");
     expect(code).toBe(0);
     // Of both nodes that have pods of it.
