@@ -130,7 +130,9 @@ describe.each(["native", "typescript"] as const)("agents of the %s engine that a
     const url = `http://server:${httpPort}/`;
     const ask = async () => (await lab.exec("far", ["curl", "-sS", "--max-time", "15", url])).code;
     await expect.poll(ask, tries).toBe(0);
-    expect((await lines("node-2", "succession")).at(-1)).toMatchObject({ message: expect.stringContaining("is gone") });
+    await expect
+      .poll(async () => (await lines("node-2", "succession")).at(-1), tries)
+      .toMatchObject({ message: expect.stringContaining("is gone") });
     await former.stop();
   });
 });
