@@ -19,9 +19,9 @@ import type { ServiceRow } from "../../src/cli/query/service-rows.ts";
 import type { WorkloadRow } from "../../src/cli/query/workload-rows.ts";
 import { Lab } from "../../src/lab/lab.ts";
 import { operatorSockets, operatorTokenFile, rootCertificateFile } from "../../src/lab/operator-door.ts";
-import { document, warren } from "../cli/support/run-cli.ts";
 import { documents, idle, service, web } from "../lab/fixtures.ts";
 import { expectDocument, violations } from "../support/documents.ts";
+import { document, warren } from "./support/patient-verbs.ts";
 import { secretsIn, secretsOf } from "./support/secrets-in-use.ts";
 import { documentsIn, firstLooks, leavesOf, schemaOf } from "./support/verb-documents.ts";
 
@@ -96,11 +96,14 @@ describe("the verbs of a mesh", { timeout: 300_000 }, () => {
   });
 
   it("certs tells of one certificate for each identity and node, and hands out no key", async () => {
-    const found = await document<{ certificates: CertificateLine[] }>("certs", "deploy/web");
+    // Certificates come a moment after the agents are ready.
+    const found = await vi.waitFor(async () => {
+      const listed = await document<{ certificates: CertificateLine[] }>("certs", "deploy/web");
+      const told = listed.certificates.map((one) => [one.identity, one.node, one.state, one.valid]);
+      expect(told).toEqual(lab.nodes().map((node) => [identity, node, "ready", true]));
+      return listed;
+    }, eventually);
     expectDocument(found, "warren.certs/v1");
-    expect(found.certificates.map((one) => [one.identity, one.node, one.state, one.valid])).toEqual(
-      lab.nodes().map((node) => [identity, node, "ready", true]),
-    );
     for (const { notBefore, notAfter, renewsAt } of found.certificates) {
       expect(Date.parse(notBefore)).toBeLessThan(Date.parse(renewsAt));
       expect(Date.parse(renewsAt)).toBeLessThan(Date.parse(notAfter));
@@ -271,9 +274,8 @@ spec: {podSelector: {matchLabels: {app: web}}, ingress: [{ports: [{port: 8080}, 
     onTestFinished(() => void traffic.kill("SIGKILL"));
     const broken: string[] = [];
     for (const [name, { args = [], once, ends = 0 }] of Object.entries(calls)) {
-      const patience = printing.find((one) => one.name === name)?.options.some(({ long }) => long === "--timeout");
-      const words = [...name.split(" "), ...args, ...(patience === true ? ["--timeout", "30s"] : [])];
-      const run = async (format: string) => (await warren(...words, "-o", format)).stdout.trim();
+      const words = [...name.split(" "), ...args];
+      const printed = async (format: string) => (await warren(...words, "-o", format)).stdout.trim();
       const { code, stdout, stderr } = await warren(...words, "-o", "json");
       // Nothing is wrong in this mesh, which check says above; a root is no server's certificate.
       if (name !== "check" && code !== ends) broken.push(`${name} ends with ${code}: ${stderr}`);
@@ -283,7 +285,7 @@ spec: {podSelector: {matchLabels: {app: web}}, ingress: [{ports: [{port: 8080}, 
       for (const one of documents)
         broken.push(...violations(one, schemaOf(one)).map((problem) => `${name}: ${problem}`));
       if (once === true) continue;
-      const [yaml, lines, names] = [await run("yaml"), await run("jsonl"), await run("name")];
+      const [yaml, lines, names] = [await printed("yaml"), await printed("jsonl"), await printed("name")];
       const fromYaml = parseYaml(yaml) as object;
       broken.push(...violations(fromYaml, schemaOf(fromYaml)).map((problem) => `${name} -o yaml: ${problem}`));
       for (const line of lines === "" ? [] : lines.split("\n"))
@@ -291,7 +293,7 @@ spec: {podSelector: {matchLabels: {app: web}}, ingress: [{ports: [{port: 8080}, 
       // What is open has changed between two looks.
       const fewer = name !== "connections" && names.split("\n").length < lines.split("\n").length;
       if (fewer || names.includes("{")) broken.push(`${name} -o name: ${names}`);
-      expect(await run("wide"), name).not.toContain("\u001b");
+      expect(await printed("wide"), name).not.toContain("\u001b");
     }
     expect(broken).toEqual([]);
   });
@@ -333,6 +335,7 @@ spec: {podSelector: {matchLabels: {app: web}}, ingress: [{ports: [{port: 8080}, 
     const before = shown;
     await expect.poll(() => shown, eventually).toBeGreaterThan(before);
     expect(child.exitCode).toBeNull();
+    await lab.waitReady();
     await expect.poll(async () => (await warren("certs")).code, eventually).toBe(0);
   });
 
@@ -351,13 +354,8 @@ spec: {podSelector: {matchLabels: {app: web}}, ingress: [{ports: [{port: 8080}, 
     const file = join(stateRoot, "bundle.tar.gz");
     expect(await warren("bundle", "--file", file)).toMatchObject({ code: 0, stdout: `${file}\n` });
     const archive = gunzipSync(readFileSync(file)).toString("latin1");
-    for (const name of [
-      "bundle.json",
-      "mesh/workloads.json",
-      "nodes/node-2/agent-config.json",
-      "logs/agent-node-1.log",
-    ])
-      expect(archive).toContain(name);
+    const files = ["bundle.json", "mesh/workloads.json", "nodes/node-2/agent-config.json", "logs/agent-node-1.log"];
+    for (const name of files) expect(archive).toContain(name);
     expect(archive).toContain(lab.pod("one").uid.length > 0 ? '"name": "one"' : "");
     const known = secretsOf(lab.folder);
     expect(known.length).toBeGreaterThanOrEqual(5);
@@ -437,6 +435,7 @@ spec: {podSelector: {matchLabels: {app: web}}, ingress: [{ports: [{port: 8080}, 
     expect(status.control).toHaveLength(1);
     await replica?.start();
     await expect.poll(async () => (await document<{ control: object[] }>("status")).control.length, eventually).toBe(2);
+    await expect.poll(async () => (await warren("certs")).code, eventually).toBe(0);
   });
 
   it("an agent that does not answer is told, and makes the answer partial", async () => {
