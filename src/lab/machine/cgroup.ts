@@ -116,7 +116,7 @@ export class Cgroup {
   }
 
   /** Kills what is left, waits until it is gone and removes the group with those below it. */
-  async remove(deadlineMs = 30_000): Promise<void> {
+  async remove(deadlineMs = 120_000): Promise<void> {
     const deadline = Date.now() + deadlineMs;
     for (let wait = 1; ; wait = Math.min(wait * 2, 50)) {
       if (!this.exists) return;
