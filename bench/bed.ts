@@ -28,5 +28,11 @@ export interface Bed {
   bind(split: ProcessorSplit | undefined): Promise<void>;
   /** Of the pods' links; undefined where it cannot be read. */
   mtu(): Promise<number | undefined>;
+  /** Whether load may have real time where a split asks for it; undefined where nobody binds anything. */
+  readonly realTime?: boolean;
+  /** Stops all that lives in the bed, so that it takes nothing from the one that is measured. Beds that cannot have no such methods. */
+  rest?(): Promise<void>;
+  /** Lets it live on; resolves when traffic can flow again. Both may be called twice. */
+  wake?(signal: AbortSignal): Promise<void>;
   down(): Promise<void>;
 }

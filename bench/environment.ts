@@ -58,6 +58,7 @@ export async function describeEnvironment(
     changed: (await output("git", ["-C", root, "status", "--porcelain", "--untracked-files=no"])).trim() !== "",
     program: options.from,
     pinning: options.target === "lab" ? split : undefined,
+    realTime: split && results.realTime,
     aes256gcm: { plain: await aesSpeed({}), masked: await aesSpeed(withoutAesInstructions) },
     knee: results.knee,
     noise: typicalNoise(results.samples),

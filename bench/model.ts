@@ -79,6 +79,8 @@ export interface Environment {
   readonly program: "dist" | "src" | "image";
   /** Which processors agents and load had in latency scenarios; empty when there was only one to share. */
   readonly pinning: { readonly agents: string; readonly load: string } | undefined;
+  /** Whether the open loop's load had real time, so that it was on time; undefined where nobody binds anything. */
+  readonly realTime: boolean | undefined;
   /** One thread of this Node, 16 KiB blocks, GB/s: as it is, and with the mask of the row without AES-NI. */
   readonly aes256gcm: { readonly plain: number; readonly masked: number };
   /** Requests per second up to which the TypeScript engine kept its latency; open-loop rates are shares of it. */

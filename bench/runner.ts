@@ -1,6 +1,6 @@
 /**
  * Runs scenarios: beds for each recipe, rounds interleaved over the variants, every failure a reason in the report. A bed that does
- * not come up, or a variant that fails twice in a row, takes nothing from the others.
+ * not come up, or a variant that fails twice in a row, takes nothing from the others; nor does a bed whose turn it is not: it rests.
  */
 import { MeshError } from "../src/lib/errors.ts";
 import type { Bed } from "./bed.ts";
@@ -26,6 +26,8 @@ export interface RunResults {
   readonly absences: readonly Absence[];
   readonly knee: Environment["knee"];
   readonly mtu: number | undefined;
+  /** Of the first bed that came up. */
+  readonly realTime: boolean | undefined;
 }
 
 /** A failure after which the same variant would most likely fail again. */
@@ -40,6 +42,7 @@ export class Runner<B extends Bed> {
   #without = new Map<Variant, string>();
   #recipe: string | undefined;
   #mtu: number | undefined;
+  #realTime: boolean | undefined;
   #knee: Promise<{ variant: Variant; requestsPerSecond: number }> | undefined;
 
   constructor(options: RunnerOptions<B>) {
@@ -60,6 +63,7 @@ export class Runner<B extends Bed> {
       absences: this.#absences,
       knee: await this.#knee?.catch(() => undefined),
       mtu: this.#mtu,
+      realTime: this.#realTime,
     };
   }
 
@@ -68,6 +72,7 @@ export class Runner<B extends Bed> {
     const { signal, say } = this.#options;
     const rounds = Math.min(this.#options.rounds, scenario.mostRounds ?? Infinity);
     const variants = columnsOf(scenario, this.#options.variants);
+    await this.#turnOf(undefined);
     let failures = 0;
     for (let round = 1; round <= rounds && failures < failuresInARow && variants.length > 0; round += 1) {
       signal.throwIfAborted();
@@ -140,13 +145,17 @@ export class Runner<B extends Bed> {
   }
 
   async #prepare(scenario: Scenario<B>, bed: B): Promise<boolean> {
-    return this.#try(scenario, bed.variant, "preparation", async () => scenario.prepare?.(bed, this.#context()));
+    return this.#try(scenario, bed.variant, "preparation", async () => {
+      await this.#turnOf(bed);
+      await scenario.prepare?.(bed, this.#context(bed));
+    });
   }
 
   async #round(scenario: Scenario<B>, bed: B, round: number): Promise<boolean> {
     const { variant } = bed;
     return this.#try(scenario, variant, `round ${round}`, async () => {
-      const { values, histograms = {}, noise } = await scenario.measure(bed, this.#context());
+      await this.#turnOf(bed);
+      const { values, histograms = {}, noise } = await scenario.measure(bed, this.#context(bed));
       this.#samples.push({ scenario: scenario.name, variant, round, values, histograms, noise });
       this.#told(round, variant, values);
     });
@@ -174,25 +183,33 @@ export class Runner<B extends Bed> {
     return isBuiltIn(variant) ? undefined : unsuited.peer;
   }
 
-  #context(): Context {
+  #context(bed: B): Context {
     const { pace, signal } = this.#options;
     return {
       pace,
       signal,
       knee: async () => {
-        this.#knee ??= this.#findKnee();
+        this.#knee ??= this.#findKnee(bed);
         return (await this.#knee).requestsPerSecond;
       },
     };
   }
 
+  /** All others rest while a bed is measured. */
+  async #turnOf(bed: B | undefined): Promise<void> {
+    for (const other of this.#beds.values()) if (other !== bed) await other.rest?.();
+    await bed?.wake?.(this.#options.signal);
+  }
+
   /** Of the TypeScript engine; where it is not among the variants, of the first that is, so that rates are the same for all of them. */
-  async #findKnee(): Promise<{ variant: Variant; requestsPerSecond: number }> {
+  async #findKnee(current: B): Promise<{ variant: Variant; requestsPerSecond: number }> {
     const { pace, signal, say } = this.#options;
     const beds = [...this.#beds.values()];
     const bed = this.#beds.get("typescript") ?? beds.find(({ variant }) => variant !== "direct") ?? beds[0];
     if (bed === undefined) throw new MeshError("MESH_BENCH_NO_BED", "no variant runs in which a knee could be found");
+    await this.#turnOf(bed);
     const requestsPerSecond = await findKnee(bed, { pace, signal });
+    await this.#turnOf(current);
     say(`  knee of ${bed.variant}: ${requestsPerSecond} requests/s`);
     return { variant: bed.variant, requestsPerSecond };
   }
@@ -215,6 +232,7 @@ export class Runner<B extends Bed> {
     try {
       const bed = await this.#options.up(recipe, variant, signal);
       this.#mtu ??= await bed.mtu();
+      this.#realTime ??= bed.realTime;
       return bed;
     } catch (error) {
       signal.throwIfAborted();

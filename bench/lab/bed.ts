@@ -1,8 +1,10 @@
 /**
  * A bed on the lab: each variant has a lab of its own with the same pods and programs as every other variant's. Beds of one run
- * stand side by side, so that rounds can go from one to the next without setting anything up; the idle ones cost next to nothing.
+ * stand side by side, so that rounds can go from one to the next without setting anything up; those whose turn it is not rest, frozen.
  */
 import type { ChildProcess } from "node:child_process";
+import { dirname } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import type { Lab } from "../../src/lab/lab.ts";
 import { Cgroup } from "../../src/lab/machine/cgroup.ts";
 import type { RunResult } from "../../src/lab/machine/launch.ts";
@@ -15,6 +17,7 @@ import { localVariant, type Variant } from "../model.ts";
 import { AgentProbe } from "./agent.ts";
 import { startMaskedAgents } from "./agent-environment.ts";
 import { until } from "./conditions.ts";
+import { freeze, thaw } from "./freezer.ts";
 import { loadCommand } from "./load.ts";
 import { benchManifests, type Cast, clientNode, echoPort, serverNode } from "./manifests.ts";
 import { startPeer } from "./peer.ts";
@@ -22,8 +25,10 @@ import {
   allProcessors,
   bindProcesses,
   cgroupSeconds,
+  inRealTime,
   noiseBetween,
   type ProcessorSplit,
+  prioritizeProcesses,
   readMachineTime,
 } from "./processors.ts";
 import type { Program } from "./program.ts";
@@ -37,6 +42,8 @@ export interface Recipe {
   readonly options?: Pick<LabOptions, "backend" | "agentSettings" | "controlSettings">;
   /** Environment of the agents, where it matters. */
   readonly agentEnvironment?: Readonly<Record<string, string>>;
+  /** Its beds are left alone between rounds, because something in them would run out meanwhile. */
+  readonly restless?: true;
 }
 
 export interface BedRequest {
@@ -57,7 +64,12 @@ export class LabBed implements Bed {
   readonly loadGenerator: string;
   /** One per node; none in a plain cluster. */
   readonly agents: readonly AgentProbe[];
+  readonly #restless: boolean;
+  #realTime = false;
   #bound: ProcessorSplit | undefined;
+  /** Processes came that nobody has bound yet. */
+  #strangers = false;
+  #resting = false;
 
   private constructor({ variant, recipe, loadGenerator }: BedRequest, lab: Lab, agents: readonly AgentProbe[]) {
     this.variant = variant;
@@ -65,6 +77,7 @@ export class LabBed implements Bed {
     this.cast = recipe.cast;
     this.loadGenerator = loadGenerator;
     this.agents = agents;
+    this.#restless = recipe.restless === true;
   }
 
   /** Resolves when traffic can flow. Leaves nothing behind when it fails. */
@@ -96,6 +109,8 @@ export class LabBed implements Bed {
       const bed = new LabBed(request, lab, agents);
       bed.#checkEngine();
       await bed.#allowManyPorts();
+      // Where the group has no share of real time (CONFIG_RT_GROUP_SCHED), or the bench no right to it, load does without.
+      bed.#realTime = (await lab.exec(bed.#client, [...inRealTime, "true"])).code === 0;
       if (variant === localVariant) await bed.#waitLocal(signal);
       return bed;
     } catch (error) {
@@ -110,6 +125,10 @@ export class LabBed implements Bed {
 
   get meshed(): boolean {
     return this.lab.mesh !== undefined;
+  }
+
+  get realTime(): boolean {
+    return this.#realTime;
   }
 
   target(port: number, server: string = this.cast.servers[0] ?? ""): string {
@@ -139,13 +158,15 @@ export class LabBed implements Bed {
   }
 
   async bind(split: ProcessorSplit | undefined): Promise<void> {
-    if (this.#bound === split) return;
+    if (!this.#strangers && isDeepStrictEqual(this.#bound, split)) return;
+    this.#strangers = false;
     this.#bound = split;
     const servers = this.cast.servers.flatMap((server) => {
       const { cgroup } = this.lab.pod(server);
       return cgroup === undefined ? [] : pidsBelow(new Cgroup(cgroup));
     });
     await bindProcesses(servers, split?.load ?? allProcessors());
+    await prioritizeProcesses(servers, this.#loadIsRealTime);
     await bindProcesses(
       this.agents.flatMap(({ pids }) => pids),
       split?.agents ?? allProcessors(),
@@ -157,7 +178,23 @@ export class LabBed implements Bed {
     await Promise.all(this.agents.map(({ node }) => this.lab.stopAgent(node)));
     await Promise.all(this.agents.map(({ node }) => this.lab.startAgent(node)));
     await until("agents to be ready again", () => this.#agentsReady(), { signal, timeoutMs: readyMs });
-    this.#bound = undefined;
+    this.#strangers = true;
+  }
+
+  /** The whole lab at once: an agent that waits for its control plane, or for its like, does not find it gone. */
+  async rest(): Promise<void> {
+    if (this.#restless || this.#resting) return;
+    this.#resting = true;
+    await freeze(this.#cgroup, readyMs);
+  }
+
+  async wake(signal: AbortSignal): Promise<void> {
+    if (!this.#resting) return;
+    this.#resting = false;
+    thaw(this.#cgroup);
+    // Capture lets nothing through for an agent that gave no sign of life of late.
+    if (this.meshed)
+      await until("agents to be ready after their rest", () => this.#agentsReady(), { signal, timeoutMs: readyMs });
   }
 
   async mtu(): Promise<number> {
@@ -165,6 +202,8 @@ export class LabBed implements Bed {
   }
 
   down(): Promise<void> {
+    if (this.#resting) thaw(this.#cgroup);
+    this.#resting = false;
     return this.lab.down();
   }
 
@@ -181,12 +220,22 @@ export class LabBed implements Bed {
     return this.cast.clients[0] ?? "";
   }
 
+  /** Of the lab: everything in it is below. */
+  get #cgroup(): string {
+    return dirname(this.lab.node(clientNode).cgroup.path);
+  }
+
   get #labSeconds(): number {
-    return cgroupSeconds(this.lab.node(clientNode).cgroup.path.replace(/\/[^/]+$/, ""));
+    return cgroupSeconds(this.#cgroup);
+  }
+
+  get #loadIsRealTime(): boolean {
+    return this.#realTime && this.#bound?.realTime === true;
   }
 
   #onLoadProcessors(argv: readonly string[]): readonly string[] {
-    return this.#bound === undefined ? argv : ["taskset", "-c", this.#bound.load, ...argv];
+    if (this.#bound === undefined) return argv;
+    return ["taskset", "-c", this.#bound.load, ...(this.#loadIsRealTime ? inRealTime : []), ...argv];
   }
 
   /** An agent that fell back to the other engine would answer every question of the bench, for the wrong variant. */

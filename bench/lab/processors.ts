@@ -49,6 +49,8 @@ export interface ProcessorSplit {
   /** Lists as taskset takes them. */
   readonly agents: string;
   readonly load: string;
+  /** The load's two ends go before everything else on theirs (SCHED_FIFO, sched(7)), where the machine lets them. */
+  readonly realTime?: true;
 }
 
 /** Half for agents, half for load; undefined where there is only one. */
@@ -68,4 +70,15 @@ const runFile = promisify(execFile);
 /** All threads of processes that are there now; threads started later inherit. Those that ended meanwhile do not matter. */
 export async function bindProcesses(pids: readonly number[], processors: string): Promise<void> {
   await Promise.all(pids.map((pid) => runFile("taskset", ["-acp", processors, String(pid)]).catch(() => {})));
+}
+
+/** The lowest of them goes before all that has none. */
+const realTimePriority = "1";
+/** The same for a program that is started. */
+export const inRealTime: readonly string[] = ["chrt", "--fifo", realTimePriority];
+
+/** Real time, or taking turns as everybody does. As with processors: all threads that are there now, and those that they start. */
+export async function prioritizeProcesses(pids: readonly number[], realTime: boolean): Promise<void> {
+  const policy = realTime ? ["--fifo", "--pid", realTimePriority] : ["--other", "--pid", "0"];
+  await Promise.all(pids.map((pid) => runFile("chrt", ["--all-tasks", ...policy, String(pid)]).catch(() => {})));
 }

@@ -69,7 +69,9 @@ export function describeMachine(env: Environment): readonly (readonly [string, s
     ["rounds", `${env.rounds}${env.quick ? ", quick" : ""}`],
     [
       "processors in latency scenarios",
-      env.pinning === undefined ? "shared" : `agents on ${env.pinning.agents}, load on ${env.pinning.load}`,
+      env.pinning === undefined
+        ? "shared"
+        : `agents on ${env.pinning.agents}, load on ${env.pinning.load}${env.realTime === true ? ", in open loops in real time" : ""}`,
     ],
     ["knee", env.knee === undefined ? "not needed" : `${env.knee.requestsPerSecond} requests/s (${env.knee.variant})`],
     [

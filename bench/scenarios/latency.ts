@@ -127,7 +127,9 @@ export interface OpenLoopRun {
 }
 
 export async function runOpenLoop(bed: Bed, rate: number, seconds: number, signal: AbortSignal): Promise<OpenLoopRun> {
-  await bed.bind(splitProcessors());
+  const split = splitProcessors();
+  // A generator that is not on time measures itself. With one processor for everybody it must not take it from the agents.
+  await bed.bind(split && { ...split, realTime: true });
   const options = { target: bed.target(echoPort), size: requestBytes, connections: openLoopConnections, rate, seconds };
   return bed.observe(async () => {
     const report = await runLoad(bed, "openloop", options, seconds, signal);

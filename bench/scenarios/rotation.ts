@@ -16,7 +16,8 @@ export function rotation(): Scenario {
   return {
     name: "rotation",
     quick: false,
-    recipe: { name: "rotation", cast: pair, options: { controlSettings: { certificateLifetime } } },
+    // Certificates would run out while their agents rest.
+    recipe: { name: "rotation", cast: pair, options: { controlSettings: { certificateLifetime } }, restless: true },
     kind: "pods",
     sameNode: false,
     freshBeds: false,

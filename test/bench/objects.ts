@@ -19,6 +19,7 @@ export const environment: Environment = {
   changed: false,
   program: "dist",
   pinning: { agents: "0", load: "1" },
+  realTime: true,
   aes256gcm: { plain: 10, masked: 0.5 },
   knee: { variant: "typescript", requestsPerSecond: 10_000 },
   noise: { steal: 0, foreign: 0.01 },

@@ -91,6 +91,99 @@ test("rounds go from variant to variant and back, over beds that stand side by s
   expect(mtu).toBe(1500);
 });
 
+test("all beds rest but the one that is measured, and all of them while a program is", async () => {
+  const awake = new Set<string>();
+  const seen: string[] = [];
+  const noted = (what: string) => seen.push(`${what}: ${[...awake].sort().join(" ")}`);
+  class RestingBed extends FakeBed {
+    rest = async () => void awake.delete(this.variant);
+    wake = async () => void awake.add(this.variant);
+  }
+  const pods: TrafficScenario = {
+    ...traffic([]),
+    measure: async ({ variant }) => {
+      noted(variant);
+      return { values: { pingpong_p50: 1 }, noise: quiet };
+    },
+  };
+  const alone: ProgramScenario = {
+    ...program(),
+    measure: async () => {
+      noted("program");
+      return new Map();
+    },
+  };
+  await new Runner<RestingBed>({
+    scenarios: [pods, alone],
+    variants: ["direct", "warren"],
+    rounds: 2,
+    pace: quickPace,
+    signal: new AbortController().signal,
+    say: () => {},
+    up: async (_recipe, variant) => {
+      awake.add(variant);
+      return new RestingBed(variant, []);
+    },
+  }).run();
+  expect(seen).toEqual([
+    "direct: direct",
+    "warren: warren",
+    "warren: warren",
+    "direct: direct",
+    "program: ",
+    "program: ",
+  ]);
+});
+
+test("the bed in which the knee is found is awake meanwhile, and the measured one again after it", async () => {
+  const seen: string[] = [];
+  class RestingBed extends FakeBed {
+    awake = true;
+    rest = async () => {
+      this.awake = false;
+    };
+    wake = async () => {
+      this.awake = true;
+    };
+    override run = async () => {
+      seen.push(`load in ${this.variant}: ${this.awake}`);
+      const buckets = [[1000, 1]];
+      const report = {
+        requests: 100,
+        seconds: 1,
+        sent: 100,
+        achieved: 1,
+        unanswered: 0,
+        latency: { count: 1, buckets },
+      };
+      return { code: 0, stdout: JSON.stringify(report), stderr: "" };
+    };
+  }
+  const pods: TrafficScenario = {
+    ...traffic([]),
+    measure: async (bed, context) => {
+      await context.knee();
+      seen.push(`measured in ${bed.variant}: ${(bed as RestingBed).awake}`);
+      return { values: { pingpong_p50: 1 }, noise: quiet };
+    },
+  };
+  const { knee } = await new Runner<RestingBed>({
+    scenarios: [pods],
+    variants: ["direct", "typescript"],
+    rounds: 1,
+    pace: quickPace,
+    signal: new AbortController().signal,
+    say: () => {},
+    up: async (_recipe, variant) => new RestingBed(variant, []),
+  }).run();
+  expect(knee?.variant).toBe("typescript");
+  expect([...new Set(seen)]).toEqual([
+    "load in typescript: true",
+    "measured in direct: true",
+    "measured in typescript: true",
+  ]);
+});
+
 test("a variant that fails twice in a row is let be, and takes nothing from the others", async () => {
   const journal: string[] = [];
   const { samples, absences } = await run([traffic(journal, (variant) => variant === "typescript")], journal);
