@@ -1,5 +1,5 @@
 import { afterEach, expect, it } from "vitest";
-import { Agent, Harness } from "./support/harness.ts";
+import { Agent, Harness, soon } from "./support/harness.ts";
 
 let node: Harness;
 afterEach(() => node?.stop());
@@ -17,6 +17,14 @@ it.each([
   node.agent = await Agent.start(node.machine, change.after);
   const captured = await node.agent.enrol(pod);
   expect(captured.backend).toBe(change.after);
+  // A link whose last pin was removed is detached a moment later; until then the former program refuses. The probe tells.
+  const probed = () =>
+    node.capture.probe(pod.uid, soon()).then(
+      () => "carried",
+      (error: unknown) => String(error),
+    );
+  await expect.poll(probed).toBe("carried");
+  node.relay.flows.splice(0);
   expect(await node.machine.run(pod, "connect", peer.ip4, "80")).toMatchObject({ ok: true });
   expect(await node.machine.run(peer, "connect", pod.ip4, "80")).toMatchObject({ ok: true });
   expect(node.relay.flows).toEqual([
