@@ -270,7 +270,7 @@ export class Lab {
   }
 
   /** What an agent's admin endpoint answers, asked from inside its node. */
-  adminGet(node: string, path: string, timeoutMs = 10_000): Promise<{ status: number; body: string }> {
+  adminGet(node: string, path: string, timeoutMs = 30_000): Promise<{ status: number; body: string }> {
     return this.node(node).prober.get("127.0.0.1", this.#meshOrThrow().portsOf(node).admin, path, timeoutMs);
   }
 
