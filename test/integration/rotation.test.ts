@@ -116,7 +116,7 @@ describe("a mesh under load whose certificates are exchanged", () => {
   it("shows the new chain at a workload's own port, which the old root does not vouch for", async () => {
     const verify = async (rootFile: string) => {
       const address = `${lab.pod("web").ips[0] ?? ""}:15008`;
-      const options = ["--endpoint", address, "--roots", rootFile, "-o", "json"];
+      const options = ["--endpoint", address, "--roots", rootFile, "--timeout", "30s", "-o", "json"];
       const { code, stdout } = await lab.execOnNode("node-1", [process.execPath, main, "ca", "verify", ...options]);
       return { code, results: (JSON.parse(stdout) as { results: object[] }).results };
     };
