@@ -7,11 +7,12 @@ test("the start of the program is held against a bare Node, and both print what 
   const options = { timeoutMs: 110_000, signal: new AbortController().signal };
   const result = await runProgram<{ rounds: number; nodeMs: number; helpRatio: number }>(
     "command-start",
-    ["--rounds", "1", "--json"],
+    ["--rounds", "3", "--json"],
     options,
   );
-  expect(result.rounds).toBe(1);
+  expect(result.rounds).toBe(3);
   expect(result.nodeMs).toBeGreaterThan(0);
-  // More than twice would be a wonder of this one moment; ten times would be the Kubernetes client.
+  // Of medians, so that a moment in which the machine stood still counts for nothing: more than twice would be a wonder all the same; ten
+  // times would be the Kubernetes client.
   expect(result.helpRatio).toBeLessThan(10);
 });
