@@ -117,14 +117,16 @@ test("idle flows and sessions are all proven", async () => {
   expect(sessions).toMatchObject({ sessions: 4, errors: {} });
 });
 
-/** Answers everything at once, except that it stops for a while after the first tenth of a second. */
+/** Answers everything at once, except that it stops for a while a tenth of a second after the first request: the schedule runs by then. */
 function stallingServer(stallMs: number): Server {
   return createServer((socket) => {
     socket.on("error", () => {});
-    setTimeout(() => {
-      socket.pause();
-      setTimeout(() => socket.resume(), stallMs);
-    }, 100);
+    socket.once("data", () =>
+      setTimeout(() => {
+        socket.pause();
+        setTimeout(() => socket.resume(), stallMs);
+      }, 100),
+    );
     socket.pipe(socket);
   });
 }
