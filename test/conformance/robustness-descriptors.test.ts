@@ -55,7 +55,9 @@ describe.each(engines)("the $name engine without descriptors", (kind: EngineKind
     // that were accepted and then had no descriptor for their other side.
     const ended = async () => (await child.report()).ended["out-of-descriptors"] ?? 0;
     await expect.poll(ended).toBeGreaterThan(0);
-    if (kind.name === "native") expect((await child.report()).stats.acceptPausesTotal).toBeGreaterThan(0);
+    if (kind.name === "native") {
+      await expect.poll(async () => (await child.report()).stats.acceptPausesTotal).toBeGreaterThan(0);
+    }
 
     // Everybody goes; new ones are served as before.
     for (const socket of sockets) socket.destroy();
@@ -89,9 +91,9 @@ describe.each(engines)("the $name engine without descriptors", (kind: EngineKind
     const served = await Promise.all(crowd.map((socket) => plainPing(socket)));
     const open = served.filter(Boolean).length;
     expect(open).toBeGreaterThan(0);
-    const full = await child.report();
-    expect(full.ended).toEqual({ "out-of-descriptors": crowd.length - open });
-    expect(full.descriptors).toBeLessThan(descriptors);
+    // A reset may be here before its record.
+    await expect.poll(async () => (await child.report()).ended).toEqual({ "out-of-descriptors": crowd.length - open });
+    expect((await child.report()).descriptors).toBeLessThan(descriptors);
     const quiet: Socket[] = [];
     for (let i = 0; i < 10; i += 1) {
       const socket = await plainDial(neighbour);
