@@ -309,7 +309,7 @@ describe.each(engines)("a tunnel group of the $name engine", (kind: EngineKind) 
     node.decideFlow = () => carry(node.group(pod, deaf, server));
     const sockets = await Promise.all(Array.from({ length: 20 }, () => dialApp(pod.outbound)));
     await Promise.all(sockets.map(closeCode));
-    expect(deaf.accepted).toHaveLength(1);
+    await expect.poll(() => deaf.accepted.length, { interval: 5 }).toBe(1);
     await closeCode(await dialApp(pod.outbound));
     expect(deaf.accepted).toHaveLength(1);
     await node.closing(21);
