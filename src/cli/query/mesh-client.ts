@@ -32,7 +32,11 @@ export interface MeshConnectOptions {
   readonly context?: string;
   /** Where control runs in a cluster. Absent: where the manifests put it. */
   readonly meshNamespace?: string;
+  /** Milliseconds that an answer may take; a connection may take twice as long. */
+  readonly timeout?: number;
 }
+
+const defaultTimeoutMs = 5000;
 
 /** Large listings come in pages; a page is far below this. */
 const largestMessage = 64 * 1024 * 1024;
@@ -50,7 +54,7 @@ export class MeshClient {
   readonly #replicas: readonly Replica[];
   readonly #close: () => Promise<void>;
 
-  constructor(found: FoundMesh) {
+  constructor(found: FoundMesh, { timeout = defaultTimeoutMs }: Pick<MeshConnectOptions, "timeout"> = {}) {
     this.origin = found.origin;
     this.defaultNamespace = found.namespace;
     this.ground = found.ground;
@@ -58,6 +62,7 @@ export class MeshClient {
     this.#replicas = found.targets.map((target) => ({
       target,
       client: createControlClient({ ...target, largestMessage }),
+      connecting: { patienceMs: 2 * timeout, deadline: undefined },
     }));
   }
 
@@ -126,7 +131,7 @@ export interface FoundMesh {
 
 /** Throws MESH_UNREACHABLE_… when there is no mesh to talk to, which ends the program with 3. */
 export async function connectMesh(options: MeshConnectOptions, signal: AbortSignal): Promise<MeshClient> {
-  return new MeshClient(await findMesh(options, signal));
+  return new MeshClient(await findMesh(options, signal), options);
 }
 
 async function findMesh(options: MeshConnectOptions, signal: AbortSignal): Promise<FoundMesh> {

@@ -13,20 +13,26 @@ import type { OperatorTarget } from "../../xds/operator-target.ts";
 export interface Replica {
   readonly target: OperatorTarget;
   readonly client: Client;
+  readonly connecting: Connecting;
 }
 
-/** Control is asked over loopback, a port-forward or a cluster's network: what is not connected by then won't be. */
-const connectMs = 10_000;
+/** A replica that hangs is waited for once, not by each question. */
+export interface Connecting {
+  readonly patienceMs: number;
+  /** Unix time in milliseconds, set by the first that waits; undefined once that ended one way or the other. */
+  deadline: number | undefined;
+}
 
 /** The messages of a server's stream; read one at a time, so that a slow terminal holds up control and not our memory. */
 export async function* streamOf<I, O>(
-  { target, client }: Replica,
+  replica: Replica,
   method: MethodDefinition<I, O>,
   request: I,
   signal: AbortSignal,
 ): AsyncGenerator<O, void, undefined> {
   signal.throwIfAborted();
-  await connected(client, target, signal);
+  const { target, client } = replica;
+  await connected(replica, signal);
   const stream: ClientReadableStream<O> = client.makeServerStreamRequest(
     method.path,
     method.requestSerialize,
@@ -48,13 +54,14 @@ export async function* streamOf<I, O>(
 }
 
 export async function callUnary<I, O>(
-  { target, client }: Replica,
+  replica: Replica,
   method: MethodDefinition<I, O>,
   request: I,
   signal: AbortSignal,
 ): Promise<O> {
   signal.throwIfAborted();
-  await connected(client, target, signal);
+  const { target, client } = replica;
+  await connected(replica, signal);
   try {
     return await callControl(client, method, { request, metadata: bearer(target.token) }, signal);
   } catch (error) {
@@ -63,15 +70,17 @@ export async function callUnary<I, O>(
 }
 
 /** A call on a channel that can't connect would fail only after gRPC's own, much longer patience. */
-async function connected(client: Client, target: OperatorTarget, signal: AbortSignal): Promise<void> {
+async function connected({ client, target, connecting }: Replica, signal: AbortSignal): Promise<void> {
   const channel = client.getChannel();
-  const deadline = Date.now() + connectMs;
+  const { patienceMs } = connecting;
   for (;;) {
     signal.throwIfAborted();
     const state = channel.getConnectivityState(true);
+    const waiting = state === connectivityState.IDLE || state === connectivityState.CONNECTING;
+    connecting.deadline = waiting ? (connecting.deadline ?? Date.now() + patienceMs) : undefined;
+    const { deadline } = connecting;
     if (state === connectivityState.READY) return;
-    if (state === connectivityState.TRANSIENT_FAILURE || state === connectivityState.SHUTDOWN)
-      throw unreachable(target);
+    if (deadline === undefined) throw unreachable(target);
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const onAbort = () => resolve();
     signal.addEventListener("abort", onAbort, { once: true });
@@ -79,7 +88,11 @@ async function connected(client: Client, target: OperatorTarget, signal: AbortSi
     try {
       await promise;
     } catch (error) {
-      throw unreachable(target, error);
+      throw unreachable(
+        target,
+        error,
+        `it took no connection within ${patienceMs} ms: it hangs, or the way to it does`,
+      );
     } finally {
       signal.removeEventListener("abort", onAbort);
     }
@@ -91,8 +104,11 @@ export function isAway(error: unknown): error is MeshError {
   return error instanceof MeshError && error.code === "MESH_UNREACHABLE_CONTROL";
 }
 
-function unreachable({ address }: OperatorTarget, cause?: unknown): MeshError {
-  const what = "it may not run, or its certificate does not lead to the root that was given";
+function unreachable(
+  { address }: OperatorTarget,
+  cause?: unknown,
+  what = "it may not run, or its certificate does not lead to the root that was given",
+): MeshError {
   return new MeshError("MESH_UNREACHABLE_CONTROL", `the control plane at ${address} cannot be reached: ${what}`, {
     cause,
   });
