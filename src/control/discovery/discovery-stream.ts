@@ -63,6 +63,11 @@ interface TypeState {
 const rules = ["settings", "policy", "authorization"] as const satisfies readonly ResourceType[];
 const others = ["address", "localPod"] as const satisfies readonly ResourceType[];
 
+/** How a node's proxy of Istio's says in its metadata where it runs. Which node it is told of, its credentials say. */
+const nodeNameKey = "NODE_NAME";
+/** Istio's node ids begin with the kind of proxy. */
+const ztunnelId = "ztunnel~";
+
 /** A stranger's text in logs and listings. */
 const longestText = 1000;
 
@@ -73,6 +78,8 @@ export class DiscoveryStream {
   readonly #connectedAt: number;
   #id = "";
   #chunked = false;
+  /** Names its node, as a node's proxy does. */
+  #nodeProxy = false;
   #nonce = 0;
   #next: NodeJS.Immediate | undefined;
 
@@ -88,12 +95,14 @@ export class DiscoveryStream {
     if (request.node !== undefined) {
       this.#id = request.node.id.slice(0, longestText);
       this.#chunked = request.node.metadata?.[chunkedKey] === true;
+      this.#nodeProxy = Boolean(request.node.metadata?.[nodeNameKey]);
     }
     const type = resourceTypeOf(request.typeUrl);
     if (type === undefined) return `there is no type ${JSON.stringify(request.typeUrl.slice(0, longestText))} here`;
     let state = this.#types.get(type);
     if (state === undefined) {
-      const subscription = new Subscription(store, type, this.#options.node);
+      const client = { node: this.#options.node, nodeProxy: this.#nodeProxy, ztunnel: this.#id.startsWith(ztunnelId) };
+      const subscription = new Subscription(store, type, client);
       const none = { gathered: undefined, outstanding: undefined };
       state = { subscription, ...none, acknowledged: 0, rejected: 0, lastRejection: "", rejectedAt: undefined };
       this.#types.set(type, state);

@@ -254,14 +254,14 @@ export class MeshResources {
         this.#encoder.drop("address", uid);
         continue;
       }
-      this.#encoder.put("address", uid, () =>
+      const encode = () =>
         encodeWorkload(
           workload,
           membershipsOf(workload, view),
           this.#attachedTo(workload, view, modes),
           !modes.any(workload.namespace) || takesTunnels(view, workload, modes.ports(workload.namespace)),
-        ),
-      );
+        );
+      this.#encoder.put("address", uid, encode, workload.node);
     }
   }
 

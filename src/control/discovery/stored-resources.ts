@@ -1,6 +1,6 @@
 /**
  * The resources of one type as streams send them, each encoded once, as bytes outside JavaScript's heap: there are more of them than of
- * anything else in control, and a collector has nothing to do with them. A record is its version, the node that it is for, and the field
+ * anything else in control, and a collector has nothing to do with them. A record is its version, the node that it is of, and the field
  * of a response that holds it, in which its other names stand.
  */
 import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
@@ -15,7 +15,7 @@ export interface StoredResource {
   readonly version: string;
   /** The field of a response that holds the resource: a view, good until the resource is changed or gone. */
   readonly frame: Uint8Array;
-  /** The one node that may have it; empty for everybody's. */
+  /** The node that it is of: where a workload runs, or who alone may have a pod's resource. Empty where it is of none. */
   readonly node: string;
 }
 
@@ -69,7 +69,7 @@ export class StoredResources {
     return place === undefined ? undefined : this.#nodeIn(this.#record(place));
   }
 
-  /** True if it is there, in this version, for this node. */
+  /** True if it is there, in this version, of this node. */
   is(name: string, version: Uint8Array, node: string): boolean {
     const place = this.#places.get(name);
     if (place === undefined) return false;
@@ -145,6 +145,21 @@ export class StoredResources {
     }
     return record;
   }
+}
+
+/** The same resource under another name: of a field that stands twice in a message the last one counts (Protocol Buffers, "Last One Wins"). */
+export function underName(frame: Uint8Array, name: string): Uint8Array {
+  const reader = new BinaryReader(frame);
+  reader.tag();
+  const length = reader.uint32();
+  const nameLength = Buffer.byteLength(name);
+  const longer = length + fieldLength(nameLength);
+  const renamed = Buffer.allocUnsafe(fieldLength(longer));
+  let at = writeHead(renamed, 0, resourcesField, longer);
+  renamed.set(frame.subarray(reader.pos), at);
+  at = writeHead(renamed, at + length, resourceFields.name, nameLength);
+  renamed.write(name, at);
+  return renamed;
 }
 
 /** Most who ask for a resource want one or two of its parts. */

@@ -6,9 +6,22 @@
 import type { DeltaDiscoveryRequest } from "../../xds/gen/envoy/service/discovery/v3/discovery_pb.ts";
 import type { ResourceType } from "../../xds/resources/resource-types.ts";
 import type { ResourceStore, StoredResource } from "./resource-store.ts";
+import { underName } from "./stored-resources.ts";
+
+export interface SubscribedClient {
+  /** Proven by its credentials. */
+  readonly node: string;
+  /** Without asking it is told of its node's workloads, as istiod does: it has to know whom it serves before it can ask for anybody. */
+  readonly nodeProxy?: boolean;
+  /**
+   * What it asked for it awaits under the very name that it asked by, and knows no aliases. It asks anew whenever it misses something, and
+   * names nothing again when it comes back but what it says that it has.
+   */
+  readonly ztunnel?: boolean;
+}
 
 export interface Batch {
-  /** By name of their resource. */
+  /** By name of their resource, or the name that a ztunnel asked for it by. */
   readonly frames: ReadonlyMap<string, Uint8Array>;
   readonly removed: readonly string[];
   readonly more: boolean;
@@ -27,7 +40,7 @@ const mostLooked = 2000;
 export class Subscription {
   readonly #store: ResourceStore;
   readonly #type: ResourceType;
-  readonly #node: string;
+  readonly #client: SubscribedClient;
   #begun = false;
   /** The first request goes on: nothing is sent before it is whole. */
   #listening = false;
@@ -42,15 +55,15 @@ export class Subscription {
   readonly #sent = new Map<string, string>();
   /** Resources to look at before the next response. */
   readonly #pending = new Set<string>();
-  /** Asked for and unknown: the client waits for some answer. */
-  readonly #unknown = new Set<string>();
+  /** Names that the client waits for some answer to. */
+  readonly #unanswered = new Set<string>();
   /** An answer is owed even if it is empty. */
   #owes = false;
 
-  constructor(store: ResourceStore, type: ResourceType, node: string) {
+  constructor(store: ResourceStore, type: ResourceType, client: SubscribedClient) {
     this.#store = store;
     this.#type = type;
-    this.#node = node;
+    this.#client = client;
   }
 
   get status(): { wildcard: boolean; names: number; resources: number; pending: number } {
@@ -62,7 +75,7 @@ export class Subscription {
 
   /** There may be something to say. */
   get waiting(): boolean {
-    return this.#owes || this.#listening || this.#pending.size + this.#unknown.size > 0 || this.#all !== undefined;
+    return this.#owes || this.#listening || this.#pending.size + this.#unanswered.size > 0 || this.#all !== undefined;
   }
 
   request(request: Wants): void {
@@ -75,9 +88,14 @@ export class Subscription {
     // A first request that names nothing asks for everything.
     if (!this.#begun && subscribe.length + unsubscribe.length === 0) this.#subscribe(wildcard, first);
     this.#begun = true;
-    for (const name of subscribe) this.#subscribe(name, first);
+    const nothing = subscribe.includes(wildcard) && unsubscribe.includes(wildcard);
+    // Both at once is how a client asks for nothing yet: without a name it would ask for everything.
+    if (nothing) this.#owes = true;
+    for (const name of subscribe) if (name !== wildcard || !nothing) this.#subscribe(name, first);
     for (const name of unsubscribe) this.#unsubscribe(name);
-    if (first && !this.#listening) this.#compareHeld();
+    if (!first || this.#listening) return;
+    this.#compareHeld();
+    if (this.#ownNode) this.#all = this.#store.all(this.#type).names();
   }
 
   changed(names: ReadonlySet<string>): void {
@@ -95,8 +113,7 @@ export class Subscription {
   take(limit: number): Batch | undefined {
     if (this.#listening) return undefined;
     const frames = new Map<string, Uint8Array>();
-    const removed = [...this.#unknown];
-    this.#unknown.clear();
+    const removed = new Set<string>();
     let bytes = 0;
     let looked = 0;
     for (const name of this.#waiting()) {
@@ -104,7 +121,7 @@ export class Subscription {
       const resource = this.#allowed(name);
       if (resource === undefined) {
         if (this.#forget(name)) {
-          removed.push(name);
+          removed.add(name);
           bytes += name.length;
         }
       } else if (this.#remember(resource)) {
@@ -114,11 +131,25 @@ export class Subscription {
       if (bytes >= limit || looked >= mostLooked) break;
     }
     const more = this.#pending.size > 0 || this.#all !== undefined;
-    if (frames.size + removed.length === 0 && (more || !this.#owes))
-      return more ? { frames, removed, more } : undefined;
+    if (!more) for (const name of this.#unanswered) this.#answer(name, frames, removed);
+    const batch = { frames, removed: [...removed], more };
+    if (frames.size + removed.size === 0 && (more || !this.#owes)) return more ? batch : undefined;
     // Who was told that more follows waits for it, should nothing be left that is worth a word.
     this.#owes = more;
-    return { frames, removed, more };
+    return batch;
+  }
+
+  /** Under the name that was asked for. What it means is in this response or was in one before. */
+  #answer(name: string, frames: Map<string, Uint8Array>, removed: Set<string>): void {
+    this.#unanswered.delete(name);
+    const resource = this.#found(name);
+    if (resource === undefined) {
+      removed.add(name);
+      // Any pod can make its ztunnel ask for any address: what is not there is not kept for who asks again.
+      if (this.#client.ztunnel === true) this.#names.delete(name);
+    } else if (this.#client.ztunnel === true && resource.name !== name) {
+      frames.set(name, underName(resource.frame, name));
+    }
   }
 
   /** Names to look at, each taken off as it is given. */
@@ -156,6 +187,11 @@ export class Subscription {
     return this.#sent.delete(name) || said || this.#everything;
   }
 
+  /** It is told of its node's workloads, because it does not hear of all. */
+  get #ownNode(): boolean {
+    return this.#client.nodeProxy === true && this.#type === "address" && !this.#wildcard;
+  }
+
   /** It has whatever is there and does not wait. Not so where each node has its own: no node is told of another's, nor of its end. */
   get #everything(): boolean {
     return this.#wildcard && this.#type !== "localPod";
@@ -164,6 +200,7 @@ export class Subscription {
   /** What the client has and should not: the rest is compared when its turn comes. */
   #compareHeld(): void {
     if (this.#everything) return;
+    if (this.#client.ztunnel === true && !this.#wildcard) this.#askForHeld();
     for (const [name, version] of this.#initial) {
       if (this.#allowed(name) === undefined) this.#pending.add(name);
       this.#sent.set(name, version);
@@ -171,6 +208,14 @@ export class Subscription {
     if (this.#wildcard) return;
     for (const name of this.#sent.keys()) this.#pending.add(name);
     this.#initial = new Map();
+  }
+
+  /** It goes on wanting what it has, and what it waited for when its last stream ended: that may be any of its other names. */
+  #askForHeld(): void {
+    for (const name of this.#initial.keys()) {
+      this.#subscribe(name, true);
+      if (this.#store.get(this.#type, name) === undefined) this.#initial.delete(name);
+    }
   }
 
   #subscribe(name: string, first: boolean): void {
@@ -182,21 +227,19 @@ export class Subscription {
       return;
     }
     this.#names.add(name);
-    let found = false;
+    this.#unanswered.add(name);
     for (const known of this.#meant(name)) {
       if (this.#allowed(known) === undefined) continue;
-      found = true;
       this.#pending.add(known);
-      // Who asks again later wants to be told again.
-      if (!first) this.#sent.delete(known);
+      // Who asks again later wants to be told again, also that it is gone.
+      if (!first && this.#sent.has(known)) this.#sent.set(known, "");
     }
-    if (!found) this.#unknown.add(name);
   }
 
   #unsubscribe(name: string): void {
     if (name === wildcard && this.#wildcard) this.#leaveWildcard();
     this.#names.delete(name);
-    this.#unknown.delete(name);
+    this.#unanswered.delete(name);
     // The client drops what it no longer asks for by itself.
     for (const known of this.#sent.keys()) {
       const resource = this.#store.get(this.#type, known);
@@ -208,7 +251,7 @@ export class Subscription {
   #leaveWildcard(): void {
     const reached = this.#all === undefined;
     this.#wildcard = false;
-    this.#all = undefined;
+    this.#all = this.#ownNode ? this.#store.all(this.#type).names() : undefined;
     for (const name of this.#initial.keys())
       if (this.#store.get(this.#type, name) === undefined) this.#pending.add(name);
     for (const name of this.#names) {
@@ -224,12 +267,14 @@ export class Subscription {
   /** The resource, if there is one that this stream wants and may have. */
   #allowed(name: string): StoredResource | undefined {
     const resource = this.#store.get(this.#type, name);
-    if (resource === undefined || (resource.node !== "" && resource.node !== this.#node)) return undefined;
+    if (resource === undefined) return undefined;
+    if (this.#type === "localPod" && resource.node !== "" && resource.node !== this.#client.node) return undefined;
     return this.#wanted(resource) ? resource : undefined;
   }
 
   #wanted(resource: StoredResource): boolean {
-    if (this.#wildcard || this.#asked(resource)) return true;
+    if (this.#wildcard || (this.#ownNode && resource.node === this.#client.node)) return true;
+    if (this.#asked(resource)) return true;
     if (this.#names.size === 0) return false;
     for (const owner of this.#store.behind(this.#type).owners(resource.name)) {
       const known = this.#store.get(this.#type, owner);
@@ -240,6 +285,15 @@ export class Subscription {
 
   #asked({ name, aliases }: Pick<StoredResource, "name" | "aliases">): boolean {
     return this.#names.has(name) || aliases.some((alias) => this.#names.has(alias));
+  }
+
+  /** What a name means itself, without what is behind it. */
+  #found(name: string): StoredResource | undefined {
+    for (const known of this.#store.named(this.#type, name)) {
+      const resource = this.#allowed(known);
+      if (resource !== undefined) return resource;
+    }
+    return undefined;
   }
 
   /** Names of all that a name asks for: a Service is no use without its endpoints. */

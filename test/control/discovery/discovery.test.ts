@@ -188,6 +188,46 @@ it("answers for a Service with its endpoints too, pods and others, and follows t
   await expect.poll(held).toEqual([]);
 });
 
+it("answers a ztunnel on demand: by the name it asked by, and of its node's workloads unasked, whatever node it names", async () => {
+  const service = {
+    apiVersion: "v1",
+    kind: "Service",
+    metadata: { name: "shop", namespace: "production" },
+    spec: { clusterIP: "10.96.0.7", ports: [{ port: 80 }] },
+  };
+  const plane = await startControlPlane([], [...web, ...db]);
+  const client = await connect(plane, "w2");
+  const told = async (number: number) => {
+    const response = await client.response(number);
+    client.acknowledge(response);
+    return [namesIn(response), response.removedResources];
+  };
+  const node = { id: "ztunnel~10.0.0.9~z.ns~ns.svc.cluster.local", metadata: { NODE_NAME: "w1" } };
+  client.send(authorization, { node });
+  expect(await told(1)).toEqual([[], []]);
+  client.send(address, { node, resourceNamesSubscribe: ["*"], resourceNamesUnsubscribe: ["*"] });
+  expect(await told(2)).toEqual([[uid("db")], []]);
+  client.send(address, { resourceNamesSubscribe: ["/10.0.0.1"] });
+  const third = await client.response(3);
+  client.acknowledge(third);
+  // Both say the same: who it is they say inside.
+  const [asked, own] = third.resources.toSorted((one, other) => (one.name < other.name ? -1 : 1));
+  expect([asked?.name, own?.name, own?.aliases]).toEqual(["/10.0.0.1", uid("web"), ["/10.0.0.1"]]);
+  expect({ ...asked, name: own?.name }).toEqual(own);
+  client.send(address, { resourceNamesSubscribe: ["/10.96.0.7"] });
+  expect(await told(4)).toEqual([[], ["/10.96.0.7"]]);
+  const held = () => {
+    for (const response of client.responses.splice(0)) client.acknowledge(response);
+    return [...client.held.keys()].sort();
+  };
+  // Another pod of the address that was asked for. Where it went under that is told to who comes back.
+  await plane.apply(...podManifest("anew", "w1"), ...db, service);
+  await expect.poll(held).toEqual(["/10.0.0.1", uid("anew"), uid("db")]);
+  client.send(address, { resourceNamesSubscribe: ["/10.96.0.7"] });
+  const key = "production/shop.production.svc.cluster.local";
+  await expect.poll(held).toEqual(["/10.0.0.1", "/10.96.0.7", uid("anew"), uid("db"), key]);
+});
+
 it("tells a node of its own pods alone, whatever it asks for", async () => {
   const plane = await startControlPlane([], [...web, ...db]);
   const client = await connect(plane, "w2");

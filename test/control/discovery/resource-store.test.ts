@@ -3,6 +3,7 @@ import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { AnySchema } from "@bufbuild/protobuf/wkt";
 import { expect, it } from "vitest";
 import { ResourceStore } from "../../../src/control/discovery/resource-store.ts";
+import { underName } from "../../../src/control/discovery/stored-resources.ts";
 import {
   DeltaDiscoveryResponseSchema,
   ResourceSchema,
@@ -26,6 +27,11 @@ it.each([0, 1, 100, 127, 128, 16_000, 16_384, 65_400, 70_000, 2_100_000])(
     expect(resources.map((one) => Buffer.from(toBinary(ResourceSchema, one)))).toEqual([
       Buffer.from(toBinary(ResourceSchema, expected)),
     ]);
+    const other = underName(stored?.frame ?? new Uint8Array(), "/10.0.0.1");
+    const [renamed] = fromBinary(DeltaDiscoveryResponseSchema, other).resources;
+    expect(renamed && Buffer.from(toBinary(ResourceSchema, renamed))).toEqual(
+      Buffer.from(toBinary(ResourceSchema, { ...expected, name: "/10.0.0.1" })),
+    );
   },
 );
 

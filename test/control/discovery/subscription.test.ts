@@ -46,7 +46,7 @@ it.each<[ResourceType, string]>([
       if (random.chance(2)) store.flush();
       if (random.chance(20)) subscription = undefined;
       if (subscription === undefined && random.chance(3)) {
-        subscription = new Subscription(store, type, "n1");
+        subscription = new Subscription(store, type, { node: "n1" });
         // What is held is said in two requests.
         const [first, second] = [...held.versions].reduce<[[string, string][], [string, string][]]>(
           (halves, one, at) => {
@@ -64,7 +64,7 @@ it.each<[ResourceType, string]>([
     }
     store.flush();
     if (subscription === undefined) {
-      subscription = new Subscription(store, type, "n1");
+      subscription = new Subscription(store, type, { node: "n1" });
       subscription.request({ ...nothing, initialResourceVersions: Object.fromEntries(held.versions) });
     }
     for (let batch = subscription.take(50); batch !== undefined; batch = subscription.take(50)) held.take(batch);
@@ -78,13 +78,13 @@ it("keeps no name of what a client of everything has, and sends it nothing twice
   const store = new ResourceStore();
   for (let at = 0; at < 1000; at++)
     store.set("address", { name: `r${at}`, aliases: [], bytes: Uint8Array.of(at & 255) });
-  const subscription = new Subscription(store, "address", "n1");
+  const subscription = new Subscription(store, "address", { node: "n1" });
   const held = new Held();
   subscription.request(nothing);
   for (let batch = subscription.take(2000); batch !== undefined; batch = subscription.take(2000)) held.take(batch);
   expect(held.sent).toBe(1000);
   expect(subscription.status).toEqual({ wildcard: true, names: 0, resources: 1000, pending: 0 });
-  const back = new Subscription(store, "address", "n1");
+  const back = new Subscription(store, "address", { node: "n1" });
   back.request({ ...nothing, initialResourceVersions: Object.fromEntries(held.versions) });
   expect(back.take(2000)).toEqual({ frames: new Map(), removed: [], more: false });
   expect(back.take(2000)).toBeUndefined();
@@ -93,7 +93,7 @@ it("keeps no name of what a client of everything has, and sends it nothing twice
 it("ends what it said would go on, also when the last part was full to the byte", () => {
   const store = new ResourceStore();
   for (const name of ["a", "b"]) store.set("address", { name, aliases: [], bytes: Uint8Array.of(1) });
-  const subscription = new Subscription(store, "address", "n1");
+  const subscription = new Subscription(store, "address", { node: "n1" });
   subscription.request(nothing);
   expect(subscription.take(1)).toMatchObject({ more: true });
   expect(subscription.take(1)).toMatchObject({ more: true });
@@ -106,7 +106,7 @@ it("looks at what a client has in parts, and tells what is gone at the end", () 
   for (let at = 0; at < 5000; at++)
     store.set("address", { name: `r${at}`, aliases: [], bytes: Uint8Array.of(at & 255) });
   const versions = Object.fromEntries([...store.all("address").values()].map(({ name, version }) => [name, version]));
-  const subscription = new Subscription(store, "address", "n1");
+  const subscription = new Subscription(store, "address", { node: "n1" });
   subscription.request({ ...nothing, initialResourceVersions: { ...versions, gone: "x", went: "y" } });
   store.delete("address", "r4999");
   const taken: Batch[] = [];
@@ -122,7 +122,10 @@ it("looks at what a client has in parts, and tells what is gone at the end", () 
 it("sends every client the same bytes: a resource is encoded once, however many want it", () => {
   const store = new ResourceStore();
   store.set("address", { name: "r", aliases: ["/10.0.0.1"], bytes: Uint8Array.of(1) });
-  const [all, named] = [new Subscription(store, "address", "n1"), new Subscription(store, "address", "n2")];
+  const [all, named] = [
+    new Subscription(store, "address", { node: "n1" }),
+    new Subscription(store, "address", { node: "n2" }),
+  ];
   all.request(nothing);
   named.request({ ...nothing, resourceNamesSubscribe: ["/10.0.0.1"] });
   const memory = (bytes: Uint8Array | undefined) => [bytes?.buffer, bytes?.byteOffset, bytes?.length];
@@ -141,7 +144,7 @@ it("sends with what was asked for all that stands behind it, as that comes and g
   let content = 0;
   const put = (name: string, ...aliases: string[]) =>
     store.set("address", { name, aliases, bytes: Uint8Array.of(content++) });
-  const subscription = new Subscription(store, "address", "n1");
+  const subscription = new Subscription(store, "address", { node: "n1" });
   store.onChange((change) => subscription.changed(change.get("address") ?? new Set()));
   const taken = () => {
     store.flush();
