@@ -23,8 +23,8 @@ const delayMs = 50;
 const credit = 2 * MiB;
 const bytes = 12 * MiB;
 const fewestRounds = 3;
-/** A busy machine adds its own waits to rounds; one that is too slow in each of so many is slow itself. */
-const mostRounds = 8;
+/** A busy machine adds its own waits to rounds; a tunnel that is too slow in each of so many is slow itself. */
+const mostRounds = 16;
 const fewestTries = 5;
 const mostTries = 30;
 
@@ -43,10 +43,6 @@ async function longPath(listen: SocketAddress, target: SocketAddress): Promise<S
   onTestFinished(() => void worker.terminate());
   const [at] = (await once(worker, "message")) as [SocketAddress];
   return at;
-}
-
-function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[values.length >> 1] as number;
 }
 
 /** Takes everything and says `.` at the end. */
@@ -71,7 +67,7 @@ async function send(to: SocketAddress): Promise<number> {
 }
 
 describe.each(enginePairs)("over a path of 100 ms, from $name,", (kinds) => {
-  it("one connection gets what the path gives", async () => {
+  it("one connection gets what the path gives", { timeout: 300_000 }, async () => {
     const app = await startApp(sink);
     const { client, caller, callee } = await startMesh(kinds, { app, limits: await defaultLimits() });
     const path = await longPath({ address: freshAddress(), port: ports.hbone }, callee.hbone);
@@ -86,7 +82,8 @@ describe.each(enginePairs)("over a path of 100 ms, from $name,", (kinds) => {
     for (let round = 1; round <= fewestRounds || (ratio <= bar && round <= mostRounds); round += 1) {
       times.direct.push(await send(direct));
       times.tunnel.push(await send(caller.outbound));
-      ratio = median(times.direct) / median(times.tunnel);
+      // The best of each: windows that are too small would be in every round, and so would a longer way in every direct one.
+      ratio = Math.min(...times.direct) / Math.min(...times.tunnel);
     }
     expect(ratio, JSON.stringify(times)).toBeGreaterThan(bar);
     expect(client.tunnelsUp).toHaveLength(1);
