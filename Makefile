@@ -17,8 +17,16 @@ NATIVE_SOURCES := $(shell find native bpf -type f) CMakeLists.txt
 
 build: dist/.built build/native/.built
 
+# npm leaves out binaries of packages that do not want the Node it runs on; where that is an older one than ours, it runs on ours.
 node_modules/.installed: package.json package-lock.json
-	npm ci --loglevel=error --no-fund --no-audit >/dev/null
+	@quietly="--loglevel=error --no-fund --no-audit"; \
+	if node -e 'process.exit(process.versions.node.split(".")[0] < 24 ? 0 : 1)'; then \
+	  package=node-linux-$$(node -p process.arch); own=$(CURDIR)/build/npm; \
+	  version=$$(node -p 'require("./package-lock.json").packages["node_modules/node"].version'); \
+	  npm install --prefix $$own --no-save --no-package-lock $$quietly $$package@$$version >/dev/null || exit 1; \
+	  PATH=$$own/node_modules/$$package/bin:$$PATH; \
+	fi; \
+	npm ci $$quietly >/dev/null
 	@ln -sfn ../node-linux-$$(node -p process.arch)/bin/node node_modules/.bin/node # npm 9 leaves this link out
 	@touch $@
 
