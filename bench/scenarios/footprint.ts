@@ -26,7 +26,7 @@ export function footprint(backend: Backend): Scenario {
       name: "agent_resident",
       unit: "MiB",
       better: "less",
-      what: "resident memory of an agent with one pod, at rest, files included",
+      what: "resident memory of an agent with one pod, at rest: files included, of Node's what it has used since its start",
     },
     {
       name: "agent_anonymous_50_pods",

@@ -1,6 +1,5 @@
 // The capture addon: what src/capture needs of the kernel and JavaScript cannot do. It decides nothing and logs
 // nothing. Exceptions exist in this file and its siblings js_*.cc only; everything below returns Result.
-#include <malloc.h>
 #include <napi.h>
 
 #include "addon_state.h"
@@ -9,6 +8,7 @@
 #include "js_sock_diag.h"
 #include "js_sockets.h"
 #include "js_steering.h"
+#include "memory_trim.h"
 
 namespace warren::capture {
 
@@ -19,11 +19,9 @@ Napi::Value use_error_class(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-// Freed memory that the allocator keeps in its arenas goes back to the kernel; only glibc keeps and gives any.
 Napi::Value trim_memory(const Napi::CallbackInfo& info) {
-#ifdef __GLIBC__
-  malloc_trim(0);
-#endif
+  return_freed_memory();
+  unmap_program_pages();
   return info.Env().Undefined();
 }
 

@@ -176,7 +176,10 @@ export interface CaptureAddon extends SocketOps {
     onEnd: (why: string) => void,
   ): SeqpacketChannel;
   peerCredentials(socketFd: number): PeerCredentials;
-  /** Gives memory that was freed back to the kernel. Takes the allocator's locks for some milliseconds. */
+  /**
+   * Gives memory that was freed back to the kernel, and unmaps the program's own pages: they come back out of the page cache when they
+   * are used next. Takes the allocator's locks, and a millisecond or some.
+   */
   trimMemory(): void;
 }
 

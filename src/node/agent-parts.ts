@@ -45,7 +45,7 @@ export interface AgentParts {
     start(): void;
     stop(): Promise<void>;
   };
-  /** Gives back what only the start needed of the C heap; called once, at its end. */
+  /** Gives back what only the start needed of the C heap, and of the pages of the program; called once, at its end. */
   readonly trimMemory: () => void;
 }
 

@@ -265,7 +265,6 @@ export class Agent {
         mesh: () => ({ epoch: parts.source.view.epoch, changedAt: this.#meshChangedAt }),
       }),
     );
-    parts.trimMemory();
     driver.start();
     credentials.start();
     // After the driver, which has flows to cut: a new list is put into each credential one by one.
@@ -286,6 +285,7 @@ export class Agent {
     if (handed !== undefined) await abortable(handed, signal);
     this.#release.pods();
     this.#log.root.info({ bound: bound.join(" "), node: this.#config.node, engine: engine.kind }, "running");
+    parts.trimMemory();
     return bound;
   }
 
