@@ -3,6 +3,16 @@ import type { Command } from "commander";
 import { version } from "../lib/version.ts";
 import type { Exit } from "./exit.ts";
 
+/** What the verb does, for a process that is nothing else: what reads other verbs' flags would stay in its memory. */
+export async function nodeVerb(args: readonly string[]): Promise<number> {
+  const { runNode, nodeHelp } = await import("../node/run.ts");
+  if (args.some((argument) => argument === "--help" || argument === "-h")) {
+    process.stdout.write(`${nodeHelp()}\n`);
+    return 0;
+  }
+  return runNode({ args, environment: process.env, version });
+}
+
 export async function registerNode(program: Command, exit: Exit): Promise<void> {
   program
     .command("node")
@@ -12,11 +22,6 @@ export async function registerNode(program: Command, exit: Exit): Promise<void> 
     .helpOption(false)
     .allowUnknownOption()
     .action(async (_flags: readonly string[], _options: object, command: Command) => {
-      const { runNode, nodeHelp } = await import("../node/run.ts");
-      if (command.args.some((argument) => argument === "--help" || argument === "-h")) {
-        process.stdout.write(`${nodeHelp()}\n`);
-        return;
-      }
-      exit(await runNode({ args: command.args, environment: process.env, version }));
+      exit(await nodeVerb(command.args));
     });
 }

@@ -253,7 +253,15 @@ export async function runCli(args: readonly string[]): Promise<number> {
     process.stderr.write(`${helpText()}\n`);
     return 2;
   }
-  return runVerb(args);
+  try {
+    if (first === "node") return await (await import("./node.ts")).nodeVerb(args.slice(1));
+    return await runVerb(args);
+  } catch (error) {
+    if (!(error instanceof MeshError)) throw error;
+    process.stderr.write(`warren: ${error.message} (${error.code})\n`);
+    if (error.code.startsWith("MESH_CONFIG")) return 2;
+    return error.code.startsWith("MESH_UNREACHABLE") ? 3 : 1;
+  }
 }
 
 /** A reader that has seen enough (head, a pager) is no failure. */
@@ -281,11 +289,6 @@ async function runVerb(args: readonly string[]): Promise<number> {
     return exitCode;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
-    if (error instanceof MeshError) {
-      process.stderr.write(`warren: ${error.message} (${error.code})\n`);
-      if (error.code.startsWith("MESH_CONFIG")) return 2;
-      return error.code.startsWith("MESH_UNREACHABLE") ? 3 : 1;
-    }
     throw error;
   }
 }

@@ -10,14 +10,14 @@ import type { MeshChange, MeshSettings } from "../model/mesh.ts";
 import type { NetworkPolicy } from "../model/network-policy.ts";
 import type { PeerAuthentication } from "../model/peer-authentication.ts";
 import type { Service } from "../model/service.ts";
-import type { WorkloadUid } from "../model/workload.ts";
+import { podWorkloadUid, type WorkloadUid } from "../model/workload.ts";
 import { defaultDenyPolicy } from "./default-deny.ts";
 import { serviceEntry } from "./service-endpoints.ts";
 import { ServiceSelections } from "./service-selections.ts";
 import type { SlicePiece } from "./translate/endpoint-slice.ts";
 import type { NamespacePiece } from "./translate/namespace.ts";
 import type { NodePiece } from "./translate/node.ts";
-import { localPodOf, type PodPiece, podWorkloadUid, workloadOf } from "./translate/pod.ts";
+import { localPodOf, type PodPiece, workloadOf } from "./translate/pod.ts";
 import type { ServicePiece } from "./translate/service.ts";
 
 /** A translated object. */

@@ -1,9 +1,9 @@
 /** The endpoints of a Service: from its EndpointSlices, or from its selector where no controller has written any. */
 import type { ServiceEntry } from "../mesh/mesh-index.ts";
 import type { Service, ServiceEndpoint } from "../model/service.ts";
-import type { WorkloadUid } from "../model/workload.ts";
+import { podWorkloadUid, type WorkloadUid } from "../model/workload.ts";
 import type { SliceEndpoint, SlicePiece } from "./translate/endpoint-slice.ts";
-import { type PodPiece, podWorkloadUid } from "./translate/pod.ts";
+import type { PodPiece } from "./translate/pod.ts";
 import type { ServicePiece } from "./translate/service.ts";
 
 interface Candidate {

@@ -3,6 +3,10 @@ import type { Identity } from "./identity.ts";
 /** `cluster/group/kind/namespace/name`, as discovery names a workload. */
 export type WorkloadUid = string & { readonly __workload: true };
 
+export function podWorkloadUid(cluster: string, namespace: string, name: string): WorkloadUid {
+  return `${cluster}//Pod/${namespace}/${name}` as WorkloadUid;
+}
+
 /** `topology.kubernetes.io/region` and `/zone` of a node; empty where the node does not say. */
 export interface Locality {
   readonly region: string;

@@ -13,7 +13,6 @@ import { CaClient, type CaClientOptions } from "../identity/ca-client.ts";
 import { systemClock } from "../lib/clock.ts";
 import { formatHostPort } from "../lib/host-port.ts";
 import { readDescriptorLimit } from "../lib/machine.ts";
-import { createManifestSource } from "../manifests/manifest-source.ts";
 import { noAuthoritySettings } from "../model/mesh.ts";
 import { hbonePort, inboundPort, outboundPort } from "../model/ports.ts";
 import { TunnelDriver } from "../tunnel/tunnel-driver.ts";
@@ -32,10 +31,12 @@ import { Handover } from "./zds/handover.ts";
 const ports = { outbound: outboundPort, inbound: inboundPort, hbone: hbonePort };
 
 /** A folder where one is given, else what the control plane tells. */
-function meshSource(config: NodeConfig): ReportingSource {
+async function meshSource(config: NodeConfig): Promise<ReportingSource> {
   const { defaultNamespace, ...rest } = config.mesh;
   const settings = { ...rest, localTraffic: config.localTraffic, ...noAuthoritySettings };
   if (config.manifests !== undefined) {
+    // Agents of a cluster read no manifests.
+    const { createManifestSource } = await import("../manifests/manifest-source.ts");
     return createManifestSource({ folder: config.manifests, settings, defaultNamespace });
   }
   const { address, rootCertificate, tokenFile, serverName = "" } = config.control;
@@ -134,7 +135,7 @@ export async function loadPrograms({ engine }: NodeConfig): Promise<void> {
   if (engine === "native") await import("../tunnel/native/engine.ts");
 }
 
-export function agentParts(config: NodeConfig): AgentParts {
+export async function agentParts(config: NodeConfig): Promise<AgentParts> {
   const { capture, control, certificates } = config;
   return {
     openCapture: () => {
@@ -159,7 +160,7 @@ export function agentParts(config: NodeConfig): AgentParts {
       const folder = join(dirname(config.discovery.stateFile), `agents-${pins}`);
       return new Succession({ clock: systemClock, log }, { folder, pid: process.pid });
     },
-    source: meshSource(config),
+    source: await meshSource(config),
     findKubelet: async ({ support }) =>
       capture.kubeletCgroup ?? (support.cgroup2 === undefined ? undefined : findKubeletCgroup(support.cgroup2)),
     engine: async ({ sockets }, warn) =>

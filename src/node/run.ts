@@ -89,9 +89,10 @@ export async function runNode(input: RunInput): Promise<number> {
   const { Agent } = await import("./agent.ts");
   const { agentParts, loadPrograms } = await import("./parts.ts");
   await loadPrograms(config);
+  const parts = await agentParts(config);
   // Nothing listens yet, and nobody waits for this thread.
   compactHeap();
-  const agent = new Agent({ parts: agentParts(config), log, logSink, accessSink }, { config, version });
+  const agent = new Agent({ parts, log, logSink, accessSink }, { config, version });
   let exitCode = 0;
   try {
     await agent.start(stopping.signal);

@@ -39,6 +39,33 @@ async function loadedBy(args: readonly string[], until: RegExp, environment: Rec
 
 const client = /\/@kubernetes\/client-node\//;
 
+/**
+ * All packages that may be in an agent at rest, where nothing asks for more: each stays in its memory. Not among them are what reads
+ * other verbs' flags and manifests, writes tables, issues certificates or sends to a collector.
+ */
+const packagesAtRest: ReadonlySet<string> = new Set([
+  "@bufbuild/protobuf",
+  "@grpc/grpc-js",
+  "@js-sdsl/ordered-map",
+  "ipaddr.js",
+  "pino",
+  "prom-client",
+  "zod",
+  // Of pino.
+  "@pinojs/redact",
+  "atomic-sleep",
+  "on-exit-leak-free",
+  "pino-std-serializers",
+  "quick-format-unescaped",
+  "safe-stable-stringify",
+  "sonic-boom",
+  "thread-stream",
+  // Of prom-client.
+  "@opentelemetry/api",
+  "bintrees",
+  "tdigest",
+]);
+
 /** Every file and package that can come in from a file, whenever: what it imports, and what it imports while it runs. */
 async function reachableFrom(start: string): Promise<ReadonlySet<string>> {
   const seen = new Set<string>();
@@ -57,7 +84,7 @@ async function reachableFrom(start: string): Promise<ReadonlySet<string>> {
   return seen;
 }
 
-test("an agent loads nothing of the Kubernetes client, nor of control", async () => {
+test("an agent loads nothing of the Kubernetes client, nor of control, and no package that it can rest without", async () => {
   const folder = await temporaryFolder();
   await Promise.all([writeFile(join(folder, "root.pem"), ""), writeFile(join(folder, "token"), "t")]);
   const { loaded, output } = await loadedBy(
@@ -79,7 +106,9 @@ test("an agent loads nothing of the Kubernetes client, nor of control", async ()
   expect(output).toContain("listening");
   expect(loaded.some((url) => url.endsWith("/src/node/agent.ts"))).toBe(true);
   expect(loaded.filter((url) => client.test(url))).toEqual([]);
-  expect(loaded.filter((url) => /\/src\/control\//.test(url))).toEqual([]);
+  expect(loaded.filter((url) => /\/src\/(control|lab|manifests)\//.test(url))).toEqual([]);
+  const packages = loaded.flatMap((url) => /.*\/node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(url)?.[1] ?? []);
+  expect([...new Set(packages)].filter((name) => !packagesAtRest.has(name))).toEqual([]);
 });
 
 test("an agent has no way to them either, whatever it loads later", async () => {

@@ -88,7 +88,7 @@ async function start({ built, args }: AgentRequest): Promise<void> {
   compactHeap();
   const sink = createLineSink({ destination: 2, buffer: config.accessLog.buffer });
   const log = new ScopedLog(createLog(sink, config.log));
-  const real = agentParts(config);
+  const real = await agentParts(config);
   let driver: Driver | undefined;
   const parts: AgentParts = {
     ...real,

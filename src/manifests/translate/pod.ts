@@ -3,7 +3,7 @@ import { z } from "zod";
 import { formatIdentity } from "../../identity/spiffe.ts";
 import { canonicalIp } from "../../lib/ip.ts";
 import type { MeshSettings } from "../../model/mesh.ts";
-import type { LocalPod, Workload, WorkloadUid } from "../../model/workload.ts";
+import { type LocalPod, podWorkloadUid, type Workload } from "../../model/workload.ts";
 import { type Enrolment, type EnrolmentMode, enrolment, modeLabel, readMode, sidecarAnnotations } from "./enrolment.ts";
 import type { KubernetesObject, Metadata } from "./metadata.ts";
 import type { NamespacePiece } from "./namespace.ts";
@@ -176,10 +176,6 @@ function ownerOf(metadata: Metadata): Workload["owner"] {
   const scheduled = /^(.+)-\d{8,10}$/.exec(controller.name);
   if (controller.kind === "Job" && scheduled?.[1] !== undefined) return { kind: "CronJob", name: scheduled[1] };
   return { kind: controller.kind, name: controller.name };
-}
-
-export function podWorkloadUid(cluster: string, namespace: string, name: string): WorkloadUid {
-  return `${cluster}//Pod/${namespace}/${name}` as WorkloadUid;
 }
 
 export function enrolmentOf(pod: PodPiece, namespace: NamespacePiece | undefined): Enrolment {

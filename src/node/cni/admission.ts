@@ -6,8 +6,8 @@
 import { abortable } from "../../lib/abort.ts";
 import { formatDuration } from "../../lib/duration.ts";
 import { MeshError } from "../../lib/errors.ts";
-import { podWorkloadUid } from "../../manifests/translate/pod.ts";
 import type { MeshSource, MeshView } from "../../model/mesh.ts";
+import { podWorkloadUid } from "../../model/workload.ts";
 import type { AnnouncedSandbox } from "../enrolment.ts";
 import type { CniRequest } from "./protocol.ts";
 

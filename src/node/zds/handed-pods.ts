@@ -4,9 +4,8 @@ import type { CaptureAddon } from "../../capture/addon.ts";
 import type { Netns } from "../../capture/capture.ts";
 import { formatIdentity } from "../../identity/spiffe.ts";
 import { MeshError } from "../../lib/errors.ts";
-import { podWorkloadUid } from "../../manifests/translate/pod.ts";
 import type { MeshView } from "../../model/mesh.ts";
-import type { LocalPod } from "../../model/workload.ts";
+import { type LocalPod, podWorkloadUid } from "../../model/workload.ts";
 import type { FoundNetns } from "../pod-capture.ts";
 
 export interface HandedPod {
