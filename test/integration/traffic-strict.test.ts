@@ -10,7 +10,7 @@ import { readExample } from "../../src/lab/examples.ts";
 import { Lab } from "../../src/lab/lab.ts";
 import { run } from "../../src/lab/machine/launch.ts";
 import { expectDocument } from "../support/documents.ts";
-import { client, documents, echoPort, HeldConnection, httpPort, namespaces, server } from "./support/cast.ts";
+import { client, documents, echoPort, HeldConnection, httpPort, listens, namespaces, server } from "./support/cast.ts";
 import { WarrenShell } from "./support/warren-shell.ts";
 
 const legacy = `
@@ -24,7 +24,7 @@ spec:
   containers:
   - name: server
     command: [node, -e, 'require("node:http").createServer((_, response) => response.end("old")).listen(${httpPort}, "::")']
-    readinessProbe: {tcpSocket: {port: ${httpPort}}, periodSeconds: 1}
+    readinessProbe: {${listens(httpPort)}, periodSeconds: 1}
 ---
 apiVersion: v1
 kind: Service
@@ -67,7 +67,7 @@ describe("the way to STRICT", { timeout: 300_000 }, () => {
     const manifests = [
       documents(
         namespaces,
-        server("node-2"),
+        server("node-2", listens(echoPort)),
         legacy,
         client("web", "node-1"),
         client("stranger", "node-1", "outside"),
@@ -230,8 +230,12 @@ describe("the way to STRICT", { timeout: 300_000 }, () => {
       ]);
       return code === 56 || code === 7 ? true : undefined;
     });
-    const refused = (await check()).ports.find(({ port }) => port === echoPort);
-    expect(refused).toMatchObject({ status: "OK", lastPlaintext: { refused: true } });
-    expect(refused?.lastPlaintext?.from).toContain("exporter");
+    // The client hears of it before the agent has told.
+    await eventually("the refusal in the verb", 120_000, async () => {
+      const refused = (await check()).ports.find(({ port }) => port === echoPort);
+      expect(refused).toMatchObject({ status: "OK", lastPlaintext: { refused: true } });
+      expect(refused?.lastPlaintext?.from).toContain("exporter");
+      return true;
+    });
   });
 });

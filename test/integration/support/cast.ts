@@ -19,7 +19,13 @@ apiVersion: v1
 kind: Namespace
 metadata: {name: outside}`;
 
-export function server(node: string): string {
+/** Asks the kernel of the pod who listens, so that nobody connects: what a probe opens is a connection, too, while it lasts. */
+export function listens(port: number): string {
+  const row = `:${port.toString(16).toUpperCase().padStart(4, "0")} .* 0A `;
+  return `exec: {command: [grep, -q, ${JSON.stringify(row)}, /proc/net/tcp6]}`;
+}
+
+export function server(node: string, probe = "tcpSocket: {port: echo}"): string {
   return `
 apiVersion: v1
 kind: Pod
@@ -32,7 +38,7 @@ spec:
   - name: server
     command: [node, -e, ${JSON.stringify(serverProgram)}]
     ports: [{name: http, containerPort: ${httpPort}}, {name: echo, containerPort: ${echoPort}}]
-    readinessProbe: {tcpSocket: {port: echo}, periodSeconds: 1}
+    readinessProbe: {${probe}, periodSeconds: 1}
 ---
 apiVersion: v1
 kind: Service
