@@ -2,7 +2,10 @@
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-/** Connections that each send one ECHO of their own length and read it back; prints what it moved. */
+/**
+ * Connections that each send one ECHO of their own length and read it back; prints what it moved. Each is one connection: by default Node
+ * opens another to the other family's address when a stall of a quarter of a second came between (RFC 8305).
+ */
 export function flowGenerator(flows: number): string {
   return `
 const { connect } = require("node:net");
@@ -11,7 +14,7 @@ const one = () => new Promise((done) => {
   const text = "x".repeat(1 + (left * 7919) % 4000), request = "ECHO " + text + "\\r\\n";
   const answer = "$" + text.length + "\\r\\n" + text + "\\r\\n";
   let got = "";
-  const socket = connect(6379, "database", () => socket.write(request));
+  const socket = connect({ port: 6379, host: "database", autoSelectFamily: false }, () => socket.write(request));
   socket.setEncoding("utf8").on("data", (data) => { got += data; if (got.length >= answer.length) socket.end(); });
   socket.on("error", () => {}).on("close", () => {
     sent += request.length; received += got.length; if (got !== answer) failed++; done();
