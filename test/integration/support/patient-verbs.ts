@@ -1,10 +1,12 @@
 /** The verbs in the test's own process, with patience: a node that a stall keeps from answering for seconds is not one that does not answer. */
 import { type CliResult, document as documentOf, warren as run } from "../../cli/support/run-cli.ts";
 
-const askNoAgent = new Set(["authz", "describe", "lab", "lint"]);
+/** Verbs that have no patience to lengthen. */
+export const askNoAgent: readonly string[] = ["authz", "describe", "lab", "lint"];
+export const patience: readonly string[] = ["--timeout", "30s"];
 
 function patient(words: readonly string[]): readonly string[] {
-  return askNoAgent.has(words[0] ?? "") ? words : [...words, "--timeout", "30s"];
+  return askNoAgent.includes(words[0] ?? "") ? words : [...words, ...patience];
 }
 
 export function warren(...words: readonly string[]): Promise<CliResult> {

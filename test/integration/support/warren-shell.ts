@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { warrenCommand } from "../../../src/lab/mesh/program.ts";
+import { askNoAgent, patience } from "./patient-verbs.ts";
 
 export interface ShellResult {
   readonly code: number | null;
@@ -24,7 +25,8 @@ export class WarrenShell {
     mkdirSync(this.stateRoot);
     const [node = "node", ...rest] = warrenCommand();
     const words = [node, ...rest].map((word) => `'${word}'`).join(" ");
-    writeFileSync(join(this.#folder, "warren"), `#!/bin/sh\nexec ${words} "$@"\n`, { mode: 0o755 });
+    const script = `case "$1" in ${askNoAgent.join("|")}) ;; *) set -- "$@" ${patience.join(" ")} ;; esac\nexec ${words} "$@"`;
+    writeFileSync(join(this.#folder, "warren"), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
   }
 
   /** A command line with pipes, as a person types it; fails when any part of a pipe does. */
