@@ -112,10 +112,15 @@ describe.each(backends)("enrolment with %s", (backend) => {
     const pod = await node.machine.addPod("unserved");
     const request = { uid: pod.uid, netnsPath: pod.netnsPath, addresses: pod.addresses, failOpen: false };
     await node.capture.enrol(request, soon());
-    await expect(node.capture.probe(pod.uid, soon(1000))).rejects.toMatchObject({
+    const patience = new AbortController();
+    const disproved = expect(node.capture.probe(pod.uid, patience.signal)).rejects.toMatchObject({
       code: "MESH_PROBE_FAILED",
       message: expect.stringMatching(/outbound IPv4 probe .* is the agent's engine running/),
     });
+    // It has connected, and waits to be accepted.
+    await expect.poll(() => node.machine.output(pod, "ss", "-Hltn")).toMatch(/^LISTEN\s+[1-9]/m);
+    patience.abort();
+    await disproved;
   });
 
   it("is disproved by a probe when the steering was removed behind the agent's back", async () => {

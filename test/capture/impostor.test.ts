@@ -68,6 +68,12 @@ describe.each(backends)("a pod with NET_ADMIN (capture by %s)", (backend) => {
     await node.machine.run(impostor, "connect", server.ip4, "80");
     expect(taken.flows.map(({ role }) => role)).toEqual(["outbound"]);
     // Its own deliveries are broken, which the probe tells.
-    await expect(node.capture.probe(impostor.uid, soon(1000))).rejects.toMatchObject({ code: "MESH_PROBE_FAILED" });
+    const patience = new AbortController();
+    const disproved = expect(node.capture.probe(impostor.uid, patience.signal)).rejects.toMatchObject({
+      code: "MESH_PROBE_FAILED",
+    });
+    await expect.poll(() => node.machine.output(impostor, "ss", "-Htn", "state", "syn-sent")).not.toBe("");
+    patience.abort();
+    await disproved;
   });
 });
