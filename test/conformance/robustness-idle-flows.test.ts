@@ -5,8 +5,7 @@
  */
 import type { Socket } from "node:net";
 import { describe, expect, it } from "vitest";
-import { Child, echoChild } from "./support/child.ts";
-import type { Report } from "./support/engine-child.ts";
+import { Child, echoChild, type Report } from "./support/child.ts";
 import { enginePairs } from "./support/engines.ts";
 import { identity, MeshPki } from "./support/mesh-pki.ts";
 import { plainDial, plainPing } from "./support/plain-node.ts";

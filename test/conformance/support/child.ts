@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { onTestFinished } from "vitest";
 import type { SocketAddress } from "../../../src/model/address.ts";
 import type { CredentialSpec } from "../../../src/tunnel/engine.ts";
-import type { Destination, Order, Report, Started } from "./engine-child.ts";
+import type { Destination, Order, OwnReport, Started } from "./engine-child.ts";
 import type { OptionOverrides } from "./options.ts";
 
 const script = fileURLToPath(new URL("engine-child.ts", import.meta.url));
@@ -14,6 +14,10 @@ const script = fileURLToPath(new URL("engine-child.ts", import.meta.url));
 interface Reply {
   readonly answer?: unknown;
   readonly error?: string;
+}
+
+export interface Report extends OwnReport {
+  readonly descriptors: number;
 }
 
 export class Child {
@@ -56,8 +60,10 @@ export class Child {
     await this.#ask({ do: "disturb", credential });
   }
 
-  report(): Promise<Report> {
-    return this.#ask({ do: "report" }) as Promise<Report>;
+  async report(): Promise<Report> {
+    const own = (await this.#ask({ do: "report" })) as OwnReport;
+    // Not by the child: one that has no descriptor left cannot list those that it has.
+    return { ...own, descriptors: (await readdir(`/proc/${this.#process.pid}/fd`)).length };
   }
 
   /** Bytes of its anonymous memory that are resident, without JavaScript's garbage. */

@@ -5,7 +5,7 @@
 import type { SocketAddress } from "../../../src/model/address.ts";
 import type { CredentialSpec, Decision, EngineStats, RememberField, TunnelId } from "../../../src/tunnel/engine.ts";
 import type { OptionOverrides } from "./options.ts";
-import { descriptors, engineNamed, type PlainApp, PlainNode, type PlainPod, plainApp } from "./plain-node.ts";
+import { engineNamed, type PlainApp, PlainNode, type PlainPod, plainApp } from "./plain-node.ts";
 
 /** Where a pod's flows go: to an application in the clear, or to a peer's pod over HBONE. */
 export type Destination =
@@ -35,9 +35,8 @@ export interface Started {
   readonly neighbour: SocketAddress;
 }
 
-export interface Report {
+export interface OwnReport {
   readonly stats: EngineStats;
-  readonly descriptors: number;
   /** Closing records by reason. */
   readonly ended: Readonly<Record<string, number>>;
   /** CPU time of the process so far, in milliseconds. */
@@ -87,12 +86,11 @@ async function startEngine(order: Extract<Order, { do: "start" }>): Promise<Star
   return { outbound: pod.outbound, hbone: pod.hbone, neighbour: neighbour.outbound };
 }
 
-function report(): Report {
+function report(): OwnReport {
   if (node === undefined) throw new Error("not started");
   const { user, system } = process.cpuUsage();
   return {
     stats: node.engine.stats(),
-    descriptors: descriptors(),
     ended: Object.fromEntries(node.ended),
     cpuMs: (user + system) / 1_000,
   };

@@ -3,7 +3,6 @@
  * `node-under-test.ts` is inside a test, without the test framework.
  */
 import { once } from "node:events";
-import { readdirSync } from "node:fs";
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 import type { SocketAddress } from "../../../src/model/address.ts";
 import type { Identity } from "../../../src/model/identity.ts";
@@ -168,10 +167,6 @@ export async function plainPing(socket: Socket, text = "x"): Promise<boolean> {
     got += chunk.length;
   }
   return true;
-}
-
-export function descriptors(): number {
-  return readdirSync("/proc/self/fd").length;
 }
 
 /** Looks again until it holds; throws with `what` if it never does. */
