@@ -4,6 +4,7 @@ import { constants, type ServerHttp2Stream } from "node:http2";
 import { connect, createServer, type Socket } from "node:net";
 import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import type { SocketAddress } from "../../src/model/address.ts";
+import { unlessStalled } from "../support/stalls.ts";
 import { closeCode, dialApp, ping, watchErrors } from "./support/apps.ts";
 import { type EngineKind, engines } from "./support/engines.ts";
 import { carry } from "./support/flows.ts";
@@ -105,24 +106,26 @@ describe.each(engines)("a tunnel group of the $name engine", (kind: EngineKind) 
   });
 
   it("opens a second tunnel when the first is full, and no more than it may", async () => {
-    const { peer, node, flow } = await start({
-      limits: { flowsPerTunnel: 2, tunnelsPerGroup: 2 },
-      timeouts: { connectAnswer: 1_500 },
+    await unlessStalled(500, async () => {
+      const { peer, node, flow } = await start({
+        limits: { flowsPerTunnel: 2, tunnelsPerGroup: 2 },
+        timeouts: { connectAnswer: 1_500 },
+      });
+      const sockets = [];
+      for (let i = 0; i < 4; i += 1) {
+        const socket = await flow();
+        await ping(socket);
+        sockets.push(socket);
+      }
+      expect(node.tunnels().map(({ flows }) => flows)).toEqual([2, 2]);
+      expect(await closeCode(await flow())).toBe("ECONNRESET");
+      expect(await node.closing()).toMatchObject({ reason: "limit-flows" });
+      // A flow that waits gets the slot of one that ends.
+      const waiting = ping(await flow());
+      sockets[0]?.end();
+      expect(await waiting).toBe("ping");
+      expect(peer.accepted).toHaveLength(2);
     });
-    const sockets = [];
-    for (let i = 0; i < 4; i += 1) {
-      const socket = await flow();
-      await ping(socket);
-      sockets.push(socket);
-    }
-    expect(node.tunnels().map(({ flows }) => flows)).toEqual([2, 2]);
-    expect(await closeCode(await flow())).toBe("ECONNRESET");
-    expect(await node.closing()).toMatchObject({ reason: "limit-flows" });
-    // A flow that waits gets the slot of one that ends.
-    const waiting = ping(await flow());
-    sockets[0]?.end();
-    expect(await waiting).toBe("ping");
-    expect(peer.accepted).toHaveLength(2);
   });
 
   it("opens as many tunnels for a burst as the burst needs", async () => {
@@ -216,16 +219,18 @@ describe.each(engines)("a tunnel group of the $name engine", (kind: EngineKind) 
   });
 
   it("notices by PING that a silent peer is gone", async () => {
-    const { peer, node, pod } = await start({ timeouts: { pingInterval: 50, pingTimeout: 1_500 } });
-    const path = await freezablePath(peer);
-    node.decideFlow = () => carry(node.group(pod, path, server));
-    const socket = await dialApp(pod.outbound);
-    await ping(socket);
-    // Its kernel still acknowledges everything.
-    path.freeze();
-    expect(await closeCode(socket)).toBe("ECONNRESET");
-    expect(await node.tunnelDown()).toMatchObject({ reason: "tunnel-lost", detail: "no answer to PING" });
-    expect((await node.closing()).reason).toBe("tunnel-lost");
+    await unlessStalled(500, async () => {
+      const { peer, node, pod } = await start({ timeouts: { pingInterval: 50, pingTimeout: 1_500 } });
+      const path = await freezablePath(peer);
+      node.decideFlow = () => carry(node.group(pod, path, server));
+      const socket = await dialApp(pod.outbound);
+      await ping(socket);
+      // Its kernel still acknowledges everything.
+      path.freeze();
+      expect(await closeCode(socket)).toBe("ECONNRESET");
+      expect(await node.tunnelDown()).toMatchObject({ reason: "tunnel-lost", detail: "no answer to PING" });
+      expect((await node.closing()).reason).toBe("tunnel-lost");
+    });
   });
 
   it("keeps a tunnel whose peer answers PINGs, one an interval after the other", async () => {

@@ -3,6 +3,7 @@ import { once } from "node:events";
 import type { Socket } from "node:net";
 import { beforeAll, describe, expect, it } from "vitest";
 import type { SocketAddress } from "../../src/model/address.ts";
+import { unlessStalled } from "../support/stalls.ts";
 import { closeCode, connectionOf, dialApp, echo, ping, startApp } from "./support/apps.ts";
 import { type EngineKind, enginePairs, engines } from "./support/engines.ts";
 import { identity, MeshPki, type Papers } from "./support/mesh-pki.ts";
@@ -132,41 +133,47 @@ describe.each(enginePairs)("a peer that vanishes without a word, from $name", (k
   }
 
   it("is noticed by both ends within the PING's time, and their flows are reset", async () => {
-    const { app, client, server, path, socket } = await start();
-    const delivered = await connectionOf(app);
-    path.vanish();
-    const since = performance.now();
-    const codes = await Promise.all([closeCode(socket), closeCode(delivered)]);
-    const took = performance.now() - since;
-    expect(codes).toEqual(["ECONNRESET", "ECONNRESET"]);
-    expect(await client.tunnelDown()).toMatchObject({ direction: "outbound", reason: "tunnel-lost" });
-    expect(await server.tunnelDown()).toMatchObject({ direction: "inbound", reason: "tunnel-lost" });
-    expect((await client.closing()).reason).toBe("tunnel-lost");
-    expect((await server.closing()).reason).toBe("tunnel-lost");
-    // Not before the answer was due. (Upper bounds of times are the test's own time limit.)
-    expect(took).toBeGreaterThan(timeouts.pingTimeout * 0.9);
-    for (const node of [client, server]) expect(node.engine.stats()).toMatchObject({ flowsOpen: 0, tunnelsOpen: 0 });
+    await unlessStalled(300, async () => {
+      const { app, client, server, path, socket } = await start();
+      const delivered = await connectionOf(app);
+      path.vanish();
+      const since = performance.now();
+      const codes = await Promise.all([closeCode(socket), closeCode(delivered)]);
+      const took = performance.now() - since;
+      expect(codes).toEqual(["ECONNRESET", "ECONNRESET"]);
+      expect(await client.tunnelDown()).toMatchObject({ direction: "outbound", reason: "tunnel-lost" });
+      expect(await server.tunnelDown()).toMatchObject({ direction: "inbound", reason: "tunnel-lost" });
+      expect((await client.closing()).reason).toBe("tunnel-lost");
+      expect((await server.closing()).reason).toBe("tunnel-lost");
+      // Not before the answer was due. (Upper bounds of times are the test's own time limit.)
+      expect(took).toBeGreaterThan(timeouts.pingTimeout * 0.9);
+      for (const node of [client, server]) expect(node.engine.stats()).toMatchObject({ flowsOpen: 0, tunnelsOpen: 0 });
+    });
   });
 
   it("does not end a tunnel that is merely idle for many PINGs", async () => {
-    const { client, server, path, socket } = await start();
-    // Three more tunnels would have been needed had each lived for one interval only.
-    await expect
-      .poll(() => Date.now() - (server.tunnels()[0]?.openedAt ?? Date.now()), { timeout: 30_000 })
-      .toBeGreaterThan(timeouts.pingTimeout + 3 * timeouts.pingInterval);
-    expect(await ping(socket)).toBe("ping");
-    expect(path.accepted).toHaveLength(1);
-    expect(client.tunnelsDown).toEqual([]);
+    await unlessStalled(300, async () => {
+      const { client, server, path, socket } = await start();
+      // Three more tunnels would have been needed had each lived for one interval only.
+      await expect
+        .poll(() => Date.now() - (server.tunnels()[0]?.openedAt ?? Date.now()), { timeout: 30_000 })
+        .toBeGreaterThan(timeouts.pingTimeout + 3 * timeouts.pingInterval);
+      expect(await ping(socket)).toBe("ping");
+      expect(path.accepted).toHaveLength(1);
+      expect(client.tunnelsDown).toEqual([]);
+    });
   });
 
   it("lets flows through a new tunnel as soon as the path is back", async () => {
-    const { client, caller, callee, path, socket } = await start();
-    path.vanish();
-    await closeCode(socket);
-    expect((await client.closing()).reason).toBe("tunnel-lost");
-    // The path passes new connections on.
-    expect(await ping(await dialApp(caller.outbound))).toBe("ping");
-    expect(path.accepted).toHaveLength(2);
-    expect(client.tunnelsUp.at(-1)?.peer).toBe(callee.identity);
+    await unlessStalled(300, async () => {
+      const { client, caller, callee, path, socket } = await start();
+      path.vanish();
+      await closeCode(socket);
+      expect((await client.closing()).reason).toBe("tunnel-lost");
+      // The path passes new connections on.
+      expect(await ping(await dialApp(caller.outbound))).toBe("ping");
+      expect(path.accepted).toHaveLength(2);
+      expect(client.tunnelsUp.at(-1)?.peer).toBe(callee.identity);
+    });
   });
 });

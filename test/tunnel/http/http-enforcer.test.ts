@@ -3,6 +3,7 @@ import { connect, createServer as createHttp2Server } from "node:http2";
 import { createServer, type Socket } from "node:net";
 import { afterEach, expect, test } from "vitest";
 import { protocolOf } from "../../../src/tunnel/http/protocol.ts";
+import { unlessStalled } from "../../support/stalls.ts";
 import {
   allowed,
   connectTo,
@@ -84,52 +85,58 @@ test("lets go of a connection on which nothing is said", async () => {
 });
 
 test("limits how long a client may take to say what it speaks, and to finish a header section", async () => {
-  const opened = await stage.gate({ application: 1, options: { headerTimeout: 500 } });
-  const silent = await converse(opened.port, "");
-  expect(silent.error).toBe("ECONNRESET");
-  const slow = await converse(opened.port, "GET / HTTP/1.1\r\nHost:");
-  expect(slow.text).toMatch(/^HTTP\/1.1 408 /);
-  expect(opened.ends[0]).toBe("not-http");
-  expect(opened.records).toMatchObject([{ status: 408, reason: "malformed-request" }]);
+  await unlessStalled(100, async () => {
+    const opened = await stage.gate({ application: 1, options: { headerTimeout: 500 } });
+    const silent = await converse(opened.port, "");
+    expect(silent.error).toBe("ECONNRESET");
+    const slow = await converse(opened.port, "GET / HTTP/1.1\r\nHost:");
+    expect(slow.text).toMatch(/^HTTP\/1.1 408 /);
+    expect(opened.ends[0]).toBe("not-http");
+    expect(opened.records).toMatchObject([{ status: 408, reason: "malformed-request" }]);
+  });
 });
 
 test("closes a connection between requests after its time, and limits the next header section", async () => {
-  const { port } = await stage.application();
-  const idle = await stage.gate({ application: port, options: { idleTimeout: 50 } });
-  const quiet = await converse(idle.port, get("/"));
-  expect(quiet.text).toContain("hello");
-  expect(quiet.error).toBe("");
-  const strict = await stage.gate({ application: port, options: { headerTimeout: 500 } });
-  const slow = await RawClient.open(strict.port);
-  slow.send(get("/"));
-  await slow.reads("hello");
-  slow.send("GET / HT");
-  await slow.reads("HTTP/1.1 408 ");
-  await slow.closed;
+  await unlessStalled(100, async () => {
+    const { port } = await stage.application();
+    const idle = await stage.gate({ application: port, options: { idleTimeout: 50 } });
+    const quiet = await converse(idle.port, get("/"));
+    expect(quiet.text).toContain("hello");
+    expect(quiet.error).toBe("");
+    const strict = await stage.gate({ application: port, options: { headerTimeout: 500 } });
+    const slow = await RawClient.open(strict.port);
+    slow.send(get("/"));
+    await slow.reads("hello");
+    slow.send("GET / HT");
+    await slow.reads("HTTP/1.1 408 ");
+    await slow.closed;
+  });
 });
 
 test("takes a body at its own pace: no limit of header sections holds for it", async () => {
-  const { port, seen } = await stage.application((_request, response, body) => response.end(`got ${body}`));
-  const opened = await stage.gate({
-    application: port,
-    options: { headerTimeout: 500, idleTimeout: 500 },
-    policy: ({ path }) => (path === "/no" ? denied : allowed),
-  });
-  for (const [path, answer] of [
-    ["/yes", "got abcd"],
-    ["/no", "RBAC: access denied"],
-  ] as const) {
-    const client = await RawClient.open(opened.port);
-    client.send(`POST ${path} HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nConnection: close\r\n\r\n`);
-    for (const byte of "abcd") {
-      await new Promise((resolve) => setTimeout(resolve, 200));
-      client.send(byte);
+  await unlessStalled(100, async () => {
+    const { port, seen } = await stage.application((_request, response, body) => response.end(`got ${body}`));
+    const opened = await stage.gate({
+      application: port,
+      options: { headerTimeout: 500, idleTimeout: 500 },
+      policy: ({ path }) => (path === "/no" ? denied : allowed),
+    });
+    for (const [path, answer] of [
+      ["/yes", "got abcd"],
+      ["/no", "RBAC: access denied"],
+    ] as const) {
+      const client = await RawClient.open(opened.port);
+      client.send(`POST ${path} HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nConnection: close\r\n\r\n`);
+      for (const byte of "abcd") {
+        await new Promise((resolve) => setTimeout(resolve, 200));
+        client.send(byte);
+      }
+      await client.reads(answer);
+      expect(client.text).not.toContain("408");
+      client.close();
     }
-    await client.reads(answer);
-    expect(client.text).not.toContain("408");
-    client.close();
-  }
-  expect(seen.length).toBe(1);
+    expect(seen.length).toBe(1);
+  });
 });
 
 test("answers 503 with the reason when nobody listens, and closes", async () => {
