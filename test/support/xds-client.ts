@@ -56,7 +56,8 @@ export class XdsClient {
 
   /** The n-th response to come, counted from 1. */
   async response(number: number): Promise<DeltaDiscoveryResponse> {
-    await expect.poll(() => this.error ?? this.responses.length, { timeout: 30_000 }).toBeGreaterThanOrEqual(number);
+    // As long as a test may take: an answer to hundreds of thousands of names is work that a busy machine spreads out.
+    await expect.poll(() => this.error ?? this.responses.length, { timeout: 110_000 }).toBeGreaterThanOrEqual(number);
     return this.responses[number - 1] as DeltaDiscoveryResponse;
   }
 
