@@ -20,7 +20,7 @@ import { throughput } from "./scenarios/throughput.ts";
 
 /** Those that need no more than a client, a server and traffic between them. */
 export function trafficScenarios(pace: Pace): readonly TrafficScenario[] {
-  return [throughput(pace), pingPong(), openLoop(pace), warmFlows(), connectLatency()];
+  return [throughput(pace), warmFlows(), pingPong(), openLoop(pace), connectLatency()];
 }
 
 export function catalogue(pace: Pace): readonly (Scenario | ProgramScenario)[] {

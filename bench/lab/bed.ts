@@ -27,9 +27,11 @@ import {
   cgroupSeconds,
   inRealTime,
   noiseBetween,
+  onProcessors,
   type ProcessorSplit,
   prioritizeProcesses,
   readMachineTime,
+  splitProcessors,
 } from "./processors.ts";
 import type { Program } from "./program.ts";
 
@@ -42,6 +44,8 @@ export interface Recipe {
   readonly options?: Pick<LabOptions, "backend" | "agentSettings" | "controlSettings">;
   /** Environment of the agents, where it matters. */
   readonly agentEnvironment?: Readonly<Record<string, string>>;
+  /** Agents are kept to their share of the processors from their start, so that they have as many threads as suit it. */
+  readonly apart?: true;
   /** Its beds are left alone between rounds, because something in them would run out meanwhile. */
   readonly restless?: true;
 }
@@ -84,6 +88,8 @@ export class LabBed implements Bed {
   static async up(request: BedRequest, signal: AbortSignal): Promise<LabBed> {
     const { program, recipe, variant, peer, say } = request;
     const meshed = variant !== "direct" && peer === undefined;
+    const split = recipe.apart && splitProcessors();
+    const launcher = split === undefined ? [] : onProcessors(split.agents);
     const lab = await program.Lab.up(
       {
         ...recipe.options,
@@ -92,6 +98,7 @@ export class LabBed implements Bed {
         mesh: meshed,
         ...(meshed && { engine: variant === "typescript" ? "typescript" : "native" }),
         localTraffic: variant === localVariant ? "auto" : "mtls",
+        agentLauncher: launcher,
         onEvent: (line) => say(`${variant}: ${line}`),
       },
       signal,
@@ -100,7 +107,7 @@ export class LabBed implements Bed {
       await lab.waitReady({ signal, timeoutMs: readyMs });
       if (meshed && recipe.agentEnvironment !== undefined)
         await startMaskedAgents(lab, recipe.agentEnvironment, { signal, timeoutMs: readyMs });
-      if (peer !== undefined) await startPeer(lab, peer, { signal, timeoutMs: readyMs });
+      if (peer !== undefined) await startPeer(lab, peer, launcher, { signal, timeoutMs: readyMs });
       const nodes = variant === "direct" ? [] : [clientNode, serverNode];
       const agents = nodes.map(
         (node) =>
@@ -235,7 +242,7 @@ export class LabBed implements Bed {
 
   #onLoadProcessors(argv: readonly string[]): readonly string[] {
     if (this.#bound === undefined) return argv;
-    return ["taskset", "-c", this.#bound.load, ...(this.#loadIsRealTime ? inRealTime : []), ...argv];
+    return [...onProcessors(this.#bound.load), ...(this.#loadIsRealTime ? inRealTime : []), ...argv];
   }
 
   /** An agent that fell back to the other engine would answer every question of the bench, for the wrong variant. */

@@ -33,6 +33,7 @@ const sides: readonly Side[] = [
 export async function startPeer(
   lab: Lab,
   peer: Peer,
+  launcher: readonly string[],
   wait: { readonly signal: AbortSignal; readonly timeoutMs: number },
 ): Promise<void> {
   const pki = await MeshPki.create(peer.name);
@@ -52,7 +53,7 @@ export async function startPeer(
     const { netnsPath = "", ips } = lab.pod(pod);
     const logPath = join(lab.folder, "logs", `peer-${role}.log`);
     const [log, netns] = [openSync(logPath, "a"), openSync(netnsPath, "r")];
-    const child = launch(node.sandbox.place(node.agentCgroup), ["sh", "-c", peer.command], {
+    const child = launch(node.sandbox.place(node.agentCgroup), [...launcher, "sh", "-c", peer.command], {
       stdio: ["ignore", log, log, netns],
       detached: true,
       env: {

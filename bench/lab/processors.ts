@@ -72,6 +72,11 @@ export async function bindProcesses(pids: readonly number[], processors: string)
   await Promise.all(pids.map((pid) => runFile("taskset", ["-acp", processors, String(pid)]).catch(() => {})));
 }
 
+/** Before a program's command line. */
+export function onProcessors(processors: string): readonly string[] {
+  return ["taskset", "-c", processors];
+}
+
 /** The lowest of them goes before all that has none. */
 const realTimePriority = "1";
 /** The same for a program that is started. */

@@ -16,7 +16,7 @@ const rules = `{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, met
   spec: {rules: [{from: [{source: {principals: [cluster.local/ns/production/sa/client]}}], to: [{operation: {ports: ["${rulesPort}"], methods: [GET], paths: ["/orders/*"]}}]},
     {to: [{operation: {notPorts: ["${rulesPort}"]}}]}]}}`;
 
-const recipe: Recipe = { name: "http-rules", cast: pair, manifests: [rules] };
+const recipe: Recipe = { name: "http-rules", cast: pair, manifests: [rules], apart: true };
 
 const ports = [
   { port: httpPort, name: "http_bytes", how: "carried as bytes" },

@@ -7,11 +7,11 @@ import { echoPort } from "../lab/manifests.ts";
 import { splitProcessors } from "../lab/processors.ts";
 import type { Histogram, Noise } from "../model.ts";
 import {
+  apart,
   type Context,
   everywhere,
   noAgents,
   type Pace,
-  plain,
   type ScenarioMeasure,
   type TrafficScenario,
 } from "./scenario.ts";
@@ -41,7 +41,7 @@ export function pingPong(): TrafficScenario {
   return {
     name: "pingpong",
     quick: true,
-    recipe: plain,
+    recipe: apart,
     kind: "pods",
     sameNode: false,
     freshBeds: false,
@@ -86,7 +86,7 @@ export function openLoop({ openLoopShares }: Pace): TrafficScenario {
   return {
     name: "openloop",
     quick: true,
-    recipe: plain,
+    recipe: apart,
     kind: "pods",
     sameNode: false,
     freshBeds: false,

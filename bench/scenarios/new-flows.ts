@@ -3,7 +3,7 @@ import { percentile } from "../histogram.ts";
 import { assertMostlySucceeded, histogramOf, numberOf, runLoad } from "../lab/load.ts";
 import { echoPort } from "../lab/manifests.ts";
 import { splitProcessors } from "../lab/processors.ts";
-import { everywhere, plain, type ScenarioMeasure, type TrafficScenario } from "./scenario.ts";
+import { apart, everywhere, plain, type ScenarioMeasure, type TrafficScenario } from "./scenario.ts";
 
 export function warmFlows(): TrafficScenario {
   return {
@@ -63,7 +63,7 @@ export function connectLatency(): TrafficScenario {
   return {
     name: "connect",
     quick: false,
-    recipe: plain,
+    recipe: apart,
     kind: "pods",
     sameNode: false,
     freshBeds: false,

@@ -17,7 +17,13 @@ export function rotation(): Scenario {
     name: "rotation",
     quick: false,
     // Certificates would run out while their agents rest.
-    recipe: { name: "rotation", cast: pair, options: { controlSettings: { certificateLifetime } }, restless: true },
+    recipe: {
+      name: "rotation",
+      cast: pair,
+      options: { controlSettings: { certificateLifetime } },
+      apart: true,
+      restless: true,
+    },
     kind: "pods",
     sameNode: false,
     freshBeds: false,

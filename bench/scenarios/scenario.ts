@@ -123,6 +123,8 @@ export function columnsOf(
 
 /** Two pods, mesh as it comes. */
 export const plain: Recipe = { name: "plain", cast: pair };
+/** The same, agents kept apart from load. */
+export const apart: Recipe = { name: "apart", cast: pair, apart: true };
 
 export const everywhere = { direct: undefined, peer: undefined } as const;
 export const noAgents = "there are no agents in this variant";
