@@ -222,6 +222,20 @@ it("tells of a node's workloads as they come, change, move and go, and of no oth
   expect(client.take()).toEqual({ told: [], removed: ["pod/a", "pod/b"] });
 });
 
+it("goes on telling of a node's workloads when everything is not asked for any more, and of nothing else", () => {
+  const mesh = shop();
+  const client = new ScriptedClient(mesh, agent);
+  client.take();
+  client.ask("*");
+  expect(client.take()?.told).toEqual(["ns/shop.svc", "pod/a", "pod/b", "pod/c", "pod/d"]);
+  client.unsubscribe("*");
+  client.take();
+  mesh.put("pod/a", "n1", "/10.0.0.1").put("pod/b", "n2", "/10.0.0.2").put("pod/e", "n1").drop("pod/c");
+  expect(client.take()).toEqual({ told: ["pod/a", "pod/e"], removed: [] });
+  mesh.drop("pod/a");
+  expect(client.take()).toEqual({ told: [], removed: ["pod/a"] });
+});
+
 it("keeps no name that means nothing, for a ztunnel asks again, and keeps it for others", () => {
   for (const who of [ztunnel, agent]) {
     const mesh = shop();
