@@ -3,9 +3,12 @@ import { readdir, readFile, stat } from "node:fs/promises";
 import { monitorEventLoopDelay, performance } from "node:perf_hooks";
 import { familyHead, labelledText } from "./exposition.ts";
 
+/** A block of this length is always seen, a shorter one by chance; and each step wakes an idle process, on every node. */
+const stepMs = 50;
+
 export class ProcessMetrics {
-  // Sampled in libuv without calling JavaScript. 20 ms is the longest block that the agent's budget allows, so it is also the step.
-  readonly #delay = monitorEventLoopDelay({ resolution: 20 });
+  // Sampled in libuv without calling JavaScript.
+  readonly #delay = monitorEventLoopDelay({ resolution: stepMs });
   #utilization = performance.eventLoopUtilization();
 
   start(): void {
@@ -24,7 +27,7 @@ export class ProcessMetrics {
     const lag = [0.5, 0.99, 1].map((quantile): [string, number] => {
       const seen = quantile === 1 ? this.#delay.max : this.#delay.percentile(quantile * 100);
       // The timer's own period is part of what the histogram records.
-      return [String(quantile), this.#delay.count === 0 ? 0 : Math.max(0, seen / 1e9 - 0.02)];
+      return [String(quantile), this.#delay.count === 0 ? 0 : Math.max(0, seen / 1e9 - stepMs / 1000)];
     });
     this.#delay.reset();
     const memory = process.memoryUsage();
