@@ -4,7 +4,7 @@
  */
 import { type ClientHttp2Stream, constants } from "node:http2";
 import type { Socket } from "node:net";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import type { EngineLimits } from "../../src/tunnel/engine.ts";
 import { dialApp, echo, ping, startApp, watchErrors } from "./support/apps.ts";
 import { type EngineKind, enginePairs, engines } from "./support/engines.ts";
@@ -20,6 +20,9 @@ const MiB = 1024 * KiB;
 
 /** More than all windows and buffers on its way, the kernel's included, so that whoever writes it is stuck and not done. */
 const much = Buffer.alloc(32 * MiB);
+/** A condition that holds only when hundreds of MiB have moved: much longer than half a minute where others have the processors. */
+const patience = { timeout: 100_000 };
+vi.setConfig({ testTimeout: 300_000 });
 /** A window never gets narrower. */
 const narrowest = 64 * KiB;
 
@@ -120,8 +123,8 @@ describe.each(engines)("the $name engine", (kind: EngineKind) => {
     await stuck(noisy, 20, "up");
     await stuck(noisy, 20, "back");
     await visit(quiet, 5);
-    await expect.poll(() => reasons(node, noisy)).toEqual(["limit-memory"]);
-    await expect.poll(() => held(node, noisy)).toBeLessThanOrEqual(memoryPerPod);
+    await expect.poll(() => reasons(node, noisy), patience).toEqual(["limit-memory"]);
+    await expect.poll(() => held(node, noisy), patience).toBeLessThanOrEqual(memoryPerPod);
     expect(node.engine.stats().podBufferedBytesMax).toBeGreaterThan(0);
     // What fits stays.
     expect(rowsOf(node, noisy)).toBeGreaterThan(0);
@@ -159,23 +162,23 @@ describe.each(engines)("the $name engine", (kind: EngineKind) => {
     const whole: ClientHttp2Stream[] = [];
     while (window() === MiB && whole.length < 20) {
       whole.push(await write());
-      await expect.poll(() => window() !== MiB || held(node, pod) > 0.4 * MiB * whole.length).toBe(true);
+      await expect.poll(() => window() !== MiB || held(node, pod) > 0.4 * MiB * whole.length, patience).toBe(true);
     }
-    await expect.poll(window).toBe(narrowest);
+    await expect.poll(window, patience).toBe(narrowest);
     const before = held(node, pod);
     const narrow = await Promise.all(Array.from({ length: 12 }, write));
-    await expect.poll(() => node.rows().every(({ bytesSent }) => bytesSent > MiB)).toBe(true);
+    await expect.poll(() => node.rows().every(({ bytesSent }) => bytesSent > MiB), patience).toBe(true);
     expect(held(node, pod) - before).toBeLessThan(narrow.length * 4 * narrowest);
     expect(node.closed).toEqual([]);
     // Who reads gets everything all the same; when the others are gone, by a whole window again.
     await expect.poll(() => app.connections.length).toBe(whole.length + narrow.length);
     const reader = app.connections.at(-1) as Socket;
     reader.resume();
-    await expect.poll(() => reader.bytesRead).toBe(1 + much.length);
+    await expect.poll(() => reader.bytesRead, patience).toBe(1 + much.length);
     for (const stream of [...whole, ...narrow]) stream.close(constants.NGHTTP2_CONNECT_ERROR);
-    await expect.poll(() => held(node, pod)).toBe(0);
+    await expect.poll(() => held(node, pod), patience).toBe(0);
     const last = await write();
-    await expect.poll(window).toBe(MiB);
+    await expect.poll(window, patience).toBe(MiB);
     last.close(constants.NGHTTP2_CONNECT_ERROR);
     expect(reasons(node, pod)).not.toContain("limit-memory");
     await givenBack(node);
@@ -200,9 +203,9 @@ describe.each(enginePairs)("what waits on the way from $name", ({ client: near, 
       // Each holds at least half of its window.
       await stuck(caller, 20, way);
       await visit(quiet, 5);
-      await expect.poll(() => reasons(node, pod)).toEqual(["limit-memory"]);
+      await expect.poll(() => reasons(node, pod), patience).toEqual(["limit-memory"]);
       await visit(quiet, 5);
-      await expect.poll(() => held(node, pod)).toBeLessThanOrEqual(memoryPerPod);
+      await expect.poll(() => held(node, pod), patience).toBeLessThanOrEqual(memoryPerPod);
       expect(held(node, pod)).toBeGreaterThan(0);
       expect(reasons(client, quiet)).toEqual(["ok"]);
       expect(reasons(server, neighbour)).toEqual(["ok"]);
@@ -223,8 +226,8 @@ describe.each(enginePairs)("what waits on the way from $name", ({ client: near, 
     await stuck(quiet, 1, "up");
     await expect.poll(() => held(server, neighbour)).toBeGreaterThan(0);
     await stuck(caller, 20, "up");
-    await expect.poll(() => reasons(server, callee)).toEqual(["limit-memory"]);
-    await expect.poll(() => held(server, callee) + held(server, neighbour)).toBeLessThanOrEqual(memory);
+    await expect.poll(() => reasons(server, callee), patience).toEqual(["limit-memory"]);
+    await expect.poll(() => held(server, callee) + held(server, neighbour), patience).toBeLessThanOrEqual(memory);
     expect(reasons(server, neighbour)).toEqual([]);
     expect(rowsOf(server, neighbour)).toBe(1);
     closeAll(client, server);
@@ -247,9 +250,9 @@ describe.each(enginePairs)("what waits on the way from $name", ({ client: near, 
     const quick = await dialApp(caller.outbound);
     await ping(quick);
     await stuck(caller, 24, "up");
-    await expect.poll(() => server.closed.length).toBeGreaterThan(0);
+    await expect.poll(() => server.closed.length, patience).toBeGreaterThan(0);
     expect(await ping(quick)).toBe("ping");
-    await expect.poll(() => held(server, callee)).toBeLessThanOrEqual(MiB / 4 + memoryPerTunnel);
+    await expect.poll(() => held(server, callee), patience).toBeLessThanOrEqual(MiB / 4 + memoryPerTunnel);
     expect(new Set(server.closed.map(({ peer, reason }) => `${peer} ${reason}`))).toEqual(
       new Set([`${caller.identity} limit-memory`]),
     );
