@@ -92,20 +92,21 @@ describe("TapSource", () => {
   it("tells of beginning and end once each when flows end between the slices of a look", async () => {
     const many = Array.from({ length: 300 }, () => closed({ arrivedAt: start }));
     const told = new Map<number, string[]>();
-    let looks = 0;
+    const looks = { begun: 0, over: 0 };
     const gone = new Set<unknown>();
     const source = new TapSource(
       {
         now: () => start,
         workloadByAddress: () => undefined,
         *openFlows() {
-          looks++;
+          looks.begun += 1;
           for (const record of many) {
             if (gone.has(record)) continue;
             // A flow that takes this long to read ends the slice.
             for (const began = performance.now(); performance.now() - began < 0.1; );
             yield { ...record, judged: label(), localPod: localPod("api") };
           }
+          looks.over += 1;
         },
       },
       { maxRate: 10_000, queue: 10_000, taps: 1, lookEvery: 1 },
@@ -117,15 +118,14 @@ describe("TapSource", () => {
       if (record !== undefined) source.flowClosed(record, label(), localPod("api"));
     };
     // Soon enough to be in the middle of the look.
-    await expect.poll(() => looks, { interval: 1 }).toBeGreaterThan(0);
+    await expect.poll(() => looks.begun, { interval: 1 }).toBeGreaterThan(0);
     // From both ends of what is looked through: some were told of already, some are still to come.
     for (let index = 0; index < many.length / 2; index++) {
       end(many[index]);
       end(many[many.length - 1 - index]);
       if (index % 10 === 0) await setImmediate();
     }
-    const before = looks;
-    await expect.poll(() => looks).toBeGreaterThan(before);
+    await expect.poll(() => looks.over).toBe(looks.begun);
     for (const { flow, happened } of tap?.take().events ?? [])
       told.set(flow, [...(told.get(flow) ?? []), happened.kind]);
     expect(told.size).toBe(many.length);
