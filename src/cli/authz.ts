@@ -12,8 +12,8 @@ import { addSourceOptions, openSource, type SourceFlags } from "./query/source.t
 type ExplainFlags = QuestionFlags & SourceFlags & { readonly output: ListFormat };
 
 const help = `
-WORKLOAD is deploy/x, pod/x (also sts/, ds/, job/, cronjob/) or x, with .NAMESPACE behind it for another namespace than
--n names. The port is the workload's own, not a Service's. Every pod that is meant is asked about; pods to which the same is
+WORKLOAD is deploy/x, pod/x (also sts/, ds/, job/, cronjob/), svc/x, x or an IP address, a name with .NAMESPACE behind it for another
+namespace than -n names. The port is the workload's own, with svc/x the Service's. Every pod that is meant is asked about; pods to which the same is
 said share one answer.
 
 Without any of --method, --path, --host and --header the connection alone is judged; where requests decide, the answer is

@@ -10,8 +10,8 @@ import { addSourceOptions, openSource, type SourceFlags } from "./query/source.t
 type DescribeFlags = SourceFlags & { readonly output: ListFormat };
 
 const help = `
-WORKLOAD is deploy/x, pod/x (also sts/, ds/, job/, cronjob/) or x, with .NAMESPACE behind it for another namespace than
--n names. A Deployment is described pod by pod.
+WORKLOAD is deploy/x, pod/x (also sts/, ds/, job/, cronjob/), svc/x, x or an IP address, a name with .NAMESPACE behind it for another
+namespace than -n names. A Deployment is described pod by pod.
 
 What is told follows from the cluster's objects: enrolment and its reason, identity, effective PeerAuthentication of each port,
 AuthorizationPolicies that select the pod, and the findings of warren lint about them.

@@ -69,9 +69,10 @@ async function plaintext(flags: PlaintextFlags): Promise<number> {
     await import("./output/run-listing.ts"),
     await import("./traffic/report-plaintext.ts"),
   ];
-  const [{ tellPartial }, { exportReport, plaintextListing, summaryLines }] = [
+  const [{ tellPartial }, { exportReport, plaintextListing, summaryLines }, { checkNamespace }] = [
     await import("./output/listing.ts"),
     await import("./traffic/plaintext-words.ts"),
+    await import("./query/workload-reference.ts"),
   ];
   const { node: nodes = [], timeout: timeoutMs, since: window, namespace, rehearseStrict, failOn, to } = flags;
   const asked = { nodes, timeoutMs, window, namespace, rehearseStrict };
@@ -96,6 +97,7 @@ async function plaintext(flags: PlaintextFlags): Promise<number> {
   }
   return withMesh(flags, async (mesh, signal) => {
     const report = await reportPlaintext(mesh, asked, signal);
+    if (report.rows.length === 0 && namespace !== undefined) checkNamespace(await mesh.mesh(signal), namespace);
     const text = exportReport(report.rows, report.summary, format);
     if (to === undefined) process.stdout.write(text);
     else writeFileSync(to, text);

@@ -1,5 +1,6 @@
 /** `warren policies`: the policies that agents enforce, and how many workloads each selects. */
 import type { Command } from "commander";
+import type { MeshView } from "../model/mesh.ts";
 import type { Exit } from "./exit.ts";
 import { addListOptions, exitHelp, type ListFlags } from "./output/mesh-flags.ts";
 
@@ -21,6 +22,16 @@ export function registerPolicies(program: Command, exit: Exit): void {
     .action(async (flags: ListFlags) => exit(await policies(flags)));
 }
 
+/** What holds where nobody has said anything. */
+function withoutPolicies(
+  { settings: { defaultAction, rootNamespace } }: MeshView,
+  namespace: string | undefined,
+): string {
+  const others = namespace === undefined ? "" : `, unless policies of ${rootNamespace} say otherwise`;
+  const who = defaultAction === "allow" ? "everybody may connect" : "nobody may connect";
+  return `PERMISSIVE, and ${who} (mesh.defaultAction is ${defaultAction})${others}`;
+}
+
 async function policies(flags: ListFlags): Promise<number> {
   const [{ runListing }, { policyRows, policiesListing }] = [
     await import("./output/run-listing.ts"),
@@ -28,8 +39,10 @@ async function policies(flags: ListFlags): Promise<number> {
   ];
   const { namespace, node = [] } = flags;
   return runListing(policiesListing, flags, async (mesh, signal) => {
-    const all = policyRows(await mesh.mesh(signal), new Set(node));
+    const view = await mesh.mesh(signal);
+    const all = policyRows(view, new Set(node));
     const rows = all.filter((row) => namespace === undefined || row.namespace === namespace);
-    return { rows, code: rows.some(({ problems }) => problems.length > 0) ? 1 : 0 };
+    const advice = rows.length === 0 ? withoutPolicies(view, namespace) : "";
+    return { rows, advice, code: rows.some(({ problems }) => problems.length > 0) ? 1 : 0 };
   });
 }

@@ -1,11 +1,13 @@
 /** `warren proxy-config`: the questions that people know from sidecar meshes, answered for a workload: its certificates, its ports. */
 import { type Command, InvalidArgumentError } from "commander";
+import type { Workload } from "../model/workload.ts";
 import type { Exit } from "./exit.ts";
 import { addListOptions, exitHelp, type ListFlags } from "./output/mesh-flags.ts";
 import { duration } from "./tls-check.ts";
 
 const references = `
-WORKLOAD is deploy/x, pod/x (also sts/, ds/, job/, cronjob/) or x, with .NAMESPACE behind it for another namespace than -n names.
+WORKLOAD is deploy/x, pod/x (also sts/, ds/, job/, cronjob/), svc/x, x or an IP address, a name with .NAMESPACE behind it for another
+namespace than -n names.
 There is no proxy in the pod: what is shown is what its node's agent holds for it.
 ${exitHelp()}
 `;
@@ -74,8 +76,13 @@ async function secrets(reference: string, flags: ListFlags): Promise<number> {
         .filter(({ identity }) => identities.has(identity))
         .flatMap((one) => secretRows(node, one, Date.now())),
     );
-    return { rows, outcome: asked.outcome };
+    return { rows, outcome: asked.outcome, advice: rows.length === 0 ? whyNone(workloads) : "" };
   });
+}
+
+function whyNone(workloads: readonly Workload[]): string {
+  if (workloads.every(({ tunnel }) => tunnel === "none")) return "the workload is not enrolled, so it needs none";
+  return "it is enrolled: its node's agent did not answer, or has none yet; see warren certs, warren status";
 }
 
 async function listeners(reference: string, flags: ListenersFlags): Promise<number> {

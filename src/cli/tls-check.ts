@@ -11,7 +11,8 @@ interface TlsCheckFlags extends ListFlags {
 }
 
 const help = `
-WORKLOAD is deploy/x, pod/x (also sts/, ds/, job/, cronjob/) or x, with .NAMESPACE behind it for another namespace than -n names.
+WORKLOAD is deploy/x, pod/x (also sts/, ds/, job/, cronjob/), svc/x, x or an IP address, a name with .NAMESPACE behind it for another
+namespace than -n names.
 Without one all workloads are listed.
 
 STATUS:

@@ -14,8 +14,9 @@ interface WhyFlags extends MeshFlags, Pick<QuestionFlags, "method" | "path" | "h
 }
 
 const help = `
-SRC and DST are workloads: deploy/x, pod/x (also sts/, ds/, job/, cronjob/) or x, with .NAMESPACE behind it for another namespace than
--n names. DST may name a port, the workload's own: deploy/api:8080; without one every port that a Service sends to is answered for.
+SRC and DST are workloads: deploy/x, pod/x (also sts/, ds/, job/, cronjob/), svc/x, x or an IP address, a name with .NAMESPACE behind it
+for another namespace than -n names. DST may name a port: the workload's own, deploy/api:8080, or a Service's, svc/api:80; without one
+every port that a Service sends to is answered for.
 SRC may be plaintext, for a client outside the mesh.
 
 What policy says now is joined with what both agents have seen: refusals with their reasons (docs/reasons.md), enrolment, certificates,

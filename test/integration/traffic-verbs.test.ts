@@ -317,7 +317,24 @@ describe("verbs about traffic", { timeout: 300_000 }, () => {
     });
   });
 
+  test("who is meant may be said by address, as logs write it, or by Service", async () => {
+    const [client = ""] = lab.pod("frontend").ips;
+    for (const ip of lab.service("api").spec.clusterIPs ?? []) {
+      const { answers } = (await shell.json(
+        `warren why ${client} '${ip.includes(":") ? `[${ip}]` : ip}:8080' -o json`,
+      )) as { answers: PairAnswer[] };
+      expect(answers).toMatchObject([{ outcome: "ALLOW", port: 8080, destination: { node: serverNode } }]);
+    }
+    const { ports } = (await shell.json("warren tls-check svc/api -o json")) as { ports: TlsCheckRow[] };
+    expect(ports.map(({ workload, port }) => `${workload}:${port}`)).toEqual(["Deployment/api:8080"]);
+  });
+
   test("what is not there is a usage error", async () => {
+    for (const verb of ["tls-check --fail-on plaintext", "plaintext", "certs", "tap --for 1m", "top --count 1"])
+      expect({ verb, ...(await shell.run(`warren ${verb} -n productoin`)) }).toMatchObject({
+        code: 2,
+        stderr: expect.stringContaining("namespaces with any: outside, production") as string,
+      });
     expect(await shell.run("warren tls-check deploy/nobody")).toMatchObject({ code: 2 });
     expect(await shell.run("warren plaintext --rehearse-strict ns/nowhere")).toMatchObject({ code: 2 });
   });

@@ -21,6 +21,7 @@ import { Lab } from "../../src/lab/lab.ts";
 import { operatorSockets, operatorTokenFile, rootCertificateFile } from "../../src/lab/operator-door.ts";
 import { documents, idle, service, web } from "../lab/fixtures.ts";
 import { expectDocument, violations } from "../support/documents.ts";
+import { XdsClient } from "../support/xds-client.ts";
 import { document, warren } from "./support/patient-verbs.ts";
 import { secretsIn, secretsOf } from "./support/secrets-in-use.ts";
 import { documentsIn, firstLooks, leavesOf, schemaOf } from "./support/verb-documents.ts";
@@ -222,6 +223,26 @@ spec: {podSelector: {matchLabels: {app: web}}, ingress: [{ports: [{port: 8080}, 
     await lab.apply(policy(15_008));
     await expect.poll(blocked, eventually).toBe("");
     await lab.delete("NetworkPolicy", "production", "web-only");
+  });
+
+  it("a discovery client that rejects what it is told is named by check, with its words", async () => {
+    const [socket = ""] = operatorSockets(lab.folder);
+    const token = readFileSync(join(lab.folder, "tokens", "node-1"), "utf8");
+    const client = new XdsClient({ address: `unix:${socket}`, rootFile: rootCertificateFile(lab.folder), token });
+    client.send("istio.workload.Address", { node: { id: "ztunnel~10.0.0.1~foreign~node-1" } });
+    client.acknowledge(await client.response(1), "these words mean nothing to me");
+    const found = async () => {
+      const { checks } = await document<{ checks: Check[] }>("check");
+      return checks.find(({ code }) => code === "clients-accept");
+    };
+    await expect.poll(found, eventually).toMatchObject({
+      result: "warning",
+      detail: expect.stringMatching(
+        /^node-1\/ztunnel~.*rejected 1 .*address.*these words mean nothing to me/,
+      ) as string,
+    });
+    client.end();
+    await expect.poll(found, eventually).toMatchObject({ result: "ok" });
   });
 
   it("every verb that prints for programs says which published schema it prints, and keeps to it, in every format", async () => {

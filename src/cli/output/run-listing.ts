@@ -3,6 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { connectMesh, type MeshClient } from "../query/mesh-client.ts";
 import { type Answer, type Colours, printAnswer, renderAnswer } from "../query/output.ts";
 import { isAway } from "../query/replica.ts";
+import { checkNamespace } from "../query/workload-reference.ts";
 import {
   coloursFor,
   type Listed,
@@ -24,7 +25,12 @@ export async function runListing<Row extends object>(
   list: (mesh: MeshClient, signal: AbortSignal) => Promise<Listed<Row>>,
 ): Promise<number> {
   return withMesh(flags, async (mesh, signal) => {
-    if (flags.watch !== true) return printListing(listing, await list(mesh, signal), flags);
+    if (flags.watch !== true) {
+      const listed = await list(mesh, signal);
+      if (listed.rows.length === 0 && flags.namespace !== undefined)
+        checkNamespace(await mesh.mesh(signal), flags.namespace);
+      return printListing(listing, listed, flags);
+    }
     return watch(flags, signal, async () => {
       const listed = await list(mesh, signal);
       return {

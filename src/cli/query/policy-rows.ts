@@ -119,5 +119,5 @@ export const policiesListing: Listing<PolicyRow> = {
     },
   ],
   name: ({ kind, namespace, name }) => `${kind.toLowerCase()}/${name}.${namespace}`,
-  none: "no policies: PERMISSIVE, and whatever mesh.defaultAction says",
+  none: "no policies",
 };

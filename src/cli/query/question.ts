@@ -11,6 +11,7 @@ import { isMeshPort } from "../../model/ports.ts";
 import type { Workload } from "../../model/workload.ts";
 import { type Explanation, explain } from "../../policy/explain.ts";
 import { normaliseTarget } from "../../tunnel/http/request-path.ts";
+import { findService, portBehind } from "./service-reference.ts";
 import { findWorkloads } from "./workload-reference.ts";
 
 export interface QuestionFlags {
@@ -50,8 +51,13 @@ export function answer(view: MeshView, namespace: string, flags: QuestionFlags):
   const asker = askerOf(view, flags.from);
   const http = requestOf(flags, reference);
   const answers = new Map<string, ExplainedAnswer>();
+  const service = findService(view, reference, namespace);
   for (const workload of findWorkloads(view, reference, namespace)) {
-    const answered = answerFor(view, workload, port, { asker, http, sourceIp: flags.sourceIp });
+    const answered = answerFor(view, workload, portBehind(view, service, workload, port), {
+      asker,
+      http,
+      sourceIp: flags.sourceIp,
+    });
     const { pods, ...same } = answered;
     const key = JSON.stringify(same);
     answers.set(key, { ...answered, pods: [...(answers.get(key)?.pods ?? []), ...pods] });

@@ -8,6 +8,7 @@ import { certificateLine } from "../query/certificate-rows.ts";
 import type { MeshClient } from "../query/mesh-client.ts";
 import { type NodeStatus, nodeStatuses } from "../query/node-statuses.ts";
 import { answer, type ExplainedAnswer, type QuestionFlags } from "../query/question.ts";
+import { addressIn, findService, portBehind } from "../query/service-reference.ts";
 import { findWorkloads } from "../query/workload-reference.ts";
 import {
   gatherSockets,
@@ -58,9 +59,11 @@ export async function explainPair(
 ): Promise<{ readonly answers: readonly PairAnswer[]; readonly outcome: Outcome }> {
   const { from, to, namespace, window, request, ...asking } = options;
   const view = await mesh.mesh(signal);
-  const [, reference = to, digits = ""] = /^(.+):(\d{1,5})$/.exec(to) ?? [];
+  // The end of a bare IPv6 address is no port.
+  const [, reference = to, digits = ""] = (addressIn(to) === undefined && /^(.+):(\d{1,5})$/.exec(to)) || [];
   const [source] = from === "plaintext" ? [undefined] : findWorkloads(view, from, namespace);
   const destinations = findWorkloads(view, reference, namespace);
+  const service = findService(view, reference, namespace);
   const certificates = mesh.ask({ case: "listCertificates", value: {} }, asking, signal);
   const pods = mesh.ask({ case: "listPods", value: {} }, asking, signal);
   const [traffic, sockets, statuses, certificateRows, podRows, controls] = await Promise.all([
@@ -87,7 +90,8 @@ export async function explainPair(
   };
   const answers: PairAnswer[] = [];
   for (const destination of destinations) {
-    for (const port of digits === "" ? portsOf(view, destination, traffic.rows, source) : [Number(digits)]) {
+    const meant = digits === "" ? undefined : portBehind(view, service, destination, Number(digits));
+    for (const port of meant === undefined ? portsOf(view, destination, traffic.rows, source) : [meant]) {
       const asked =
         from === "plaintext" || source === undefined ? "plaintext" : `${source.namespace}/${source.serviceAccount}`;
       const [explained] = answer(view, destination.namespace, {

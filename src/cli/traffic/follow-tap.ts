@@ -4,6 +4,7 @@ import { FlowRole, Security, Verdict } from "../../xds/gen/warren/inspect/v1/ins
 import { partialText } from "../output/listing.ts";
 import type { ListFormat } from "../output/mesh-flags.ts";
 import type { MeshClient } from "../query/mesh-client.ts";
+import { checkNamespace } from "../query/workload-reference.ts";
 import { type Party, partyOf } from "./party.ts";
 import { type TapRow, tapLine, tapRow } from "./tap-lines.ts";
 
@@ -94,6 +95,7 @@ async function textOf(row: TapRow, output: TapFormat): Promise<string> {
 function filterOf(view: MeshView, wanted: TapWanted, defaultNamespace: string) {
   const { workload, to, from, namespace, port, proxy } = wanted;
   const home = namespace ?? defaultNamespace;
+  if (namespace !== undefined) checkNamespace(view, namespace);
   const party = workload === undefined ? undefined : partyOf(view, workload, home);
   const destination = to === undefined ? undefined : partyOf(view, to, home);
   const source = from === undefined ? undefined : partyOf(view, from, home);

@@ -6,7 +6,7 @@ import type { ListFormat } from "../output/mesh-flags.ts";
 import type { AskOptions } from "../query/asked.ts";
 import type { MeshClient } from "../query/mesh-client.ts";
 import { isAway } from "../query/replica.ts";
-import { findWorkloads } from "../query/workload-reference.ts";
+import { checkNamespace, findWorkloads } from "../query/workload-reference.ts";
 import { gatherTraffic } from "./gather.ts";
 import { remembered, type TopRow, topListing, topRows } from "./rates.ts";
 
@@ -45,6 +45,7 @@ export async function followTop(mesh: MeshClient, options: TopOptions, signal: A
       if (shown === looks) return 3;
       continue;
     }
+    if (shown === 1 && options.namespace !== undefined) checkNamespace(view, options.namespace);
     const wanted = filterOf(view, options, mesh.defaultNamespace);
     const rows = topRows(view, before.rows, now.seen.rows, (now.at - before.at) / 1000).filter(wanted);
     const { outcome } = now.seen;

@@ -1,6 +1,6 @@
 /** A workload that people name, as the agents' filters name it: by its pod, or by its owner as `Kind/name`. */
 import type { MeshView } from "../../model/mesh.ts";
-import { findWorkloads } from "../query/workload-reference.ts";
+import { checkNamespace, findWorkloads } from "../query/workload-reference.ts";
 
 export interface Party {
   readonly namespace: string;
@@ -10,7 +10,10 @@ export interface Party {
 /** Found in the mesh, so that a wrong name is told instead of waited for. */
 export function partyOf(view: MeshView, reference: string, namespace: string): Party {
   const [, space] = /^(?:ns|namespace)\/(.+)$/.exec(reference) ?? [];
-  if (space !== undefined) return { namespace: space, workload: "" };
+  if (space !== undefined) {
+    checkNamespace(view, space);
+    return { namespace: space, workload: "" };
+  }
   const found = findWorkloads(view, reference, namespace);
   const [first] = found;
   if (first === undefined) return { namespace, workload: reference };

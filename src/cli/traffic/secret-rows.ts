@@ -107,5 +107,5 @@ export const secretsListing: Listing<SecretRow> = {
   columns,
   name: ({ node, name, serial }) => `${node}/${name}/${serial}`,
   json: secretsDocument,
-  none: "no certificate: the workload is not enrolled, or its node's agent did not answer",
+  none: "no certificate is held",
 };

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { allAllowed, answer, type QuestionFlags } from "../../../src/cli/query/question.ts";
 import type { MeshDelta } from "../../../src/mesh/mesh-index.ts";
-import { authorizationPolicy, identity, mesh, peerAuthentication, workload } from "../../mesh/build.ts";
+import { authorizationPolicy, identity, mesh, peerAuthentication, service, workload } from "../../mesh/build.ts";
 
 const api = workload("api", "10.0.0.1");
 const web = workload("web", "10.0.0.2");
@@ -32,6 +32,12 @@ describe("answer", () => {
       { authorizationPolicies: [byHeader] },
       { header: ["x-tenant=red"] },
       { outcome: "deny" },
+    ],
+    [
+      "a Service's port, asked for as clients do",
+      { services: [service("front", ["10.96.0.1"], { 80: [{ address: "10.0.0.1", targetPort: 8080 }] }, [api])] },
+      { to: "10.96.0.1:80" },
+      { outcome: "allow", port: 8080 },
     ],
     ["a host", { authorizationPolicies: [byHost] }, { host: "ADMIN.shop" }, { outcome: "deny", rule: 0 }],
     [

@@ -1,6 +1,7 @@
 /** Verbs by their whole names, and what they print for programs. */
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
+import { text } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
 import { onTestFinished } from "vitest";
@@ -34,14 +35,16 @@ export function schemaOf(document: object): string {
 /** The first two lines of a verb with `--watch`, and how it ends when it is interrupted then; a third may have been on its way. */
 export async function firstLooks(verb: string): Promise<{ readonly lines: string[]; readonly code: number | null }> {
   const main = fileURLToPath(new URL("../../../src/main.ts", import.meta.url));
-  const child = spawn(process.execPath, [main, ...verb.split(" "), "--watch"], { stdio: ["ignore", "pipe", "ignore"] });
+  // Patient: several are started at once, and a machine may stall.
+  const args = [...verb.split(" "), "--watch", "--timeout", "30s"];
+  const child = spawn(process.execPath, [main, ...args], { stdio: ["ignore", "pipe", "pipe"] });
   onTestFinished(() => void child.kill("SIGKILL"));
   const ended = new Promise<number | null>((resolve) => child.once("exit", resolve));
-  const lines: string[] = [];
+  const [lines, advice]: [string[], Promise<string>] = [[], text(child.stderr)];
   for await (const line of createInterface({ input: child.stdout })) {
     lines.push(line);
     if (lines.length === 2) child.kill("SIGINT");
   }
-  if (lines.length < 2) throw new Error(`${verb} --watch ended after ${lines.length} looks`);
+  if (lines.length < 2) throw new Error(`${verb} --watch ended after ${lines.length} looks: ${await advice}`);
   return { lines, code: await ended };
 }
