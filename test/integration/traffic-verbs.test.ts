@@ -330,7 +330,7 @@ describe("verbs about traffic", { timeout: 300_000 }, () => {
   });
 
   test("what is not there is a usage error", async () => {
-    for (const verb of ["tls-check --fail-on plaintext", "plaintext", "certs", "tap --for 1m", "top --count 1"])
+    for (const verb of ["tls-check --fail-on plaintext", "tap --for 1m"])
       expect({ verb, ...(await shell.run(`warren ${verb} -n productoin`)) }).toMatchObject({
         code: 2,
         stderr: expect.stringContaining("namespaces with any: outside, production") as string,
