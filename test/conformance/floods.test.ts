@@ -58,8 +58,8 @@ interface Attack {
   readonly frames: (turn: number, authority: string) => Buffer;
   /** Whether a stream must be open for it. */
   readonly needsStream: boolean;
-  /** Turns after which the connection must have been closed. */
-  readonly most: number;
+  /** Turns for which the connection must be closed. Absent: it is for their number in a second, so the flood goes on until one has as many. */
+  readonly most?: number;
   /**
    * node:http2 neither counts these frames nor shows them to its user, so the TypeScript engine cannot end such a connection; they hold no
    * memory there, and cost the sender more than the reader.
@@ -96,14 +96,12 @@ const attacks: readonly Attack[] = [
   {
     title: "empty DATA",
     needsStream: true,
-    most: 1_000_000,
     frames: () => frame(frameType.data, 0, 1),
   },
   {
     title: "WINDOW_UPDATEs of one byte",
     nativeOnly: true,
     needsStream: true,
-    most: 1_000_000,
     frames: () => frame(frameType.windowUpdate, 0, 1, uint32(1)),
   },
   {
@@ -118,22 +116,21 @@ const attacks: readonly Attack[] = [
   {
     title: "PRIORITY frames",
     needsStream: false,
-    most: 1_000_000,
     frames: () => frame(2, 0, 1, Buffer.from([0, 0, 0, 0, 16])),
   },
 ];
 
-/** Sends as fast as the other side reads; the number of turns until it closed. A peer that does not read makes no difference to it. */
-async function flood(socket: TLSSocket, attack: Attack, authority: string): Promise<number> {
+/** Sends as fast as the other side reads, until it closes or has enough to close for. A peer that does not read makes no difference to it. */
+async function flood(socket: TLSSocket, attack: Attack, authority: string): Promise<void> {
+  const { most = Number.POSITIVE_INFINITY } = attack;
   const closed = new Promise((resolve) => socket.once("close", resolve));
   const drained = () => new Promise((resolve) => socket.once("drain", resolve));
   let turn = 0;
-  while (!socket.destroyed && turn < attack.most) {
+  while (!socket.destroyed && turn < most) {
     const parts: Buffer[] = [];
     for (let i = 0; i < 200; i += 1, turn += 1) parts.push(attack.frames(turn, authority));
     if (!socket.write(Buffer.concat(parts))) await Promise.race([drained(), closed]);
   }
-  return turn;
 }
 
 describe.each(engines)("against the $name engine, a flood of", (kind: EngineKind) => {
@@ -177,7 +174,8 @@ describe.each(engines)("against the $name engine, a flood of", (kind: EngineKind
     const flooding = flood(socket, attack, authority);
     // Served beside the flood, not after it.
     for (let i = 0; i < 20; i += 1) expect(await pingPong()).toBe("ping");
-    expect(await flooding).toBeLessThan(attack.most);
+    await flooding;
+    // All of it may stand in the kernel's buffers while the other side has no processor to read it with.
     await over;
     clearInterval(watch);
     expect(await down).toMatchObject({ direction: "inbound", peer: identity("bad") });
