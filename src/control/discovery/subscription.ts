@@ -88,10 +88,8 @@ export class Subscription {
     // A first request that names nothing asks for everything.
     if (!this.#begun && subscribe.length + unsubscribe.length === 0) this.#subscribe(wildcard, first);
     this.#begun = true;
-    const nothing = subscribe.includes(wildcard) && unsubscribe.includes(wildcard);
-    // Both at once is how a client asks for nothing yet: without a name it would ask for everything.
-    if (nothing) this.#owes = true;
-    for (const name of subscribe) if (name !== wildcard || !nothing) this.#subscribe(name, first);
+    for (const name of subscribe) this.#subscribe(name, first);
+    // Everything, and at once no more of it: so a client asks for nothing yet, which without a name would be everything.
     for (const name of unsubscribe) this.#unsubscribe(name);
     if (!first || this.#listening) return;
     this.#compareHeld();

@@ -57,6 +57,8 @@ class ScriptedClient {
   constructor(mesh: Mesh, who: SubscribedClient) {
     this.#mesh = mesh;
     this.#who = who;
+    // What is there already nobody is told of as a change.
+    mesh.store.flush();
     this.#subscription = this.#begin();
     mesh.store.onChange((change) => this.#subscription.changed(change.get("address") ?? new Set()));
   }
@@ -68,6 +70,7 @@ class ScriptedClient {
   }
 
   comeBack(): void {
+    this.#mesh.store.flush();
     this.#subscription = this.#begin();
   }
 
@@ -222,6 +225,13 @@ it("tells of a node's workloads as they come, change, move and go, and of no oth
   expect(client.take()).toEqual({ told: [], removed: ["pod/a", "pod/b"] });
 });
 
+it("tells of a node's workloads also where the first request names others", () => {
+  const { store } = shop();
+  const subscription = new Subscription(store, "address", agent);
+  subscription.request({ ...nobody, resourceNamesSubscribe: ["pod/d"], resourceNamesUnsubscribe: [] });
+  expect([...(subscription.take(1e6)?.frames.keys() ?? [])].sort()).toEqual(["pod/a", "pod/d"]);
+});
+
 it("goes on telling of a node's workloads when everything is not asked for any more, and of nothing else", () => {
   const mesh = shop();
   const client = new ScriptedClient(mesh, agent);
@@ -230,10 +240,10 @@ it("goes on telling of a node's workloads when everything is not asked for any m
   expect(client.take()?.told).toEqual(["ns/shop.svc", "pod/a", "pod/b", "pod/c", "pod/d"]);
   client.unsubscribe("*");
   client.take();
-  mesh.put("pod/a", "n1", "/10.0.0.1").put("pod/b", "n2", "/10.0.0.2").put("pod/e", "n1").drop("pod/c");
-  expect(client.take()).toEqual({ told: ["pod/a", "pod/e"], removed: [] });
-  mesh.drop("pod/a");
-  expect(client.take()).toEqual({ told: [], removed: ["pod/a"] });
+  mesh.put("pod/b", "n2", "/10.0.0.2").put("pod/e", "n1").drop("pod/a").drop("pod/c");
+  expect(client.take()).toEqual({ told: ["pod/e"], removed: ["pod/a"] });
+  mesh.put("pod/a", "n1");
+  expect(client.take()).toEqual({ told: ["pod/a"], removed: [] });
 });
 
 it("keeps no name that means nothing, for a ztunnel asks again, and keeps it for others", () => {
