@@ -56,7 +56,7 @@ async function load(command: string, options: Record<string, string | number>): 
 function ended(command: string, options: Record<string, string | number>): Promise<{ code: unknown; line: LoadLine }> {
   const args = Object.entries({ target, ...options }).map(([name, value]) => `--${name}=${value}`);
   return new Promise((resolve) => {
-    const running = execFile(program, [command, ...args], { timeout: 30_000 }, (error, stdout) =>
+    const running = execFile(program, [command, ...args], { timeout: 100_000 }, (error, stdout) =>
       resolve({ code: error?.code ?? 0, line: JSON.parse(stdout) as LoadLine }),
     );
     running.stdin?.end();
