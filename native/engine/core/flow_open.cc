@@ -114,11 +114,13 @@ void Flow::moveTo(Worker& to) {
   const auto lock = lockView();
   view.worker = to.index();
   worker_ = &to;
-  to.post(Task([this](Worker&) { moved(); }));
+  to.post(Task([id = id()](Worker& at) { at.movedHere(id); }));
 }
 
 void Flow::moved() {
-  worker_->counters().flowsOpen.add(1);
+  // This worker may have ended the pod's flows while this one was on its way to it.
+  const Reason cut = birth_.pod->cut.load(std::memory_order_acquire);
+  if (cut != Reason::ok) return finish(cut);
   watch(socket(Side::source));
   if (state_ == State::closed) return;
   if (opening_->seat == 0) return openNext();

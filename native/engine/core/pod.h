@@ -9,6 +9,7 @@
 
 #include "engine/base/address.h"
 #include "engine/core/decision_cache.h"
+#include "engine/core/reason.h"
 #include "engine/net/original_destination.h"
 #include "engine/net/socket_factory.h"
 #include "engine/tls/credential.h"
@@ -42,6 +43,8 @@ class Pod {
   // Listeners, flows and tunnels that still exist; with `closing` set the pod is gone when it reaches zero.
   mutable std::atomic<int64_t> residents{0};
   std::atomic<bool> closing{false};
+  // Why its flows were ended, once a worker began to: none may go on, on whichever worker it arrives.
+  mutable std::atomic<Reason> cut{Reason::ok};
 
   [[nodiscard]] uint32_t mark(Purpose purpose) const { return purpose == Purpose::leave ? leaveMark : deliverMark; }
 

@@ -116,6 +116,8 @@ class Worker {
   Tunnel* tunnelOfSeat(const std::shared_ptr<Group>& group, uint64_t tunnel);
   uint64_t nextId();
 
+  // A flow of another worker is this one's from now on.
+  void movedHere(uint64_t flow);
   // Commands from TypeScript, by id: a flow may have moved on since, then the command follows it.
   void decide(uint64_t flow, const std::shared_ptr<const Decision>& decision);
   void closeFlow(uint64_t flow, Reason reason);

@@ -24,6 +24,13 @@ void Worker::withFlow(uint64_t id, Command command) {
   command(*this, *flow);
 }
 
+void Worker::movedHere(uint64_t flow) {
+  // Where it was it is no longer counted.
+  counters_.flowsOpen.add(1);
+  // By id: its pod may have ended here, and the flow with it, while this was on its way.
+  withFlow(flow, [](Worker&, Flow& found) { found.moved(); });
+}
+
 void Worker::decide(uint64_t flow, const std::shared_ptr<const Decision>& decision) {
   withFlow(flow, [decision](Worker&, Flow& found) { found.decide(decision); });
 }
@@ -123,6 +130,7 @@ void Worker::closePod(const std::shared_ptr<Pod>& pod, int64_t graceMs, Reason r
 }
 
 void Worker::cutPod(const Pod& pod, Reason reason) {
+  pod.cut.store(reason, std::memory_order_release);
   for (Flow* flow : ownFlows(&pod)) flow->finish(reason);
   for (Tunnel* tunnel : ownTunnels()) {
     if (&tunnel->pod() == &pod) tunnel->close(reason);

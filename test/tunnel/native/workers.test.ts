@@ -1,8 +1,12 @@
 /** What only an engine with several workers does: tunnels on each of them, flows that move to their tunnel's worker, commands that follow. */
 import { beforeEach, describe, expect, it, vi } from "vitest";
+import type { SocketAddress } from "../../../src/model/address.ts";
+import type { DialDecision } from "../../../src/tunnel/engine.ts";
 import { createNativeEngine } from "../../../src/tunnel/native/engine.ts";
 import { closeCode, dialApp, echo, ping, startApp } from "../../conformance/support/apps.ts";
+import { identity, MeshPki } from "../../conformance/support/mesh-pki.ts";
 import { startMesh } from "../../conformance/support/mesh-under-test.ts";
+import { NodeUnderTest, type PodUnderTest } from "../../conformance/support/node-under-test.ts";
 
 const kind = { name: "native", create: createNativeEngine };
 const kinds = { client: kind, server: kind };
@@ -21,6 +25,18 @@ async function start(flows: number, limits = {}) {
     sockets.map((_, i) => `flow ${i}`),
   );
   return { ...mesh, app, sockets };
+}
+
+/** To the application, out of the pod and in the clear. */
+function leave({ handle }: PodUnderTest, app: SocketAddress): DialDecision {
+  return {
+    kind: "dial",
+    label: 1,
+    targets: [{ destination: app, weight: 1 }],
+    from: handle,
+    purpose: "leave",
+    baggage: "",
+  };
 }
 
 describe("an engine with several workers", () => {
@@ -86,6 +102,29 @@ describe("an engine with several workers", () => {
     await client.closing(40);
     expect(new Set(client.closed.map(({ reason }) => reason))).toEqual(new Set(["closed-by-operator"]));
     expect(client.rows()).toEqual([]);
+  });
+
+  it("ends every flow of a pod that goes, also of those that are on their way to another worker", async () => {
+    const app = await startApp(echo);
+    const pki = await MeshPki.create();
+    const node = new NodeUnderTest(kind);
+    const who = identity("caller");
+    const credential = node.addCredential(await pki.credential(who));
+    const count = 60;
+    for (let round = 1; round <= 15; round += 1) {
+      const pod = await node.addPod(credential, who);
+      const sockets = await Promise.all(Array.from({ length: count }, () => dialApp(pod.outbound)));
+      await expect.poll(() => node.arrived.length, { interval: 5 }).toBe(round * count);
+      // All decided at once, so that most are sent to a worker with less to do; and in the same breath the pod is to go.
+      for (const { flow } of node.arrived.slice(-count)) node.engine.decide(flow, leave(pod, app));
+      await node.engine.removePod(pod.handle, { graceMs: round % 3, reason: "pod-removed" });
+      await Promise.all(sockets.map(closeCode));
+    }
+    await node.closing(15 * count);
+    expect(node.rows()).toEqual([]);
+    // Who was on its way is counted where it was to arrive when it does.
+    await expect.poll(() => node.engine.stats().flowsOpen, { interval: 5 }).toBe(0);
+    expect(new Set(node.closed.map(({ flow }) => flow)).size).toBe(15 * count);
   });
 
   it("loses no flow and tells of each once while tunnels are cut under it", async () => {
