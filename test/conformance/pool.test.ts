@@ -2,6 +2,7 @@
 import { once } from "node:events";
 import { constants, type ServerHttp2Stream } from "node:http2";
 import { connect, createServer, type Socket } from "node:net";
+import { createServer as createTlsServer, type TLSSocket } from "node:tls";
 import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import type { SocketAddress } from "../../src/model/address.ts";
 import { unlessStalled } from "../support/stalls.ts";
@@ -12,6 +13,7 @@ import { freshAddress, ports } from "./support/loopback.ts";
 import { identity, MeshPki, type Papers } from "./support/mesh-pki.ts";
 import { NodeUnderTest } from "./support/node-under-test.ts";
 import type { OptionOverrides } from "./support/options.ts";
+import { frameType, RawFrames } from "./support/raw-frames.ts";
 import { echoStream, type RawServer, rawServer } from "./support/raw-peers.ts";
 
 const server = identity("server");
@@ -38,6 +40,31 @@ async function deafServer(): Promise<{ address: string; port: number; accepted: 
     deaf.close();
   });
   return { address, port: ports.hbone, accepted };
+}
+
+/** An HBONE server that says only what a test writes, frame by frame. */
+async function framesServer(): Promise<SocketAddress & { tunnels: { socket: TLSSocket; frames: RawFrames }[] }> {
+  const tunnels: { socket: TLSSocket; frames: RawFrames }[] = [];
+  const { chain, key, trust } = papers;
+  const options = {
+    cert: chain,
+    key,
+    ca: trust,
+    requestCert: true,
+    minVersion: "TLSv1.3",
+    ALPNProtocols: ["h2"],
+  } as const;
+  const frames = createTlsServer(options, (socket) => {
+    tunnels.push({ socket: watchErrors(socket), frames: new RawFrames(socket, { end: "server" }) });
+  });
+  const address = freshAddress();
+  frames.listen(ports.hbone, address);
+  await once(frames, "listening");
+  onTestFinished(() => {
+    for (const { socket } of tunnels) socket.destroy();
+    frames.close();
+  });
+  return { address, port: ports.hbone, tunnels };
 }
 
 /** A way to `target` that can stop moving bytes while both its connections stay open: a peer whose process hangs. */
@@ -192,6 +219,28 @@ describe.each(engines)("a tunnel group of the $name engine", (kind: EngineKind) 
     });
     expect(await ping(await flow())).toBe("ping");
     expect(node.engine.stats().retriesTotal).toBe(1);
+  });
+
+  it("sends a flow elsewhere that was given the room of a stream which ended while its tunnel began to drain", async () => {
+    // Longer than the test: what is forgotten is not made good by a time limit.
+    const { node, pod } = await start({
+      limits: { flowsPerTunnel: 2, tunnelsPerGroup: 1 },
+      timeouts: { connectAnswer: 3_600_000 },
+    });
+    const peer = await framesServer();
+    node.decideFlow = () => carry(node.group(pod, peer, server));
+    const asked = (tunnel: number) => peer.tunnels[tunnel]?.frames.of(frameType.headers).length;
+    await Promise.all([dialApp(pod.outbound), dialApp(pod.outbound)]);
+    await expect.poll(() => asked(0), { interval: 5 }).toBe(2);
+    await dialApp(pod.outbound);
+    await expect.poll(() => node.engine.stats().decisionsTotal, { interval: 5 }).toBe(3);
+    // In one write: the engine gives the place to the flow that waits, and hears in the same breath that there is none.
+    peer.tunnels[0]?.socket.cork();
+    peer.tunnels[0]?.frames.send(frameType.rstStream, 0, 1, Buffer.alloc(4));
+    peer.tunnels[0]?.frames.send(frameType.goaway, 0, 0, Buffer.from([0, 0, 0, 3, 0, 0, 0, 0]));
+    peer.tunnels[0]?.socket.uncork();
+    await expect.poll(() => node.closed.length, { interval: 5 }).toBe(1);
+    await expect.poll(() => asked(1), { interval: 5 }).toBe(1);
   });
 
   it("loses its flows, with resets, when the peer vanishes", async () => {

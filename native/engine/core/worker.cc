@@ -272,12 +272,13 @@ void Worker::bury(Tunnel& tunnel) {
 }
 
 Tunnel* Worker::tunnelOfSeat(const std::shared_ptr<Group>& group, uint64_t tunnel) {
+  // A tunnel that began to drain since the seat was given left its group with all seats, and opens no more streams.
+  if (!group->holds(tunnel)) return nullptr;
   {
     const std::lock_guard lock(tunnelTable_.mutex);
     const auto entry = tunnelTable_.tunnels.find(tunnel);
     if (entry != tunnelTable_.tunnels.end()) return entry->second.get();
   }
-  if (!group->holds(tunnel)) return nullptr;
   Tunnel& added = addTunnel(std::make_unique<Tunnel>(*this, tunnel, group));
   return added.closed() ? nullptr : &added;
 }

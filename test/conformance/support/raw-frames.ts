@@ -17,6 +17,9 @@ export const frameType = {
 
 export const flag = { endStream: 1, ack: 1, endHeaders: 4 } as const;
 
+/** RFC 9113 §3.4. */
+const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
 export interface Frame {
   readonly type: number;
   readonly flags: number;
@@ -28,12 +31,16 @@ export class RawFrames {
   readonly frames: Frame[] = [];
   readonly #socket: TLSSocket;
   #rest = Buffer.alloc(0);
+  /** Of the client's preface, still to come. */
+  #preface: number;
 
-  /** Sends the preface and SETTINGS, empty but for the window; answers SETTINGS and PINGs from then on. */
-  constructor(socket: TLSSocket, options: { initialWindow?: number } = {}) {
+  /** Says its preface, as a client, and SETTINGS, empty but for the window; answers SETTINGS and PINGs from then on. */
+  constructor(socket: TLSSocket, options: { initialWindow?: number; end?: "client" | "server" } = {}) {
+    const server = options.end === "server";
     this.#socket = socket;
+    this.#preface = server ? preface.length : 0;
     socket.on("data", (data: Buffer) => this.#take(data));
-    socket.write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    if (!server) socket.write(preface);
     const settings = Buffer.alloc(options.initialWindow === undefined ? 0 : 6);
     if (options.initialWindow !== undefined) {
       // SETTINGS_INITIAL_WINDOW_SIZE, RFC 9113 §6.5.2.
@@ -73,7 +80,9 @@ export class RawFrames {
   }
 
   #take(data: Buffer): void {
-    this.#rest = Buffer.concat([this.#rest, data]);
+    const skipped = Math.min(this.#preface, data.length);
+    this.#preface -= skipped;
+    this.#rest = Buffer.concat([this.#rest, data.subarray(skipped)]);
     while (this.#rest.length >= 9) {
       const length = this.#rest.readUIntBE(0, 3);
       if (this.#rest.length < 9 + length) return;
