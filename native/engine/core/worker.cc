@@ -284,6 +284,11 @@ Tunnel* Worker::tunnelOfSeat(const std::shared_ptr<Group>& group, uint64_t tunne
 }
 
 void Worker::openInbound(std::shared_ptr<Pod> pod, Fd fd, const Address& peer) {
+  // Accepted on another worker while the pod was removed: this one may be done with the pod.
+  if (pod->closing.load(std::memory_order_acquire)) {
+    pod->inboundTunnels.fetch_sub(1, std::memory_order_relaxed);
+    return resetOnClose(fd.get());
+  }
   const uint64_t id = engine_.tunnelIds().fetch_add(1, std::memory_order_relaxed) << kWorkerBits | index_;
   addTunnel(std::make_unique<Tunnel>(*this, id, std::move(pod), std::move(fd), peer));
 }
