@@ -182,6 +182,22 @@ describe.each(engines)("the $name engine on 15008", (kind: EngineKind) => {
     },
   );
 
+  it("lets a tunnel that carries nothing go, whatever malformed requests came over it", async () => {
+    const { node, pod, papers } = await start({ timeouts: { tunnelIdle: 100 } });
+    const frames = new RawFrames(await rawTls(pod.hbone, papers));
+    // Open until the malformed one is over: the tunnel is idle only then.
+    frames.sendHeaders(1, [
+      [":method", "CONNECT"],
+      [":authority", `${pod.address}:80`],
+    ]);
+    await frames.first(frameType.headers, 1);
+    frames.sendHeaders(3, [[":method", "CONNECT"]]);
+    await frames.first(frameType.rstStream, 3);
+    expect(node.tunnelsDown).toEqual([]);
+    frames.send(frameType.rstStream, 0, 1, Buffer.from([0, 0, 0, constants.NGHTTP2_CANCEL]));
+    expect((await node.tunnelDown()).reason).toBe("ok");
+  });
+
   it.each([
     ["policy-denied", 401],
     ["strict-plaintext", 401],

@@ -71,8 +71,11 @@ struct Tunnel::Callbacks {
     return static_cast<ssize_t>(std::min({window, peerFrameSize, most}));
   }
 
-  static int beginHeaders(nghttp2_session*, const nghttp2_frame*, void* user) {
-    of(user).incoming_.clear();
+  static int beginHeaders(nghttp2_session*, const nghttp2_frame* frame, void* user) {
+    Tunnel& tunnel = of(user);
+    tunnel.incoming_.clear();
+    // From here on nghttp2 tells of the stream's end, of one that turns out malformed too.
+    if (frame->headers.cat == NGHTTP2_HCAT_REQUEST) tunnel.streams_++;
     return 0;
   }
 
@@ -253,7 +256,6 @@ void Tunnel::openStream(Flow& flow) {
 }
 
 void Tunnel::onRequest(int32_t stream, bool ended) {
-  streams_++;
   idleTimer_.cancel();
   const Headers& request = incoming_;
   if (request.method != "CONNECT") return rejectRequest(stream, Reason::notConnect, request.authority);
