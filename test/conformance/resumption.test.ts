@@ -67,6 +67,18 @@ describe.each(engines)("the $name engine as a server whose sessions may be resum
     await expect.poll(() => node.tunnelsDown.map(({ reason }) => reason)).toContain("certificate-revoked");
   });
 
+  it.each(refusals)("ends a tunnel that was resumed after %s", async (_title, change) => {
+    const { node, pod, papers, credential } = await start();
+    const again = await rawTls(pod.hbone, papers, { session: await visit(pod, papers) });
+    expect(again.isSessionReused()).toBe(resumes);
+    const session = connect("https://peer", { createConnection: () => again });
+    session.on("error", () => {});
+    onTestFinished(() => session.destroy());
+    await expect.poll(() => node.tunnels()).toHaveLength(1);
+    node.engine.setCredential(pod.credential, { ...credential, ...(await change(papers, client)) });
+    expect(await node.tunnelDown(2)).toMatchObject({ reason: "certificate-revoked", peer: client });
+  });
+
   it("takes no session of before its certificate was renewed", async () => {
     const { node, pod, papers } = await start();
     const session = await visit(pod, papers);

@@ -191,6 +191,11 @@ bool CredentialVersion::refuses(X509* leaf, STACK_OF(X509) * chain, std::string&
   // The chain itself was verified when the tunnel opened, so each of its certificates is followed by its issuer. To
   // look them up is all that is left to do: a change of the list asks about every open tunnel at once.
   const int last = sk_X509_num(chain) - 1;
+  // A resumed session knows its peer's certificate and no other: then the issuer's name must do.
+  if (last < 0 && listed(leaf, nullptr)) {
+    detail = X509_verify_cert_error_string(X509_V_ERR_CERT_REVOKED);
+    return true;
+  }
   for (int i = 0; i <= last; i++) {
     if (!listed(sk_X509_value(chain, i), sk_X509_value(chain, std::min(i + 1, last)))) continue;
     detail = X509_verify_cert_error_string(X509_V_ERR_CERT_REVOKED);
@@ -205,7 +210,7 @@ bool CredentialVersion::listed(X509* certificate, X509* issuer) const {
     X509_REVOKED* entry = nullptr;
     // 2: listed as taken off the list.
     if (X509_CRL_get0_by_cert(list.crl.get(), &entry, certificate) != 1) return false;
-    return list.isBy(issuer);
+    return issuer == nullptr || list.isBy(issuer);
   });
 }
 

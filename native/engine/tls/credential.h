@@ -73,7 +73,7 @@ class CredentialVersion {
   [[nodiscard]] bool refuses(X509* leaf, STACK_OF(X509) * chain, std::string& detail) const;
 
  private:
-  // Revoked by its issuer.
+  // Revoked by its issuer; by who has its issuer's name, where the issuer is null.
   [[nodiscard]] bool listed(X509* certificate, X509* issuer) const;
 
   std::unique_ptr<SSL_CTX, decltype(&SSL_CTX_free)> context_{nullptr, SSL_CTX_free};
