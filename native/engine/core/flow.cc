@@ -84,11 +84,12 @@ void Flow::adoptStream(Tunnel& tunnel, int32_t stream, std::string authority, co
   streamSide_ = Side::source;
   tunnel_ = &tunnel;
   stream_ = stream;
-  authority_ = std::make_unique<const std::string>(std::move(authority));
   if (!traceparent.empty() && worker_->engine().options().traces.carried) {
     traceparent_ = std::make_unique<const std::string>(traceparent);
   }
   const auto lock = lockView();
+  // Listings show its host.
+  authority_ = std::make_unique<const std::string>(std::move(authority));
   view.tunnel = tunnel.id();
   view.peer = tunnel.peer();
 }
