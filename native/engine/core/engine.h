@@ -143,6 +143,8 @@ class Engine {
   void release(const Pod& pod);
   // Descriptors are getting few, as the number of a new one tells, and the pod has more than its share of them.
   [[nodiscard]] bool crowdedOut(const Pod& pod, int fd) const;
+  // Said of what such a pod is refused.
+  static constexpr const char* kCrowdedOut = "the pod has more than its share of them";
   void residentLeft(const Pod& pod, Worker& worker);
   // Bytes that wait for slow readers.
   [[nodiscard]] int64_t waiting() const;

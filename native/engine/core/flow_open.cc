@@ -16,7 +16,6 @@ namespace warren::engine {
 
 namespace {
 constexpr int kServerError = 500;
-constexpr const char* kCrowdedOut = "the pod has more than its share of them";
 }  // namespace
 
 // By weight among the targets not tried yet; of two draws the less loaded one.
@@ -242,7 +241,7 @@ void Flow::dialTo(uint16_t index) {
   }
   if (worker_->engine().crowdedOut(*birth_.pod, out.fd.get())) {
     out.fd.reset();
-    return failed(Reason::outOfDescriptors, kCrowdedOut);
+    return failed(Reason::outOfDescriptors, Engine::kCrowdedOut);
   }
   tuneSocket(out.fd.get());
   {
@@ -290,7 +289,7 @@ void Flow::handOver() {
   ours.fd.reset(pair[0]);
   if (worker_->engine().crowdedOut(*birth_.pod, pair[0])) {
     Fd(pair[1]).reset();
-    return finish(Reason::outOfDescriptors, kCrowdedOut);
+    return finish(Reason::outOfDescriptors, Engine::kCrowdedOut);
   }
   handedOver_ = true;
   if (birth_.role == Role::inboundHbone) {

@@ -135,7 +135,7 @@ void Tunnel::connect() {
     return setupFailed(exhausted ? Reason::outOfDescriptors : Reason::connectFailed, errorText(errno));
   }
   if (worker_.engine().crowdedOut(*pod_, fd_.get())) {
-    return setupFailed(Reason::outOfDescriptors, "the pod has more than its share of them");
+    return setupFailed(Reason::outOfDescriptors, Engine::kCrowdedOut);
   }
   sockaddr_storage address{};
   const socklen_t length = peerAddress_.toSockaddr(address);
