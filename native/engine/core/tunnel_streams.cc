@@ -72,6 +72,8 @@ struct Tunnel::Callbacks {
   }
 
   static int beginHeaders(nghttp2_session*, const nghttp2_frame* frame, void* user) {
+    // A push, which our SETTINGS forbade before there was a request to push for.
+    if (frame->hd.type != NGHTTP2_HEADERS) return NGHTTP2_ERR_CALLBACK_FAILURE;
     Tunnel& tunnel = of(user);
     tunnel.incoming_.clear();
     // From here on nghttp2 tells of the stream's end, of one that turns out malformed too.
