@@ -62,7 +62,18 @@ describe.each(engines)("the $name engine without descriptors", (kind: EngineKind
     // Everybody goes; new ones are served as before.
     for (const socket of sockets) socket.destroy();
     await Promise.all(answers);
-    await expect.poll(async () => (await child.report()).stats.flowsOpen, { interval: 20, timeout: 30_000 }).toBe(1);
+    const onlyFirst = () => expect.poll(async () => (await child.report()).stats.flowsOpen, { interval: 20 }).toBe(1);
+    await onlyFirst();
+    // Some of them are still in the listener's queue, and take descriptors when their turn comes: who is served came after all of those.
+    await expect
+      .poll(async () => {
+        const socket = await plainDial(outbound);
+        const served = await plainPing(socket);
+        socket.destroy();
+        return served;
+      })
+      .toBe(true);
+    await onlyFirst();
     for (let i = 0; i < 5; i += 1) {
       const socket = await plainDial(outbound);
       expect(await plainPing(socket)).toBe(true);
