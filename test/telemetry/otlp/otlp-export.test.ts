@@ -39,7 +39,7 @@ afterEach(async () => {
 
 async function start(change: Partial<OtlpExportOptions> = {}, clock: Clock = systemClock): Promise<OtlpExport> {
   const all = { logs: true, metrics: true, traces: true, traceSample: 1, headersFile: undefined, caFile: undefined };
-  const times = { intervalMs: 20, metricsIntervalMs: 20, timeoutMs: 30_000 };
+  const times = { intervalMs: 20, metricsIntervalMs: 20, timeoutMs: 100_000 };
   const endpoint = change.endpoint ?? `http://127.0.0.1:${await double.start()}`;
   const options = { ...all, ...times, queue: 1000, node: "n1", version: "1.2.3", ...change, endpoint };
   out = await OtlpExport.start(
@@ -83,7 +83,8 @@ describe("the export by OTLP", () => {
     }
     const sent = await start({ logs: false, traces: false, metricsIntervalMs: 3_600_000 });
     await sent.stopMetrics();
-    await expect.poll(() => sent.stats()["pointsExportedTotal"]).toBeGreaterThan(3200);
+    // Written, read back and taken apart in this one thread.
+    await expect.poll(() => sent.stats()["pointsExportedTotal"], { timeout: 100_000 }).toBeGreaterThan(3200);
     const largest = Math.max(...double.metrics.map(({ points }) => points.length));
     expect(largest).toBeLessThanOrEqual(128);
     const opened = double.metrics.filter(({ name }) => name === "istio_tcp_connections_opened_total");
