@@ -26,23 +26,34 @@ export function registerCerts(program: Command, exit: Exit): void {
 }
 
 async function certs(workload: string | undefined, flags: ListFlags): Promise<number> {
-  const [{ runListing }, { rowsOf }, { certificateLine, certificatesListing, isBad }, { liveWorkloads }] = [
+  const [
+    { runListing },
+    { rowsOf },
+    { certificateLine, certificatesListing, isBad },
+    { findWorkloads },
+    { revokedBy },
+  ] = [
     await import("./output/run-listing.ts"),
     await import("./query/asked.ts"),
     await import("./query/certificate-rows.ts"),
-    await import("./query/live-workloads.ts"),
+    await import("./query/workload-reference.ts"),
+    await import("./query/revoked.ts"),
   ];
   const { namespace, node: nodes = [], timeout: timeoutMs } = flags;
   return runListing(certificatesListing, flags, async (mesh, signal): Promise<Listed<CertificateLine>> => {
-    const meant = workload === undefined ? undefined : await liveWorkloads(mesh, workload, namespace, signal);
-    const identities = meant && new Set<string>(meant.workloads.map(({ identity }) => identity));
+    const view = await mesh.mesh(signal);
+    const meant = workload && findWorkloads(view, workload, namespace ?? mesh.defaultNamespace);
+    const identities = meant && new Set<string>(meant.map(({ identity }) => identity));
+    const isRevoked = await revokedBy(view.settings);
     const asked = mesh.ask({ case: "listCertificates", value: {} }, { nodes, timeoutMs }, signal);
     const now = Date.now();
     const all = await rowsOf(asked, "certificates", ({ certificates }, { node }) =>
-      certificates.map((certificate) => certificateLine(node, certificate, now)),
+      certificates.map((certificate) => certificateLine(node, certificate, { now, isRevoked })),
     );
     const rows = all
-      .filter((row) => identities?.has(row.identity) ?? (namespace === undefined || row.namespace === namespace))
+      .filter((row) =>
+        identities ? identities.has(row.identity) : namespace === undefined || row.namespace === namespace,
+      )
       .sort((one, other) => (`${one.identity} ${one.node}` < `${other.identity} ${other.node}` ? -1 : 1));
     return { rows, outcome: asked.outcome, code: rows.some(isBad) ? 1 : 0 };
   });

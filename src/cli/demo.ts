@@ -38,6 +38,7 @@ export function registerDemo(program: Command, exit: Exit): void {
 async function runDemoCommand(options: DemoOptions): Promise<number> {
   const { default: colours } = await import("picocolors");
   const { Checklist } = await import("../lab/demo/checklist.ts");
+  const { stateRoot } = await import("../lab/verbs/choose.ts");
   const { runDemo, startDemoLab, keepHint, logTails, openHint } = await import("../lab/demo/demo.ts");
   const quiet = options.json === true;
   const say = (line: string) => {
@@ -60,6 +61,8 @@ async function runDemoCommand(options: DemoOptions): Promise<number> {
   let playing = false;
   const lab = await startDemoLab(
     {
+      // Where its own verbs look for it.
+      stateRoot: stateRoot(),
       ...(options.engine !== undefined && { engine: options.engine }),
       ...(options.backend !== undefined && { backend: options.backend }),
       // What ends when the lab is taken down, or because a scene ended it, is no news.

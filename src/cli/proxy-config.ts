@@ -60,21 +60,24 @@ function port(text: string): number {
 }
 
 async function secrets(reference: string, flags: ListFlags): Promise<number> {
-  const [{ runListing }, { secretRows, secretsListing }, { findWorkloads }, { rowsOf }] = [
+  const [{ runListing }, { secretRows, secretsListing }, { findWorkloads }, { rowsOf }, { revokedBy }] = [
     await import("./output/run-listing.ts"),
     await import("./traffic/secret-rows.ts"),
     await import("./query/workload-reference.ts"),
     await import("./query/asked.ts"),
+    await import("./query/revoked.ts"),
   ];
   return runListing(secretsListing, flags, async (mesh, signal) => {
-    const workloads = findWorkloads(await mesh.mesh(signal), reference, flags.namespace ?? mesh.defaultNamespace);
+    const view = await mesh.mesh(signal);
+    const workloads = findWorkloads(view, reference, flags.namespace ?? mesh.defaultNamespace);
+    const [now, isRevoked] = [Date.now(), await revokedBy(view.settings)];
     const nodes = [...new Set(workloads.map(({ node }) => node))].filter((node) => flags.node?.includes(node) ?? true);
     const identities = new Set<string>(workloads.map(({ identity }) => identity));
     const asked = mesh.ask({ case: "listCertificates", value: {} }, { nodes, timeoutMs: flags.timeout }, signal);
     const rows = await rowsOf(asked, "certificates", ({ certificates }, { node }) =>
       certificates
         .filter(({ identity }) => identities.has(identity))
-        .flatMap((one) => secretRows(node, one, Date.now())),
+        .flatMap((one) => secretRows(node, one, { now, isRevoked })),
     );
     return { rows, outcome: asked.outcome, advice: rows.length === 0 ? whyNone(workloads) : "" };
   });

@@ -1,5 +1,6 @@
 /** Identities and single certificates are revoked under a running load: what they have open ends, and nothing of anybody else's. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { CertificateLine } from "../../src/cli/query/certificate-rows.ts";
 import { Lab } from "../../src/lab/lab.ts";
 import { warren as verb } from "../cli/support/run-cli.ts";
 import { documents, idle, service, web } from "../lab/fixtures.ts";
@@ -72,6 +73,15 @@ describe.each(["native", "typescript"] as const)("a mesh under load, on the %s e
       expect(line.closed).toBe(false);
     }
     expect(await asks("two")).toBe(true);
+
+    // Its dates are good still, and say nothing.
+    const told = async () => {
+      const certs = await warren("certs", "-o", "json");
+      const { certificates } = JSON.parse(certs.stdout) as { certificates: CertificateLine[] };
+      return { code: certs.code, revoked: certificates.filter((held) => held.revoked && !held.valid) };
+    };
+    const both = lab.nodes().map((node) => ({ node, identity: spiffe("one"), state: "ready" }));
+    await expect.poll(told, tries).toMatchObject({ code: 1, revoked: both });
 
     expect((await warren("ca", "restore", spiffe("one"))).code).toBe(0);
     await expect.poll(() => asks("one"), tries).toBe(true);

@@ -3,13 +3,16 @@ import { parseIdentity } from "../../identity/spiffe.ts";
 import { type Certificate, Certificate_State } from "../../xds/gen/warren/inspect/v1/inspect_pb.ts";
 import type { Listing } from "../output/listing.ts";
 import { isoTime, spanText, unixMs } from "../output/words.ts";
+import type { IsRevoked } from "./revoked.ts";
 
 export interface CertificateLine {
   readonly identity: string;
   readonly namespace: string;
   readonly node: string;
   readonly state: "pending" | "ready" | "unavailable";
+  /** Between its dates, and not revoked. */
   readonly valid: boolean;
+  readonly revoked: boolean;
   readonly notBefore: string;
   readonly notAfter: string;
   readonly renewsAt: string;
@@ -19,15 +22,21 @@ export interface CertificateLine {
   readonly lastError: string;
 }
 
-export function certificateLine(node: string, certificate: Certificate, now: number): CertificateLine {
+export function certificateLine(
+  node: string,
+  certificate: Certificate,
+  { now, isRevoked }: { readonly now: number; readonly isRevoked: IsRevoked },
+): CertificateLine {
   const { identity, state, notBefore, notAfter, renewsAt, serial, issuer, keyType, lastError } = certificate;
   const dated = notBefore !== undefined && notAfter !== undefined;
+  const revoked = isRevoked(certificate);
   return {
     identity,
     namespace: parseIdentity(identity)?.namespace ?? "",
     node,
     state: stateWord(state),
-    valid: dated && unixMs(notBefore) <= now && now < unixMs(notAfter),
+    revoked,
+    valid: !revoked && dated && unixMs(notBefore) <= now && now < unixMs(notAfter),
     notBefore: isoTime(notBefore),
     notAfter: isoTime(notAfter),
     renewsAt: isoTime(renewsAt),
@@ -39,8 +48,8 @@ export function certificateLine(node: string, certificate: Certificate, now: num
 }
 
 /** One that is being fetched for the first time is no trouble yet. */
-export function isBad({ state, valid }: CertificateLine): boolean {
-  return state === "unavailable" || (state === "ready" && !valid);
+export function isBad({ state, valid, revoked }: CertificateLine): boolean {
+  return revoked || state === "unavailable" || (state === "ready" && !valid);
 }
 
 function stateWord(state: Certificate_State): CertificateLine["state"] {
@@ -68,7 +77,7 @@ export const certificatesListing: Listing<CertificateLine> = {
     { title: "NODE", cell: ({ node }) => node },
     {
       title: "STATE",
-      cell: ({ state }) => state,
+      cell: ({ state, revoked }) => (revoked ? "revoked" : state),
       style: (row, colours) => (isBad(row) ? colours.red : undefined),
     },
     { title: "VALID CERT", cell: ({ valid }) => String(valid) },

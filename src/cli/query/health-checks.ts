@@ -7,6 +7,7 @@ import { type CertificateLine, certificateLine, isBad } from "./certificate-rows
 import { type Check, checkOf } from "./check-report.ts";
 import type { MeshClient } from "./mesh-client.ts";
 import { type Headroom, type NodeStatus, nodeStatuses } from "./node-statuses.ts";
+import { revokedBy } from "./revoked.ts";
 import { type WorkloadRow, workloadRow } from "./workload-rows.ts";
 
 export interface HealthFacts {
@@ -24,17 +25,19 @@ export async function healthChecks(
   signal: AbortSignal,
 ): Promise<{ readonly checks: readonly Check[]; readonly outcome: Outcome }> {
   const now = Date.now();
-  const [controls, { rows: nodes, outcome }, certificates, view, pods] = await Promise.all([
+  const [controls, { rows: nodes, outcome }, held, view, pods] = await Promise.all([
     mesh.controls(signal),
     nodeStatuses(mesh, options, signal),
     rowsOf(mesh.ask({ case: "listCertificates", value: {} }, options, signal), "certificates", (page, { node }) =>
-      page.certificates.map((certificate) => certificateLine(node, certificate, now)),
+      page.certificates.map((certificate) => ({ node, certificate })),
     ),
     mesh.mesh(signal),
     rowsOf(mesh.ask({ case: "listPods", value: {} }, options, signal), "pods", (page) =>
       page.pods.map((pod) => [`${pod.namespace}/${pod.name}`, pod] as const),
     ),
   ]);
+  const isRevoked = await revokedBy(view.settings);
+  const certificates = held.map(({ node, certificate }) => certificateLine(node, certificate, { now, isRevoked }));
   const known = new Map(pods);
   const asked = new Set(outcome.asked);
   const workloads = [...view.workloads()]
@@ -198,8 +201,11 @@ function certificateChecks({ certificates, now }: HealthFacts): Check[] {
       "failure",
       certificates
         .filter(isBad)
-        .map(({ node, identity, lastError }) => `${identity} on ${node}: ${lastError || "it is not valid now"}`),
-      "control's log says why it refused; warren certs lists them",
+        .map(
+          ({ node, identity, revoked, lastError }) =>
+            `${identity} on ${node}: ${revoked ? "it is revoked, and refused everywhere" : lastError || "it is not valid now"}`,
+        ),
+      "warren certs lists them; what was refused control's log explains, what is revoked warren ca status lists and warren ca restore lets in again",
       Number.isFinite(first) ? `${certificates.length}, the first ends in ${spanText(first - now)}` : "",
     ),
     checkOf(

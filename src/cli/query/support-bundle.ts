@@ -14,6 +14,7 @@ import { healthChecks } from "./health-checks.ts";
 import type { MeshClient, MeshGround } from "./mesh-client.ts";
 import { nodeStatuses } from "./node-statuses.ts";
 import { policyRows } from "./policy-rows.ts";
+import { revokedBy } from "./revoked.ts";
 import { serviceRows } from "./service-rows.ts";
 import { workloadRow } from "./workload-rows.ts";
 
@@ -40,37 +41,38 @@ export async function gatherBundle(
   const add = (path: string, value: unknown) => entries.push({ path, text: `${bundleText(value)}\n` });
   const ask = (kind: Parameters<MeshClient["ask"]>[0]) => mesh.ask(kind, options, signal);
   const now = Date.now();
-  const [{ rows: statuses, outcome }, controls, view, certificates, connections, tunnels, pods, configs] =
-    await Promise.all([
-      nodeStatuses(mesh, options, signal),
-      mesh.controls(signal),
-      mesh.mesh(signal),
-      rowsOf(ask({ case: "listCertificates", value: {} }), "certificates", (page, { node }) =>
-        page.certificates.map((one) => certificateLine(node, one, now)),
-      ),
-      rowsOf(ask({ case: "listFlows", value: {} }), "flows", ({ flows }, { node }) =>
-        flows.map((flow) => connectionRow(node, flow)),
-      ),
-      rowsOf(ask({ case: "listTunnels", value: {} }), "tunnels", (page, { node }) =>
-        page.tunnels.map(({ localIdentity, peerIdentity, peer, tlsVersion, tlsGroup, tlsCipher, flows, direction }) => {
-          return {
-            node,
-            localIdentity,
-            peerIdentity,
-            peer: socketText(peer),
-            tlsVersion,
-            tlsGroup,
-            tlsCipher,
-            flows,
-            direction,
-          };
-        }),
-      ),
-      rowsOf(ask({ case: "listPods", value: {} }), "pods", (page) => page.pods),
-      rowsOf(ask({ case: "getConfig", value: {} }), "config", ({ schema, json }, { node }) => [
-        { node, schema, value: JSON.parse(json) as unknown },
-      ]),
-    ]);
+  const [{ rows: statuses, outcome }, controls, view, held, connections, tunnels, pods, configs] = await Promise.all([
+    nodeStatuses(mesh, options, signal),
+    mesh.controls(signal),
+    mesh.mesh(signal),
+    rowsOf(ask({ case: "listCertificates", value: {} }), "certificates", (page, { node }) =>
+      page.certificates.map((certificate) => ({ node, certificate })),
+    ),
+    rowsOf(ask({ case: "listFlows", value: {} }), "flows", ({ flows }, { node }) =>
+      flows.map((flow) => connectionRow(node, flow)),
+    ),
+    rowsOf(ask({ case: "listTunnels", value: {} }), "tunnels", (page, { node }) =>
+      page.tunnels.map(({ localIdentity, peerIdentity, peer, tlsVersion, tlsGroup, tlsCipher, flows, direction }) => {
+        return {
+          node,
+          localIdentity,
+          peerIdentity,
+          peer: socketText(peer),
+          tlsVersion,
+          tlsGroup,
+          tlsCipher,
+          flows,
+          direction,
+        };
+      }),
+    ),
+    rowsOf(ask({ case: "listPods", value: {} }), "pods", (page) => page.pods),
+    rowsOf(ask({ case: "getConfig", value: {} }), "config", ({ schema, json }, { node }) => [
+      { node, schema, value: JSON.parse(json) as unknown },
+    ]),
+  ]);
+  const isRevoked = await revokedBy(view.settings);
+  const certificates = held.map(({ node, certificate }) => certificateLine(node, certificate, { now, isRevoked }));
   add("bundle.json", {
     schema: "warren.bundle/v1",
     version,

@@ -71,7 +71,8 @@ export async function explainPair(
     gatherSockets(mesh, asking, signal),
     nodeStatuses(mesh, asking, signal),
     rowsOf(certificates, "certificates", (page, { node }) =>
-      page.certificates.map((one) => certificateLine(node, one, Date.now())),
+      // That one is revoked its refusals tell.
+      page.certificates.map((one) => certificateLine(node, one, { now: Date.now(), isRevoked: () => false })),
     ),
     rowsOf(pods, "pods", (page, { node }) => page.pods.map((one) => ({ ...one, node }))),
     mesh.controls(signal),

@@ -3,13 +3,14 @@ import { X509Certificate } from "node:crypto";
 import { type Certificate, Certificate_State } from "../../xds/gen/warren/inspect/v1/inspect_pb.ts";
 import type { Column, Listing } from "../output/listing.ts";
 import { isoTime } from "../output/words.ts";
+import type { IsRevoked } from "../query/revoked.ts";
 
 export interface SecretRow {
   readonly node: string;
   readonly identity: string;
   readonly name: "default" | "ROOTCA";
   readonly type: "Cert Chain" | "CA";
-  readonly status: "VALID" | "NOT YET VALID" | "EXPIRED" | "PENDING" | "UNAVAILABLE";
+  readonly status: "VALID" | "NOT YET VALID" | "EXPIRED" | "REVOKED" | "PENDING" | "UNAVAILABLE";
   readonly serial: string;
   readonly notAfter: string;
   readonly notBefore: string;
@@ -18,7 +19,11 @@ export interface SecretRow {
   readonly lastError: string;
 }
 
-export function secretRows(node: string, certificate: Certificate, now: number): SecretRow[] {
+export function secretRows(
+  node: string,
+  certificate: Certificate,
+  { now, isRevoked }: { readonly now: number; readonly isRevoked: IsRevoked },
+): SecretRow[] {
   const { identity, lastError, chain, trustBundle, serial } = certificate;
   const notAfter = isoTime(certificate.notAfter);
   const notBefore = isoTime(certificate.notBefore);
@@ -27,7 +32,12 @@ export function secretRows(node: string, certificate: Certificate, now: number):
     identity,
     name: "default",
     type: "Cert Chain",
-    status: chain === "" ? stateOf(certificate.state) : validity(notBefore, notAfter, now),
+    status:
+      chain === ""
+        ? stateOf(certificate.state)
+        : isRevoked(certificate)
+          ? "REVOKED"
+          : validity(notBefore, notAfter, now),
     serial,
     notAfter,
     notBefore,

@@ -26,7 +26,7 @@ const shop = fileURLToPath(new URL("../../../examples/shop.yaml", import.meta.ur
 
 /** The cluster of the demo with agents on both nodes and the control plane, and no namespace enrolled yet. */
 export async function startDemoLab(
-  options: Pick<LabOptions, "engine" | "backend" | "onEvent">,
+  options: Pick<LabOptions, "engine" | "backend" | "onEvent" | "stateRoot">,
   signal: AbortSignal,
 ): Promise<Lab> {
   const lab = await Lab.up({ ...options, nodes: 2, files: [shop], controlSettings: { certificateLifetime } }, signal);

@@ -46,6 +46,7 @@ const certificate: CertificateLine = {
   node: "w1",
   state: "ready",
   valid: true,
+  revoked: false,
   notBefore: iso(now - day),
   notAfter: iso(now + day),
   renewsAt: iso(now),
@@ -134,6 +135,11 @@ describe("is found:", () => {
     [
       "a certificate that has ended",
       { certificates: [{ ...certificate, valid: false }] },
+      ["certificates-valid failure"],
+    ],
+    [
+      "one that is revoked, whatever its dates",
+      { certificates: [{ ...certificate, valid: false, revoked: true, lastError: "refused" }] },
       ["certificates-valid failure"],
     ],
     [
