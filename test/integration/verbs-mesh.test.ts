@@ -13,6 +13,7 @@ import { registerAll } from "../../src/cli/program.ts";
 import type { CertificateLine } from "../../src/cli/query/certificate-rows.ts";
 import type { Check } from "../../src/cli/query/check-report.ts";
 import type { ConnectionRow } from "../../src/cli/query/connection-rows.ts";
+import type { Description } from "../../src/cli/query/description.ts";
 import type { NodeStatus } from "../../src/cli/query/node-statuses.ts";
 import type { PolicyRow } from "../../src/cli/query/policy-rows.ts";
 import type { ServiceRow } from "../../src/cli/query/service-rows.ts";
@@ -166,8 +167,32 @@ spec: {mtls: {mode: STRICT}}`;
       },
       { kind: "PeerAuthentication", name: "default", action: "STRICT", scope: "namespace", selects: 3 },
     ]);
+    // One pod's view of the same, and of what it is.
+    const { pods } = await document<{ pods: Description[] }>("describe", "deploy/web");
+    expect(pods.map(({ name, node }) => `${name} ${node}`)).toEqual(
+      lab
+        .pods()
+        .filter(({ name }) => name.startsWith("web-"))
+        .map(({ name, node }) => `${name} ${node}`)
+        .sort(),
+    );
+    for (const pod of pods)
+      expect(pod).toMatchObject({
+        enrolled: true,
+        enrolledBecause: "namespace label",
+        identity,
+        mode: { mode: "STRICT", policy: "production/default" },
+        ports: [{ port: 8080, services: ["production/web:80"] }],
+        policies: [{ policy: "production/nobody", action: "DENY", problems: [] }],
+        findings: [],
+      });
+    expect(await document<{ findings: object[] }>("lint")).toMatchObject({ code: 0, findings: [] });
     await lab.apply(policy("nobody", '[{from: [{source: {ipBlocks: ["10.0.0.0/99"]}}]}]'));
     await expect.poll(async () => (await list()).code, eventually).toBe(1);
+    expect(await document<{ findings: object[] }>("lint")).toMatchObject({
+      code: 1,
+      findings: [{ code: "WP100", object: "AuthorizationPolicy production/nobody" }],
+    });
     await lab.delete("AuthorizationPolicy", "production", "nobody");
     await lab.delete("PeerAuthentication", "production", "default");
   });
