@@ -386,7 +386,7 @@ describe.each(enginePairs)("a flow carried from $name", (kinds) => {
 
   it("takes the next target when the first peer cannot be reached, refuses, or is not whom it should be", async () => {
     const app = await startApp(echo);
-    const { client, caller, callee } = await startMesh(kinds, { app, timeouts: { connect: 300 } });
+    const { client, caller, callee } = await startMesh(kinds, { app });
     const good = carryTo(client, caller, callee, app.port).targets[0];
     const nobody = client.group(caller, { address: freshAddress(), port: 15_008 }, callee.identity);
     const impostor = client.group(caller, callee.hbone, caller.identity);
