@@ -134,12 +134,14 @@ describe("a control plane of two replicas", () => {
     // Agents that start anew ask for all certificates at once: none ends before the last has been asked for in vain.
     await Promise.all(lab.nodes().map((node) => lab.killAgent(node).then(() => lab.startAgent(node))));
     await lab.waitReady();
-    await expect.poll(async () => Math.min(...(await certificates()).map(lifeOf)), tries).toBeGreaterThan(45_000);
+    // Agents are ready before they have asked for the certificates of all their pods.
+    await expect
+      .poll(async () => (await certificates()).filter((row) => lifeOf(row) > 45_000).length, tries)
+      .toBeGreaterThanOrEqual(8);
     await expect.poll(() => ask("one"), tries).toBe(0);
     const load = new SteadyLoad(lab, "one", "http://web/");
     await Promise.all(replicas().map(({ daemon }) => daemon.kill()));
     const before = await certificates();
-    expect(before.length).toBeGreaterThanOrEqual(8);
     // Half of their life goes by, and then some rounds in vain for each.
     await expect
       .poll(async () => Math.min(...(await certificates()).map(({ failures }) => failures)), longTries)

@@ -513,14 +513,18 @@ spec: {podSelector: {matchLabels: {app: web}}, ingress: [{ports: [{port: 8080}, 
   it("uninstall refuses while pods are captured, and otherwise takes labels, pods and agents away in this order", async () => {
     await lab.waitReady();
     await expect.poll(async () => (await warren("status")).code, eventually).toBe(0);
+    // The agent that was away takes its pods back, and lets go of the outsider, after it has answered.
+    const captured = async () => {
+      const { workloads } = await document<{ workloads: WorkloadRow[] }>("workloads");
+      const rows = workloads.filter(({ state }) => state === "captured");
+      return rows.map((row) => `${row.namespace}/${row.name}`).sort();
+    };
+    const members = enrolled().map(({ namespace: home, name }) => `${home}/${name}`);
+    await expect.poll(captured, eventually).toEqual(members.sort());
     const refused = await document<{ removed: boolean; captured: string[] }>("uninstall", "--yes", "--no-unlabel");
     expectDocument(refused, "warren.uninstall/v1");
     expect(refused).toMatchObject({ code: 1, removed: false });
-    expect(refused.captured).toEqual(
-      enrolled()
-        .map(({ namespace: home, name }) => `${home}/${name}`)
-        .sort(),
-    );
+    expect(refused.captured).toEqual(members);
     expect(lab.mesh?.agent("node-1").running).toBe(true);
     const planned = await document<{ removed: boolean }>("uninstall");
     expect(planned).toMatchObject({ code: 0, removed: false });
