@@ -22,7 +22,7 @@ node_modules/.installed: package.json package-lock.json
 	@quietly="--loglevel=error --no-fund --no-audit"; \
 	if node -e 'process.exit(process.versions.node.split(".")[0] < 24 ? 0 : 1)'; then \
 	  package=node-linux-$$(node -p process.arch); own=$(CURDIR)/build/npm; \
-	  version=$$(node -p 'require("./package-lock.json").packages["node_modules/node"].version'); \
+	  version=$$(node -p 'require("./package-lock.json").packages["node_modules/'$$package'"].version') || exit 1; \
 	  npm install --prefix $$own --no-save --no-package-lock $$quietly $$package@$$version >/dev/null || exit 1; \
 	  PATH=$$own/node_modules/$$package/bin:$$PATH; \
 	fi; \
